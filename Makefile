@@ -1,0 +1,41 @@
+# make demo    compress and decode a photograph at three rates (PHOTO=path for your own), in a fresh .venv
+# make test    style, types and tests
+# make lint    style and types only
+# make clean   remove .venv, caches and the demo's output
+
+PYTHON ?= python3
+PHOTO ?= demo/photo.png
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/runtime.stamp
+	$(BIN)/python scripts/demo.py "$(PHOTO)"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo/out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps make a second run quick: nothing is installed again until these files change.
+$(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev,train]'
+	@touch $@ $(VENV)/runtime.stamp

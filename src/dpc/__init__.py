@@ -1,0 +1,73 @@
+"""DPC, a lossy image codec trained on a perceptual metric.
+
+    data = dpc.encode("photo.jpg", quality=40)      or bpp=0.25, or max_bytes=40_000
+    image = dpc.decode(data)                        a PIL.Image.Image
+
+Every name is loaded on first use: `import dpc` itself imports nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpc.codec import Codec, FileInfo, ModelInfo, decode, encode, inspect, models
+    from dpc.errors import (
+        Corrupt,
+        DPCError,
+        FormatError,
+        ImageError,
+        ModelError,
+        NotADPCFile,
+        OptionError,
+        TooLarge,
+        ToolMissing,
+        Truncated,
+        UnknownModel,
+        UnsupportedVersion,
+        WrongModel,
+    )
+    from dpc.pillow_plugin import register
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Codec",
+    "Corrupt",
+    "DPCError",
+    "FileInfo",
+    "FormatError",
+    "ImageError",
+    "ModelError",
+    "ModelInfo",
+    "NotADPCFile",
+    "OptionError",
+    "TooLarge",
+    "ToolMissing",
+    "Truncated",
+    "UnknownModel",
+    "UnsupportedVersion",
+    "WrongModel",
+    "__version__",
+    "decode",
+    "encode",
+    "inspect",
+    "models",
+    "register",
+]
+
+_IN_CODEC = {"Codec", "FileInfo", "ModelInfo", "decode", "encode", "inspect", "models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "codec" if name in _IN_CODEC else "pillow_plugin" if name == "register" else "errors"
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

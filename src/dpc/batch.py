@@ -1,0 +1,179 @@
+"""The files of a command: which becomes which, safe writing, a line per failure, a progress bar."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+import typer
+
+from dpc.errors import DPCError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["STDIO", "Bar", "plan", "reason", "run"]
+
+STDIO = "-"
+"""Stands for stdin as an input and for stdout as an output."""
+
+Work: TypeAlias = Callable[[str, str, Callable[[float], None]], "tuple[bytes, str]"]
+"""work(source, target, progress) -> (bytes of the output, note); progress takes the share done, 0 to 1."""
+
+
+def plan(paths: list[str], out_dir: Path | None, suffix: str, allowed: list[str]) -> list[tuple[str, str]]:
+    """(input, output) for every input, "-" for a stream; an output that was not named gets the suffix.
+
+    An output whose suffix is not allowed is a usage error, so that `dpc encode *.jpg` never takes the last
+    photograph for its output.
+    """
+    for path in paths:
+        if path != STDIO and not Path(path).name:
+            raise typer.BadParameter(f"{path!r} is not the name of a file")
+    if out_dir is not None:
+        if STDIO in paths:
+            raise typer.BadParameter("- has no name that an output in --out-dir could have")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        return [(path, str(out_dir / Path(path).with_suffix(f".{suffix}").name)) for path in paths]
+    if len(paths) > 2:
+        raise typer.BadParameter(f"{len(paths)} paths; for more than one input give --out-dir")
+    source = paths[0]
+    if len(paths) == 2:
+        target = paths[1]
+    else:
+        target = STDIO if source == STDIO else str(Path(source).with_suffix(f".{suffix}"))
+    if target == STDIO:
+        if sys.stdout.isatty():
+            raise typer.BadParameter("stdout is a terminal, the output is binary; redirect it or name a file")
+    elif Path(target).suffix[1:].lower() not in allowed:
+        endings = " or ".join(f".{name}" for name in allowed)
+        raise typer.BadParameter(f"{target} does not end in {endings}; for several inputs give --out-dir")
+    return [(source, target)]
+
+
+def run(jobs: list[tuple[str, str]], force: bool, work: Work) -> None:
+    """Do the work for every (input, output) of `plan`, write what comes out, and print its note.
+
+    A job that fails prints its line and the others go on; exit code 1 at the end if any did.
+    """
+    written: dict[Path, str] = {}
+    failed = False
+    with Bar(len(jobs)) as bar:
+        for number, (source, target) in enumerate(jobs):
+            try:
+                progress = functools.partial(bar.show, number)
+                if target == STDIO:
+                    data, _ = work(source, target, progress)
+                    sys.stdout.buffer.write(data)
+                    sys.stdout.buffer.flush()
+                    continue
+                path = Path(os.path.realpath(target))
+                if path in written:
+                    raise FileExistsError(f"{target} already holds the output of {written[path]}; rename one")
+                check_target(source, path, force)
+                data, note = work(source, target, progress)
+                write(path, data, force)
+                written[path] = source
+                bar.say(f"{typer.format_filename(target)}: {note}")
+            except BrokenPipeError:
+                raise
+            except (DPCError, OSError, MemoryError) as error:
+                name = "stdin" if source == STDIO else source
+                text = reason(error)
+                bar.say(f"dpc: error: {text if name in text else f'{name}: {text}'}", err=True)
+                failed = True
+    if failed:
+        raise typer.Exit(1)
+
+
+def check_target(source: str, path: Path, force: bool) -> None:
+    """Refuse an output that must not or cannot be written, before time is spent on it; OSError says why."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first")
+    if not path.exists():
+        return
+    if source != STDIO and os.path.exists(source) and path.samefile(source):
+        raise FileExistsError(f"{path} is the input itself; name another output")
+    if not path.is_file():
+        raise FileExistsError(f"{path} is not a regular file; name another output, or - for stdout")
+    if not force:
+        raise FileExistsError(f"{path} exists; -f overwrites it")
+
+
+def write(path: Path, data: bytes, force: bool) -> None:
+    """Put the whole file there or nothing: it is written beside its place and then renamed."""
+    part = path.with_name(f".dpc-{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+        if not force and path.exists():
+            raise FileExistsError(f"{path} exists; -f overwrites it")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this picture; scale it down or cut it into parts"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+class Bar:
+    """A progress bar on stderr: only on a terminal, only once a second has passed, and gone at the end."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0.0
+        self._progress: Progress | None = None
+        self._timer = threading.Timer(1.0, self._start)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Bar:
+        if sys.stderr.isatty():
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        progress = Progress(
+            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        progress.update(progress.add_task("", total=self._total), completed=self._done)
+        progress.start()
+        self._progress = progress
+
+    def show(self, before: int, share: float) -> None:
+        """So many files are done, and this share (0 to 1) of the next."""
+        self._done = before + share
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=self._done)
+
+    def say(self, line: str, err: bool = False) -> None:
+        """Print a line above the bar, to stdout or to stderr."""
+        if self._progress is not None and (err or sys.stdout.isatty()):
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(line, err=err)
+
+

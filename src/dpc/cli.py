@@ -1,0 +1,209 @@
+"""The command `dpc`: each command parses, makes one call of the library for every file, and prints.
+
+Exit codes: 0 done, 1 an error (one line on stderr, `dpc: error: ...`), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import dpc
+from dpc.batch import STDIO, plan, reason, run
+from dpc.errors import DPCError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["app", "main"]
+
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "png": ("PNG", {"compress_level": 3}),
+    "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "webp": ("WEBP", {"lossless": True}),
+    "bmp": ("BMP", {}),
+    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+}
+"""What `dpc decode` writes: file name ending -> Pillow's name of the format and its options."""
+
+
+class Group(TyperGroup):
+    """Ends a command that fails with one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (DPCError, OSError, MemoryError) as error:
+            typer.echo(f"dpc: error: {reason(error)}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Group,
+    help="DPC, a lossy image codec trained on a perceptual metric.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point of the console script; never returns, the process ends with the exit code."""
+    app(prog_name="dpc")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dpc {dpc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def parse_size(text: str) -> int:
+    """Bytes in "40000", "40k" or "1.5M"; k is 1000, M is 1,000,000, fractions of a byte are cut off."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size, write it as 40000, 40k or 1.5M")
+    return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()])
+
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH", help="IN, or IN OUT, or IN... with --out-dir; - is a stream.")
+]
+Model = Annotated[str | None, typer.Option("--model", metavar="M", help="Name or path of a model.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="Default: all cores.")]
+OutDir = Annotated[Path | None, typer.Option("--out-dir", metavar="D", help="Folder for the outputs.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite what exists.")]
+
+
+@app.command()
+def encode(
+    paths: Paths,
+    quality: Annotated[
+        float | None, typer.Option("--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel to aim at.")] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option("--max-bytes", metavar="N", parser=parse_size, help="Never larger: 40000, 40k, 1.5M."),
+    ] = None,
+    model: Model = None,
+    no_exif: Annotated[bool, typer.Option("--no-exif", help="Drop EXIF data (camera, time, place).")] = False,
+    threads: Threads = None,
+    out_dir: OutDir = None,
+    force: Force = False,
+) -> None:
+    """Compress pictures to .dpc files."""
+    if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
+        raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        data = dpc.encode(
+            sys.stdin.buffer.read() if source == STDIO else source,
+            quality=quality,
+            bpp=bpp,
+            max_bytes=max_bytes,
+            model=model,
+            exif=not no_exif,
+            threads=threads,
+            progress=progress,
+        )
+        info = dpc.inspect(data)
+        return data, f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.1f}"
+
+    run(plan(paths, out_dir, "dpc", ["dpc"]), force, work)
+
+
+@app.command()
+def decode(
+    paths: Paths,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}; or by OUT.")
+    ] = None,
+    model: Model = None,
+    threads: Threads = None,
+    out_dir: OutDir = None,
+    force: Force = False,
+) -> None:
+    """Decode .dpc files to pictures."""
+    if format is not None and format not in FORMATS:
+        raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
+    jobs = plan(paths, out_dir, format or "png", list(FORMATS) if format is None else [format])
+    codec = None if model is None else dpc.Codec(model, threads)
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        data = read(source)
+        if codec is None:
+            image = dpc.decode(data, threads=threads, progress=progress)
+        else:
+            image = codec.decode(data, progress=progress)
+        ending = format or "png" if target == STDIO else Path(target).suffix[1:].lower()
+        return picture_bytes(image, ending), f"{image.width}x{image.height} {image.mode}"
+
+    run(jobs, force, work)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="IN", help="A .dpc file, or - for stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Print what a .dpc file holds, without decoding it."""
+    info = dpc.inspect(read(path))
+    if as_json:
+        typer.echo(json.dumps(asdict(info), indent=2))
+        return
+    typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
+    typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
+    typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
+    for name, size in info.sections.items():
+        typer.echo(f"{name:<8} {size:,} bytes")
+
+
+@app.command()
+def models() -> None:
+    """List the models that are installed."""
+    for model in dpc.models():
+        default = ", default" if model.default else ""
+        typer.echo(f"{model.name} ({model.id[:16]}{default}), {model.bytes:,} bytes: {model.description}")
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file, or of stdin for "-"."""
+    return sys.stdin.buffer.read() if path == STDIO else Path(path).read_bytes()
+
+
+def picture_bytes(image: Image.Image, ending: str) -> bytes:
+    """The picture as a file of one of FORMATS, with its colour profile and EXIF."""
+    name, options = FORMATS[ending]
+    kept = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    out = io.BytesIO()
+    image.save(out, name, **options, **kept)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    main()

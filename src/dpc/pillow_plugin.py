@@ -1,0 +1,120 @@
+"""Pillow reads and writes .dpc files once `register()` was called.
+
+    dpc.register()
+    image = Image.open("photo.dpc")         size, mode, profile and EXIF; the pixels are decoded by load()
+    image.save("smaller.dpc", bpp=0.2)      or quality=, or max_bytes=
+
+Reading raises what Pillow's users expect, with the DPCError as its cause: UnidentifiedImageError from open,
+OSError from load. Saving raises the DPCError itself.
+"""
+
+from __future__ import annotations
+
+from typing import IO
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from dpc.container import HEADER_BYTES, MAGIC, peek, unpack
+from dpc.errors import DPCError, FormatError, ImageError
+
+__all__ = ["DPCDecoder", "DPCImageFile", "register"]
+
+# dpc.codec is imported where pixels are coded: it loads ONNX Runtime, which opening a file does not need.
+
+
+def register() -> None:
+    """Add the format to Pillow: .dpc files, image/x-dpc. Calling it again changes nothing."""
+    Image.register_open(DPCImageFile.format, DPCImageFile, _accept)
+    Image.register_decoder("dpc", DPCDecoder)
+    Image.register_save(DPCImageFile.format, _save)
+    Image.register_save_all(DPCImageFile.format, _save_all)
+    Image.register_extension(DPCImageFile.format, ".dpc")
+    Image.register_mime(DPCImageFile.format, "image/x-dpc")
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+class DPCImageFile(ImageFile.ImageFile):
+    """A picture of mode L, LA, RGB or RGBA; info holds icc_profile and exif where the file does."""
+
+    format = "DPC"
+    format_description = "Deep Perceptual Compression"
+
+    def _open(self) -> None:
+        if self.fp is None:
+            raise OSError("the file is closed; open it again")
+        head = self.fp.read(HEADER_BYTES)
+        try:
+            header = peek(head)
+            # The sections after the pixels decide mode, profile and EXIF; the pixels stay coded.
+            file = unpack(head + self.fp.read())
+        except FormatError as error:
+            raise UnidentifiedImageError(str(error)) from error
+        self._size = header.width, header.height
+        self._mode = ("L" if header.grey else "RGB") + ("" if file.alpha is None else "A")
+        if file.icc is not None:
+            self.info["icc_profile"] = file.icc
+        if file.exif is not None:
+            self.info["exif"] = b"Exif\0\0" + file.exif
+        self.tile = [ImageFile._Tile("dpc", (0, 0, *self._size), 0, None)]
+
+
+class DPCDecoder(ImageFile.PyDecoder):
+    """Decodes the file from its beginning, once Pillow asks for pixels."""
+
+    _pulls_fd = True
+
+    def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
+        """Fill the picture; returns (-1, 0), Pillow's sign for "done, no error"."""
+        from dpc.codec import decode
+
+        if self.fd is None:
+            raise OSError("the file is closed; open it again")
+        try:
+            image = decode(self.fd.read())
+        except DPCError as error:
+            raise OSError(str(error)) from error
+        if image.mode != self.mode:
+            raise OSError(f"the file was opened as mode {self.mode} and is now {image.mode}; open it again")
+        self.set_as_raw(image.tobytes())
+        return -1, 0
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Options: quality, bpp, max_bytes and model as in dpc.encode.
+
+    exif: True (default) keeps the picture's own, bytes or an Image.Exif replace it, None or False drop it.
+    icc_profile: bytes replace the picture's profile, None drops it.
+    """
+    from dpc.codec import encode
+
+    options = image.encoderinfo
+    exif = options.get("exif", True)
+    if isinstance(exif, Image.Exif):
+        exif = exif.tobytes()
+    if isinstance(exif, bytes) or "icc_profile" in options:
+        image = image.copy()
+        if isinstance(exif, bytes):
+            image.info["exif"] = exif
+        if "icc_profile" in options:
+            image.info["icc_profile"] = options["icc_profile"]
+    fp.write(
+        encode(
+            image,
+            quality=options.get("quality"),
+            bpp=options.get("bpp"),
+            max_bytes=options.get("max_bytes"),
+            model=options.get("model"),
+            exif=bool(exif),
+        )
+    )
+
+
+def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """A DPC file holds one picture, so that save_all is only for a picture of one frame."""
+    more = len(list(image.encoderinfo.get("append_images", ())))
+    if more:
+        raise ImageError(f"{more} pictures cannot be appended, a DPC file holds 1; save each to its own file")
+    _save(image, fp, filename)

@@ -1,0 +1,135 @@
+"""A recipe: everything that a training depends on, as frozen dataclasses read from TOML; unknown keys are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpc.errors import DPCError
+from dpc.training.networks import Network
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class RecipeError(DPCError):
+    """A recipe that cannot be read: unknown key, wrong type, value out of range."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a training: its share of the whole, and the weights of D = mse + ms_ssim + lpips in it.
+
+    mse weighs 255^2 * MSE, ms_ssim weighs 1 - MS-SSIM, lpips weighs LPIPS. lpips_nets take turns from step to step.
+    """
+
+    share: float
+    mse: float
+    ms_ssim: float = 0.0
+    lpips: float = 0.0
+    lpips_nets: tuple[str, ...] = ("alex", "squeeze")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. See recipes/dpc.toml for what each key means."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    network: Network = Network()
+    steps: int = 100_000
+    crop: int = 192
+    batch: int = 4
+    lambda_min: float = 0.00016
+    lambda_max: float = 0.08
+    rate_balance: float = 0.5
+    learning_rate: float = 5e-4
+    final_learning_rate: float = 1e-5
+    warmup: float = 0.02
+    decay_from: float = 0.5
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 1
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise RecipeError("a recipe needs at least one [[stages]] table")
+        if abs(sum(s.share for s in self.stages) - 1) > 1e-6:
+            raise RecipeError(f"the shares of the stages sum to {sum(s.share for s in self.stages)}, not to 1")
+        if self.crop % 64 or self.crop < 192:
+            raise RecipeError(f"crop = {self.crop}: it must be a multiple of 64 and at least 192 (MS-SSIM needs 161)")
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")
+        if not 0 < self.lambda_min < self.lambda_max:
+            raise RecipeError(f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed")
+
+    def stage_at(self, progress: float) -> Stage:
+        """The stage at a progress in [0, 1]."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share
+            if progress < end:
+                return stage
+        return self.stages[-1]
+
+
+def _build(cls: type[Any], table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise RecipeError(f"{where} must be a table, not {type(table).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise RecipeError(f"unknown key {key!r} in {where}; known keys: {', '.join(fields)}")
+        if key == "network":
+            value = _build(Network, value, "[network]")
+        elif key == "stages":
+            if not isinstance(value, (list, tuple)):
+                raise RecipeError("stages must be written as [[stages]] tables")
+            value = tuple(_build(Stage, s, f"stage {i + 1}") for i, s in enumerate(value))
+        else:
+            value = tuple(value) if isinstance(value, list) else value
+            kind = str(fields[key].type)
+            ok = {"int": (int,), "float": (int, float), "str": (str,)}.get(kind, (tuple,))
+            if not isinstance(value, ok) or isinstance(value, bool):
+                raise RecipeError(f"{key} = {value!r} in {where} must be of type {kind}")
+            value = float(value) if kind == "float" else value
+        values[key] = value
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def from_dict(table: dict[str, Any]) -> Recipe:
+    """A recipe from plain data, as to_dict gives it."""
+    recipe: Recipe = _build(Recipe, table, "the recipe")
+    return recipe
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data (for checkpoints and artifacts)."""
+    return dataclasses.asdict(recipe)
+
+
+def read(path: str | Path) -> Recipe:
+    """Read a recipe file; a bare name such as "dpc" means the recipe of that name in the package."""
+    path = Path(path)
+    if not path.suffix and not path.exists():
+        path = Path(__file__).parent.parent / "recipes" / f"{path.name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    return from_dict(table)
