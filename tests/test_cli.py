@@ -73,7 +73,7 @@ def test_encode_and_decode_give_back_the_picture(png: Path, tmp_path: Path) -> N
     result = run("encode", png, tmp_path / "a.dpc")
     assert result.exit_code == 0, result.output
     data = (tmp_path / "a.dpc").read_bytes()
-    assert f"{len(data):,} bytes, {8 * len(data) / (96 * 80):.3f} bpp, quality 40.0" in result.stdout
+    assert f"{len(data):,} bytes, {8 * len(data) / (96 * 80):.3f} bpp, quality 40" in result.stdout
     assert data == dpc.encode(png)
 
     assert run("decode", tmp_path / "a.dpc", tmp_path / "b.png").exit_code == 0
@@ -324,13 +324,13 @@ def test_inspect(dpc_file: Path) -> None:
     result = run("inspect", dpc_file)
     assert result.exit_code == 0
     assert result.stdout.startswith("96x80 RGB, ")
-    assert "quality  40.0" in result.stdout
+    assert "quality  40 (level " in result.stdout
 
     record = json.loads(run("inspect", "--json", dpc_file).stdout)
     assert (record["width"], record["height"], record["mode"]) == (96, 80, "RGB")
     assert record["bytes"] == dpc_file.stat().st_size
     assert record["bpp"] == pytest.approx(8 * record["bytes"] / (96 * 80))
-    assert record["quality"] == pytest.approx(40, abs=0.1)
+    assert record["quality"] == pytest.approx(40, abs=0.2)
     assert record["sections"]["stream"] < record["bytes"]
 
 

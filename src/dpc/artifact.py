@@ -18,7 +18,6 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +36,8 @@ SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
 DEFAULT = "dpc-1"
-MAX_MEMBER = 1 << 28  # bytes of one member, unpacked
+MAX_TABLES = 255  # scale indices are kept in a byte
+MAX_UNPACKED = 1 << 29  # bytes of all members
 
 Array = NDArray[Any]
 
@@ -61,9 +61,13 @@ class Sizes:
 def identity_of(sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str, Array]) -> str:
     """The sha256 (64 hex digits) of everything that decides how streams are read."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([ARTIFACT_FORMAT, list(sizes.groups), sizes.hyper_latents, sizes.levels, sizes.z_limit]).encode())
+    digest.update(
+        json.dumps([ARTIFACT_FORMAT, list(sizes.groups), sizes.hyper_latents, sizes.levels, sizes.z_limit]).encode()
+    )
     deciding = {f"w/{k}": v for k, v in weights.items() if k.startswith(("scales.", "means."))}
-    deciding |= {f"t/{k}": v for k, v in tables.items() if k in ("frequencies", "lengths", "log_gain", "offsets", "z_indices")}
+    deciding |= {
+        f"t/{k}": v for k, v in tables.items() if k in ("frequencies", "lengths", "log_gain", "offsets", "z_indices")
+    }
     for name in sorted(deciding):
         array = np.ascontiguousarray(deciding[name])
         little = array.astype(array.dtype.newbyteorder("<"))
@@ -83,19 +87,16 @@ class Artifact:
         self._sessions: dict[str, Any] = {}
         try:
             data = source if isinstance(source, bytes) else Path(source).read_bytes()
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                members = {info.filename: info for info in archive.infolist()}
-                for info in members.values():
-                    if info.file_size > MAX_MEMBER:
-                        raise ModelError(f"{info.filename} in {self._where} claims {info.file_size} bytes; the limit is {MAX_MEMBER}")
-                self.metadata: dict[str, Any] = json.loads(archive.read("metadata.json"))
-                self._graphs = {n[7:-5]: archive.read(n) for n in members if n.startswith("graphs/")}
-                self.weights = {n[8:-4]: _array(archive.read(n)) for n in members if n.startswith("weights/")}
-                self._tables = {n[7:-4]: _array(archive.read(n)) for n in members if n.startswith("tables/")}
         except OSError as error:
-            raise ModelError(f"cannot read the model {source!s:.200}: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError) as error:
-            raise ModelError(f"{self._where} is not a sound model artifact ({error})") from error
+            raise ModelError(f"cannot read the model {self._where}: {error.strerror or error}") from error
+        members = _members(data, self._where)
+        try:
+            self.metadata: dict[str, Any] = json.loads(members["metadata.json"])
+            self._graphs = {n[7:-5]: v for n, v in members.items() if n.startswith("graphs/")}
+            self.weights = {n[8:-4]: _array(v) for n, v in members.items() if n.startswith("weights/")}
+            self._tables = {n[7:-4]: _array(v) for n, v in members.items() if n.startswith("tables/")}
+        except Exception as error:  # json and numpy raise whatever the damage happens to hit
+            raise _unsound(self._where, error) from error
         self.bytes = len(data)
         self._check()
 
@@ -107,7 +108,9 @@ class Artifact:
         meta = self.metadata
         if not isinstance(meta, dict) or meta.get("artifact_format") != ARTIFACT_FORMAT:
             found = meta.get("artifact_format") if isinstance(meta, dict) else None
-            raise ModelError(f"{self._where} has artifact format {found}; this version of dpc reads {ARTIFACT_FORMAT}: update dpc")
+            raise ModelError(
+                f"{self._where} has artifact format {found}; this version of dpc reads {ARTIFACT_FORMAT}: update dpc"
+            )
         try:
             self.name: str = str(meta["name"])
             self.sizes = _sizes(meta)
@@ -115,9 +118,14 @@ class Artifact:
             self.log_gain, self.offsets, self.z_indices = t["log_gain"], t["offsets"], t["z_indices"]
             ends = np.cumsum(t["lengths"])
             self.tables = Tables([t["frequencies"][e - k : e] for e, k in zip(ends, t["lengths"], strict=True)])
-        except (KeyError, TypeError, ValueError) as error:
+            self._needs = {str(k): [str(n) for n in v] for k, v in meta["graph_weights"].items()}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"{self._where} lacks or garbles {error}") from error
         s = self.sizes
+        if min(s.latents, s.hyper_latents, s.z_limit, *s.groups) < 1 or sum(s.groups) != s.latents or s.levels < 2:
+            raise ModelError(f"{self._where} has sizes that do not fit together: {s}")
+        if not 2 <= len(self.tables) <= MAX_TABLES + 1:
+            raise ModelError(f"{self._where} has {len(self.tables) - 1} tables; it needs 1 to {MAX_TABLES}")
         shapes = {
             "log_gain": (s.levels, s.latents),
             "offsets": (s.fine_levels, s.latents),
@@ -126,12 +134,20 @@ class Artifact:
         for name, shape in shapes.items():
             if self._tables[name].shape != shape:
                 raise ModelError(f"{name} in {self._where} has shape {self._tables[name].shape}, not {shape}")
+            if self._tables[name].dtype.kind != ("f" if name == "log_gain" else "i"):
+                raise ModelError(f"{name} in {self._where} has numbers of the wrong kind, {self._tables[name].dtype}")
+        if self.z_indices.min() < 1 or self.z_indices.max() >= len(self.tables):
+            raise ModelError(f"z_indices in {self._where} leave the range 1..{len(self.tables) - 1}")
         wanted = {*GRAPHS, *(f"scale{g}" for g in range(len(s.groups)))}
-        if missing := wanted - set(self._graphs):
+        if missing := wanted - (set(self._graphs) & set(self._needs)):
             raise ModelError(f"{self._where} lacks the graphs {', '.join(sorted(missing))}")
+        if missing := {n for names in self._needs.values() for n in names} - set(self.weights):
+            raise ModelError(f"{self._where} lacks the weights {', '.join(sorted(missing))}")
         self.identity = identity_of(s, self.weights, self._tables)
         if meta.get("identity") != self.identity:
-            raise ModelError(f"{self._where} is damaged: its content does not have the identity it claims; fetch it again")
+            raise ModelError(
+                f"{self._where} is damaged: its content does not have the identity it claims; fetch it again"
+            )
 
     @property
     def id(self) -> bytes:
@@ -156,10 +172,14 @@ class Artifact:
         return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.weights.items()}
 
     def run(self, graph: str, **inputs: Array) -> list[Array]:
-        """Run a graph; arrays in, list of arrays out."""
-        if graph not in self._sessions:
-            self._sessions[graph] = self._session(graph)
-        outputs: list[Array] = self._sessions[graph].run(None, inputs)
+        """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
+        try:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._session(graph)
+            outputs: list[Array] = self._sessions[graph].run(None, inputs)
+        except Exception as error:  # onnxruntime raises its own kinds, none of them public
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"the graph {graph} of {self._where} cannot be run by onnxruntime: {first}") from error
         return outputs
 
     def _session(self, graph: str) -> Any:
@@ -172,33 +192,56 @@ class Artifact:
         options.inter_op_num_threads = 1
         if not self._optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        names = [n for n in self.metadata["graph_weights"][graph] if n in self._floats]
+        names = self._needs[graph]
         options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._floats[n]) for n in names])
-        try:
-            return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own kinds, none of them public
-            first = str(error).splitlines()[0]
-            raise ModelError(f"the graph {graph} of {self._where} cannot be run by onnxruntime: {first}") from error
+        return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
 
 
 def _sizes(meta: Mapping[str, Any]) -> Sizes:
     n = meta["network"]
-    return Sizes(int(n["latents"]), int(n["hyper_latents"]), tuple(n["groups"]), int(n["levels"]), int(meta["z_limit"]))
+    return Sizes(
+        int(n["latents"]),
+        int(n["hyper_latents"]),
+        tuple(int(g) for g in n["groups"]),
+        int(n["levels"]),
+        int(meta["z_limit"]),
+    )
 
 
 def metadata_of(path: str | Path) -> dict[str, Any]:
     """The metadata of an artifact file, without loading or checking the rest. Raises ModelError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            meta: dict[str, Any] = json.loads(archive.read("metadata.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ModelError(f"{path} is not a sound model artifact ({error})") from error
+        meta: dict[str, Any] = json.loads(_members(path, str(path), "metadata.json")["metadata.json"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise _unsound(str(path), error) from error
     return meta
 
 
 def sizes_of(path: str | Path) -> Sizes:
-    """The Sizes of an artifact file."""
-    return _sizes(metadata_of(path))
+    """The Sizes of an artifact file. Raises ModelError."""
+    try:
+        return _sizes(metadata_of(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unsound(str(path), error) from error
+
+
+def _members(source: str | Path | bytes, where: str, only: str | None = None) -> dict[str, bytes]:
+    """The members of the archive (or one of them), unpacked; sizes are held against MAX_UNPACKED before that."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            infos = [info for info in archive.infolist() if only in (None, info.filename)]
+            claimed = sum(info.file_size for info in infos)
+            if claimed > MAX_UNPACKED:
+                raise ModelError(f"{where} claims to unpack to {claimed} bytes; the limit is {MAX_UNPACKED}")
+            return {info.filename: archive.read(info) for info in infos}
+    except ModelError:
+        raise
+    except Exception as error:  # zipfile and its decompressors raise whatever the damage happens to hit
+        raise _unsound(where, error) from error
+
+
+def _unsound(where: str, error: Exception) -> ModelError:
+    return ModelError(f"{where} is not a sound model artifact ({type(error).__name__}: {error}); fetch it again")
 
 
 def _array(data: bytes) -> Array:
@@ -206,7 +249,13 @@ def _array(data: bytes) -> Array:
     return array
 
 
-def write(path: str | Path, metadata: Mapping[str, Any], graphs: Mapping[str, bytes], weights: Mapping[str, Array], tables: Mapping[str, Array]) -> None:  # fmt: skip
+def write(
+    path: str | Path,
+    metadata: Mapping[str, Any],
+    graphs: Mapping[str, bytes],
+    weights: Mapping[str, Array],
+    tables: Mapping[str, Array],
+) -> None:
     """Write an artifact file; the same content gives the same bytes. Written beside path first, then renamed."""
     path = Path(path)
     members: dict[str, bytes] = {"metadata.json": json.dumps(metadata, indent=1, sort_keys=True).encode()}
@@ -230,7 +279,7 @@ def released() -> dict[str, Path]:
 
 
 def find(model: str | Path | None = None) -> Path:
-    """The path of a model given by released name or by path; None is the default one. UnknownModel when there is none."""
+    """The path of a model given by released name or by path; None is the default one. UnknownModel if there is none."""
     names = released()
     if model is None:
         if DEFAULT in names:
@@ -241,4 +290,4 @@ def find(model: str | Path | None = None) -> Path:
     path = Path(model)
     if path.is_file():
         return path
-    raise UnknownModel(f"there is no model {str(model)!r}; released: {', '.join(names) or 'none'}; or give the path of a {SUFFIX} file")
+    raise UnknownModel(f"there is no model {str(model)!r}; give a {SUFFIX} file or one of {', '.join(names) or 'none'}")

@@ -132,7 +132,7 @@ def encode(
             progress=progress,
         )
         info = dpc.inspect(data)
-        return data, f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.1f}"
+        return data, f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
 
     run(plan(paths, out_dir, "dpc", ["dpc"]), force, work)
 
@@ -177,7 +177,7 @@ def inspect(
         typer.echo(json.dumps(asdict(info), indent=2))
         return
     typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
-    typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
+    typer.echo(f"quality  {info.quality:.0f} (level {info.level})")
     typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
     for name, size in info.sections.items():
         typer.echo(f"{name:<8} {size:,} bytes")

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dpc import artifact, container, image
 from dpc.artifact import Artifact
@@ -80,8 +79,9 @@ class Latents:
 class Codec:
     """Encodes and decodes with one model; keeps its networks loaded, so use one for many pictures.
 
-    model: a released name, the path of an artifact, an Artifact, or None for the default. threads: CPU threads, None for
-    all cores. Raises UnknownModel, ModelError. `times` holds seconds of the last call by part (network, entropy, file).
+    model: a released name, the path of an artifact, an Artifact, or None for the default. threads: CPU threads,
+    None for all cores. Raises UnknownModel, ModelError. `times` holds the seconds of the last call by part: network,
+    entropy, file.
     """
 
     def __init__(self, model: str | Path | Artifact | None = None, threads: int | None = None) -> None:
@@ -122,10 +122,17 @@ class Codec:
             with self._timed("file"):
                 return container.pack(
                     DPCFile(
-                        width=width, height=height, model=self.artifact.id, level=level, grey=picture.grey, stream=stream,
-                        alpha=alpha, icc=picture.icc, exif=picture.exif if exif else None,
+                        width=width,
+                        height=height,
+                        model=self.artifact.id,
+                        level=level,
+                        grey=picture.grey,
+                        stream=stream,
+                        alpha=alpha,
+                        icc=picture.icc,
+                        exif=picture.exif if exif else None,
                     )
-                )  # fmt: skip
+                )
 
         if bpp is None and max_bytes is None:
             level = self.level(DEFAULT_QUALITY if quality is None else quality)
@@ -155,8 +162,8 @@ class Codec:
                 return data
             if level == 0:
                 raise OptionError(
-                    f"max_bytes={max_bytes}: at quality 1 this {width}x{height} picture with its profile, EXIF and alpha takes "
-                    f"{len(data)} bytes; allow at least that, drop EXIF, or scale the picture down"
+                    f"max_bytes={max_bytes}: at quality 1 this {width}x{height} picture, its profile, EXIF and alpha "
+                    f"take {len(data)} bytes; allow at least that, drop EXIF, or scale the picture down"
                 )
             level -= 1
 
@@ -170,7 +177,7 @@ class Codec:
         """The picture in a .dpc file (bytes, path or binary file object).
 
         A PIL image of mode L, LA, RGB or RGBA with its profile and EXIF in `info`; with as_array a uint8 array (H, W),
-        (H, W, 2), (H, W, 3) or (H, W, 4). Raises FormatError for a damaged file and WrongModel for another model's file.
+        (H, W, 2), (H, W, 3) or (H, W, 4). Raises FormatError for a damaged file, WrongModel for another model's.
         """
         self.times = {"network": 0.0, "entropy": 0.0, "file": 0.0}
         with self._timed("file"):
@@ -218,7 +225,9 @@ class Codec:
 
     def _quantise(self, y: NDArray[np.float32], level: int) -> Latents:
         h, w = y.shape[2:]
-        padded = np.pad(y, ((0, 0), (0, 0), (0, -h % HYPER), (0, -w % HYPER)), mode="edge") if h % HYPER or w % HYPER else y
+        padded = (
+            np.pad(y, ((0, 0), (0, 0), (0, -h % HYPER), (0, -w % HYPER)), mode="edge") if h % HYPER or w % HYPER else y
+        )
         a, n = self.artifact, self.artifact.sizes.latents
         gain, offset = a.gain(level), a.offsets[level].astype(np.float32).reshape(1, -1, 1, 1)
         even, valid = _even(*padded.shape[2:]), np.zeros((1, 1, *padded.shape[2:]), np.float32)
@@ -232,9 +241,15 @@ class Codec:
                 z[(..., *_hyper(core))] = out[(..., *_hyper(inner))]
             for core, outer, inner in _tiles(*padded.shape[2:]):
                 (out,) = a.run(
-                    "quantise", y=_cut(padded, outer), z_hat=_cut(z, _hyper(outer)), gain=gain, even=_cut(even, outer),
-                    offset=offset, valid=_cut(valid, outer), rounding=rounding,
-                )  # fmt: skip
+                    "quantise",
+                    y=_cut(padded, outer),
+                    z_hat=_cut(z, _hyper(outer)),
+                    gain=gain,
+                    even=_cut(even, outer),
+                    offset=offset,
+                    valid=_cut(valid, outer),
+                    rounding=rounding,
+                )
                 here = r[(..., *core)]
                 here[...] = out[0][(..., *inner)][:, : here.shape[1], : here.shape[2]].clip(-ESCAPE_LIMIT, ESCAPE_LIMIT)
 
@@ -248,7 +263,12 @@ class Codec:
         return Latents(z[0].astype(np.int32), r, self._z_index(level, z.shape[2:]), index)
 
     def _indices(
-        self, z: NDArray[np.float32], h: int, w: int, level: int, take: Callable[[int, NDArray[np.uint8]], NDArray[np.int32]]
+        self,
+        z: NDArray[np.float32],
+        h: int,
+        w: int,
+        level: int,
+        take: Callable[[int, NDArray[np.uint8]], NDArray[np.int32]],
     ) -> NDArray[np.uint8]:
         """The scale index of every element, group by group; take(start, index) gives the residuals of a group."""
         a = self.artifact
@@ -290,7 +310,9 @@ class Codec:
         rgb = np.empty((file.height, file.width, 3), np.uint8)
         with self._timed("network"):
             for core, outer, inner in _tiles(*full):
-                (out,) = a.run("means", z_hat=_cut(z, _hyper(outer)), r=_cut(r, outer), gain=gain, even=_cut(even, outer))
+                (out,) = a.run(
+                    "means", z_hat=_cut(z, _hyper(outer)), r=_cut(r, outer), gain=gain, even=_cut(even, outer)
+                )
                 here = y_hat[(..., *core)]
                 here[...] = out[(..., *inner)][:, :, : here.shape[2], : here.shape[3]]
             del r
@@ -298,8 +320,8 @@ class Codec:
             for done, (core, outer, inner) in enumerate(tiles):
                 (out,) = a.run("synthesis", y_hat=_cut(y_hat, outer), weights=weights)
                 rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in inner)
-                here = rgb[tuple(slice(s.start * STRIDE, s.stop * STRIDE) for s in core)]
-                here[...] = out[0][rows, columns][: here.shape[0], : here.shape[1]]
+                pixels = rgb[tuple(slice(s.start * STRIDE, s.stop * STRIDE) for s in core)]
+                pixels[...] = out[0][rows, columns][: pixels.shape[0], : pixels.shape[1]]
                 progress((done + 1) / len(tiles))
         return rgb
 
@@ -336,8 +358,8 @@ class Codec:
         least = sum(likeliest[i - 1] for i in a.z_indices[file.level]) * shape[0] * shape[1] / 8 - 16
         if len(file.stream) < least:
             raise Corrupt(
-                f"the stream has {len(file.stream)} bytes; a {file.width}x{file.height} picture takes at least {int(least)}; "
-                "the file is damaged"
+                f"the stream has {len(file.stream)} bytes; a {file.width}x{file.height} picture takes at least "
+                f"{int(least)}; the file is damaged"
             )
         with self._timed("entropy"):
             decoder = Decoder(a.tables, file.stream)
@@ -374,7 +396,7 @@ class Codec:
             raise OptionError(f"max_bytes={max_bytes}: give at least 1")
 
     def _search(self, estimate: Callable[[int], float], goal: float) -> int:
-        """The highest level whose estimated size is at most goal, or 0; sizes grow with the level, nearly exponentially."""
+        """The highest level whose estimated size is at most goal, or 0. Sizes grow about exponentially."""
         low, high = 0, self._top
         if estimate(high) <= goal:
             return high
@@ -519,7 +541,9 @@ def models() -> list[ModelInfo]:
     for name, path in artifact.released().items():
         meta = artifact.metadata_of(path)
         result.append(
-            ModelInfo(name, meta["identity"], str(path), path.stat().st_size, name == artifact.DEFAULT, meta["description"])
+            ModelInfo(
+                name, meta["identity"], str(path), path.stat().st_size, name == artifact.DEFAULT, meta["description"]
+            )
         )
     return result
 

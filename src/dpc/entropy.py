@@ -82,8 +82,10 @@ class Encoder:
         self._parts: list[tuple[Int, Any]] = []
 
     def add(self, values: Int, indices: NDArray[Any]) -> None:
-        """Append a part: int32 values within ESCAPE_LIMIT, and their scale indices, of one shape. Where the index is 0 nothing
-        is coded; the value there must be 0."""
+        """Append a part: int32 values within ESCAPE_LIMIT, and their scale indices, of one shape.
+
+        Where the index is 0 nothing is coded; the value there must be 0.
+        """
         escapes = []
         for i, mine, symbols in self._tables._groups(values.ravel(), indices.ravel()):
             self._parts.append((symbols, self._tables._models[i]))
@@ -120,17 +122,20 @@ class Decoder:
         kinds = flat[coded].astype(np.uint8)
         order = coded[np.argsort(kinds, kind="stable")]
         counts = np.bincount(kinds, minlength=len(self._tables))
-        start, escaped = 0, []
+        start, escapes = 0, []
         for i in np.flatnonzero(counts):
             here = order[start : start + counts[i]]
             start += counts[i]
             symbols = self._coder.decode(self._tables._models[i], len(here))
             limit = self._tables.limits[i]
             values[here] = symbols - limit
-            escaped.append(here[symbols == 2 * limit + 1])
-        where = np.concatenate(escaped) if escaped else np.zeros(0, np.int64)
+            escapes.append(here[symbols == 2 * limit + 1])
+        where = np.concatenate(escapes) if escapes else np.zeros(0, np.int64)
         if len(where):
-            values[where] = self._coder.decode(_uniform, len(where)) - _BIAS
+            escaped = self._coder.decode(_uniform, len(where)) - _BIAS
+            if (np.abs(escaped) <= self._tables.limits[flat[where]]).any() or escaped.min() < -ESCAPE_LIMIT:
+                raise Corrupt("an escape holds a value that its table has, or one out of range; the file is damaged")
+            values[where] = escaped
         return values.reshape(indices.shape)
 
     def finish(self) -> None:

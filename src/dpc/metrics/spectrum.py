@@ -72,12 +72,10 @@ def _ratios(signal: _Array) -> list[float]:
     if not power.max() > 0:
         return [1.0] * len(PERIODS)  # nothing there: identical pictures
     log = np.log(power + 1e-9 * power.max())
-    log = np.concatenate(
-        [log, log[-2:0:-1]]
-    )  # both sides, so that the highest frequency has two neighbourhoods
-    near = np.arange(
-        3, max(4, length // 32) + 1
-    )  # beyond the window's main lobe, half way to the next line at most
+    # both sides, so that the highest frequency has two neighbourhoods
+    log = np.concatenate([log, log[-2:0:-1]])
+    # beyond the window's main lobe, half way to the next line at most
+    near = np.arange(3, length // 32 + 1)
     ratios = []
     for period in PERIODS:
         lines = [length * odd // period for odd in range(1, period // 2 + 1, 2)]

@@ -31,7 +31,9 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
             raise DataError(f"{folder} is not a folder; give folders of pictures with --data")
         here = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not here:
-            raise DataError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); give another folder with --data")
+            raise DataError(
+                f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); give another folder with --data"
+            )
         found += here
     return found
 
@@ -76,10 +78,14 @@ class Photos:
                     with Image.open(path) as image:
                         pixels = np.asarray(image.convert("RGB"))
                 except (OSError, ValueError, SyntaxError) as error:
-                    raise DataError(f"{path} cannot be read as a picture ({error}); remove it or give another folder") from error
+                    raise DataError(
+                        f"{path} cannot be read as a picture ({error}); remove it or give another folder"
+                    ) from error
                 digest.update(pixels.tobytes())
                 out.write(pixels.tobytes())
-                entries.append({"name": path.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset})
+                entries.append(
+                    {"name": path.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset}
+                )
                 offset += pixels.size
         os.replace(temporary, self.pixels_path)
         part = index_path.with_suffix(f".{os.getpid()}.part")
@@ -106,7 +112,11 @@ class Photos:
         top, left = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
         patch = pixels[top : top + side, left : left + side]
         if side != size:
-            patch = np.asarray(Image.fromarray(patch).resize((size, size), Image.Resampling.BOX if factor > 2 else Image.Resampling.BICUBIC))
+            patch = np.asarray(
+                Image.fromarray(patch).resize(
+                    (size, size), Image.Resampling.BOX if factor > 2 else Image.Resampling.BICUBIC
+                )
+            )
         if rng.random() < 0.5:
             patch = patch[:, ::-1]
         return np.ascontiguousarray(patch)

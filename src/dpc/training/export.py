@@ -56,7 +56,9 @@ def check_layer(name: str, layer: deploy.Exact, largest: int) -> int:
     reach = weight.abs().sum((1, 2, 3)) * largest + bias.abs()
     if reach.max() >= 2**24:
         channel = int(reach.argmax())
-        raise NotExact(f"{name}, channel {channel}: an accumulator can reach {int(reach[channel])}; exact float32 needs less than {2**24}")
+        raise NotExact(
+            f"{name}, channel {channel}: an accumulator can reach {int(reach[channel])}; exact float32 needs less than {2**24}"
+        )
     return int(reach.max())
 
 
@@ -104,7 +106,9 @@ def _weights(model: Model) -> dict[str, Array]:
         if name.startswith(("g_a.", "g_s.", "h_a.", "means.")) and not name.endswith("kernel"):
             weights[name] = value.half().numpy()
     scales = {"a": model.scales.a, "b": model.scales.b, "c": model.scales.c}
-    scales |= {f"mix.{i}": m for i, m in enumerate(model.scales.mix)} | {f"head.{i}": m for i, m in enumerate(model.scales.head)}  # type: ignore[dict-item]
+    scales |= {f"mix.{i}": m for i, m in enumerate(model.scales.mix)} | {
+        f"head.{i}": m for i, m in enumerate(model.scales.head)
+    }  # type: ignore[dict-item]
     for name, conv in scales.items():
         weight, bias = conv.integers()
         if name == "a":
@@ -114,7 +118,9 @@ def _weights(model: Model) -> dict[str, Array]:
     return weights
 
 
-def _onnx(module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], outputs: list[str], weights: Mapping[str, Array]) -> tuple[bytes, list[str]]:  # fmt: skip
+def _onnx(
+    module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], outputs: list[str], weights: Mapping[str, Array]
+) -> tuple[bytes, list[str]]:
     """The graph without its weights, and the names of the weights that it needs."""
     axes = {}
     for name, value in zip(inputs, args, strict=True):
@@ -125,9 +131,16 @@ def _onnx(module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], output
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.eval(), args, buffer, input_names=inputs, output_names=outputs, dynamic_axes=axes,
-            opset_version=17, dynamo=False, do_constant_folding=True,
-        )  # fmt: skip
+            module.eval(),
+            args,
+            buffer,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+            do_constant_folding=True,
+        )
     graph = onnx.load_from_string(buffer.getvalue())
     by_content = {_digest(v.astype(np.float32)): k for k, v in weights.items()}
     names: dict[str, str] = {}
@@ -136,7 +149,9 @@ def _onnx(module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], output
         found = by_content.get(_digest(array)) if array.dtype == np.float32 and array.size > 1 else None
         if found is None:
             if array.size >= INLINE:
-                raise ModelError(f"initialiser {tensor.name} with {array.size} elements is not one of the model's weights")
+                raise ModelError(
+                    f"initialiser {tensor.name} with {array.size} elements is not one of the model's weights"
+                )
             continue
         names[tensor.name] = found
         tensor.name = found
@@ -194,7 +209,12 @@ def export(
     plane = torch.ones(1, 1, h, w)
     features = torch.zeros(1, net.scale_width, h, w)
     jobs: dict[str, tuple[nn.Module, tuple[Tensor, ...], list[str], list[str]]] = {
-        "analysis": (deploy.AnalysisGraph(model), (torch.zeros(1, 16 * h, 16 * w, 3, dtype=torch.uint8),), ["image"], ["y"]),
+        "analysis": (
+            deploy.AnalysisGraph(model),
+            (torch.zeros(1, 16 * h, 16 * w, 3, dtype=torch.uint8),),
+            ["image"],
+            ["y"],
+        ),
         "hyper": (deploy.HyperGraph(model), (y, gain), ["y", "gain"], ["z_hat"]),
         "scale0": (deploy.ScaleGraph(model), (z,), ["z_hat"], ["features", "index"]),
         "means": (deploy.MeanGraph(model), (z, y, gain, plane), ["z_hat", "r", "gain", "even"], ["y_hat"]),
@@ -207,7 +227,12 @@ def export(
         "synthesis": (deploy.SynthesisGraph(model), (y, torch.zeros(1, net.levels)), ["y_hat", "weights"], ["image"]),
     }
     for g in range(1, len(net.groups)):
-        jobs[f"scale{g}"] = (deploy.LaterScaleGraph(model, g), (features, y[:, : sum(net.groups[:g])]), ["features", "r"], ["index"])
+        jobs[f"scale{g}"] = (
+            deploy.LaterScaleGraph(model, g),
+            (features, y[:, : sum(net.groups[:g])]),
+            ["features", "r"],
+            ["index"],
+        )
     graphs: dict[str, bytes] = {}
     needs: dict[str, list[str]] = {}
     for graph, job in jobs.items():
@@ -267,12 +292,12 @@ def load(source: Artifact) -> Model:
             bits = W_BITS if weight or name == "scales.a.bias" else W_BITS + A_BITS
             tensor = tensor * 2.0**-bits
         if state[name].shape != tensor.shape:
-            raise ModelError(f"{name} has shape {tuple(tensor.shape)} in the artifact and {tuple(state[name].shape)} in the network")
+            raise ModelError(
+                f"{name} has shape {tuple(tensor.shape)} in the artifact and {tuple(state[name].shape)} in the network"
+            )
         state[name] = tensor
     state["log_gain"] = torch.from_numpy(source.log_gain.copy())
     state["offset"] = torch.from_numpy(source._tables["offset_anchors"].copy())
     state["z_index"] = torch.from_numpy(source._tables["z_index_anchors"].copy())
     model.load_state_dict(state)
     return model
-
-

@@ -89,8 +89,10 @@ def train(
     plain = [p for p in plain if all(p is not t for t in tables)]
     optimiser = torch.optim.Adam(
         [{"params": decay, "factor": 1.0}, {"params": plain, "factor": 1.0}, {"params": tables, "factor": 4.0}],
-        lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9,
-    )  # fmt: skip
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-9,
+    )
     step, minutes_before = 0, 0.0
     rng = np.random.default_rng(recipe.seed + 1)
     if state:
@@ -153,20 +155,56 @@ def train(
                 torch._foreach_lerp_([ema[k] for k in floats], [values[k] for k in floats], 1 - blend)
         else:
             bad += 1
-        window.append({"loss": loss.item(), "norm": norm.item(), "bpp": bpp.mean().item(), "z": (out.bits_z / out.bits_y.clamp(min=1)).mean().item()})
+        window.append(
+            {
+                "loss": loss.item(),
+                "norm": norm.item(),
+                "bpp": bpp.mean().item(),
+                "z": (out.bits_z / out.bits_y.clamp(min=1)).mean().item(),
+            }
+        )
         window[-1] |= {k: v.mean().item() for k, v in parts.items()}
         if step % run.log_every == 0:
             row = {k: float(np.mean([w[k] for w in window])) for k in window[0]}
             speed = run.log_every * recipe.batch / (time.monotonic() - log.time)
-            row = {"step": step, "minutes": minutes_before + minutes, "lr": rate, **row, "skipped": bad, "crops_per_s": speed}
+            row = {
+                "step": step,
+                "minutes": minutes_before + minutes,
+                "lr": rate,
+                **row,
+                "skipped": bad,
+                "crops_per_s": speed,
+            }
             log.write(row)
-            say(f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
-                f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} z {row['z']:.3f} norm {row['norm']:.2f} {speed:.1f} crops/s")  # fmt: skip
+            say(
+                f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
+                f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} z {row['z']:.3f} norm {row['norm']:.2f} {speed:.1f} crops/s"
+            )
             window = []
         if time.monotonic() - saved > run.save_every:
-            save(run.out / "last.pt", model, ema, optimiser, recipe, step, minutes_before + (time.monotonic() - started) / 60, rng, photos)
+            save(
+                run.out / "last.pt",
+                model,
+                ema,
+                optimiser,
+                recipe,
+                step,
+                minutes_before + (time.monotonic() - started) / 60,
+                rng,
+                photos,
+            )
             saved = time.monotonic()
-    save(run.out / "last.pt", model, ema, optimiser, recipe, step, minutes_before + (time.monotonic() - started) / 60, rng, photos)
+    save(
+        run.out / "last.pt",
+        model,
+        ema,
+        optimiser,
+        recipe,
+        step,
+        minutes_before + (time.monotonic() - started) / 60,
+        rng,
+        photos,
+    )
     say(f"stopped at step {step}, {step * recipe.batch} crops; checkpoint {run.out / 'last.pt'}")
     return run.out / "last.pt"
 
@@ -248,19 +286,36 @@ class Log:
         self.time = time.monotonic()
 
 
-def save(path: Path, model: Model, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, minutes: float, rng: np.random.Generator, photos: Photos) -> None:  # fmt: skip
+def save(
+    path: Path,
+    model: Model,
+    ema: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    step: int,
+    minutes: float,
+    rng: np.random.Generator,
+    photos: Photos,
+) -> None:
     """Write a checkpoint to a temporary file beside path, then rename it."""
     temporary = path.with_suffix(".part")
     with open(temporary, "wb") as f:
         torch.save(
             {
-                "checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(recipe)), "step": step, "minutes": minutes,
-                "crops": step * recipe.batch, "data_sha256": photos.sha256,
-                "model": model.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(),
-                "numpy": rng.bit_generator.state, "torch": torch.get_rng_state(),
+                "checkpoint": CHECKPOINT,
+                "recipe": json.dumps(to_dict(recipe)),
+                "step": step,
+                "minutes": minutes,
+                "crops": step * recipe.batch,
+                "data_sha256": photos.sha256,
+                "model": model.state_dict(),
+                "ema": ema,
+                "optimiser": optimiser.state_dict(),
+                "numpy": rng.bit_generator.state,
+                "torch": torch.get_rng_state(),
             },
             f,
-        )  # fmt: skip
+        )
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
@@ -273,7 +328,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except Exception as error:  # torch raises many kinds on damaged files
-        raise CheckpointError(f"{path} is not a readable checkpoint ({type(error).__name__}); use an older one") from error
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); use an older one"
+        ) from error
     if not isinstance(state, dict) or state.get("checkpoint") != CHECKPOINT:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({CHECKPOINT})")
     return state

@@ -40,7 +40,7 @@ class Output:
 
 
 def rate(value: Tensor, rounded: Tensor, scale: Tensor) -> Tensor:
-    """Bits of the rounded values, (N,). The scale gets the gradient of just these; value gets the gradient under uniform noise."""
+    """Bits of the rounded values, (N,). The scale gets their gradient, value the gradient under uniform noise."""
     hard = bits_of(rounded, scale)
     soft = bits_of(value + torch.rand_like(value) - 0.5, scale.detach())
     return (hard + soft - soft.detach()).sum((1, 2, 3))

@@ -5,8 +5,8 @@
     z_hat, coded parts --MeanBranch--> mu
     r = round(y' - mu)    y_hat = (r + mu) / gain[q]    y_hat --Synthesis--> x_hat
 
-Analysis and Synthesis each are a linear wavelet + KLT codec plus a deep branch that starts at zero, so the first step of
-a training already is a working transform codec with overlapping basis functions. y is whitened (unit variance per
+Analysis and Synthesis each are a linear wavelet + KLT codec plus a deep branch that starts at zero, so the first step
+of a training already is a working transform codec with overlapping basis functions. y is whitened (unit variance per
 channel before training), the gains carry the quantisation steps.
 
 Symbols follow Ballé et al. 2018 and Minnen et al. 2018; gains follow Cui et al. 2021; channel groups follow Minnen and
@@ -57,7 +57,9 @@ class Network:
         if sum(self.groups) != self.latents:
             raise ValueError(f"groups {self.groups} sum to {sum(self.groups)}, not to latents = {self.latents}")
         if len(self.pass_widths) != len(self.groups):
-            raise ValueError(f"pass_widths {self.pass_widths} must have one entry for each of the {len(self.groups)} groups")
+            raise ValueError(
+                f"pass_widths {self.pass_widths} must have one entry for each of the {len(self.groups)} groups"
+            )
 
 
 def _act(x: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _icnr(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
-    """All phases of a pixel shuffle start equal, so the upsampling starts without a checkerboard (Aitken et al. 2017)."""
+    """All phases of a pixel shuffle start equal: no checkerboard to begin with (Aitken et al. 2017)."""
     with torch.no_grad():
         weight = conv.weight.reshape(-1, factor * factor, *conv.weight.shape[1:])
         weight.copy_(weight[:, :1].expand_as(weight).clone())

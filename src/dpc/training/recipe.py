@@ -68,7 +68,9 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")
         if not 0 < self.lambda_min < self.lambda_max:
-            raise RecipeError(f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed")
+            raise RecipeError(
+                f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed"
+            )
 
     def stage_at(self, progress: float) -> Stage:
         """The stage at a progress in [0, 1]."""

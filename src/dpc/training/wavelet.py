@@ -1,8 +1,8 @@
-"""The CDF 9/7 wavelet as plain convolutions, and the linear transform codec (wavelet + KLT) that the networks start from.
+"""The CDF 9/7 wavelet as plain convolutions: the linear part of the transforms.
 
 One level is a strided convolution 3 -> 12 channels (LL, LH, HL, HH of each colour) and, back, a 5x5 convolution
 12 -> 12 channels followed by a pixel shuffle: the polyphase form of the separable filters, so no full-resolution
-grouped convolution is ever run. The borders are extended symmetrically, as JPEG 2000 does, so the inverse is exact everywhere.
+grouped convolution is ever run. The borders are extended symmetrically, as JPEG 2000 does: the inverse is exact.
 
 Filters: Cohen, Daubechies, Feauveau 1992, as used in JPEG 2000 part 1, scaled to be nearly orthonormal.
 """
@@ -109,6 +109,6 @@ def pack(x: Tensor) -> Tensor:
 
 
 def unpack(coefficients: Tensor) -> list[Tensor]:
-    """(N, 768, h, w) -> [level 4 (N, 12, h, w), level 3 (N, 9, 2h, 2w), level 2 (N, 9, 4h, 4w), level 1 (N, 9, 8h, 8w)]."""
+    """(N, 768, h, w) -> bands of level 4 (N, 12, h, w), 3 (N, 9, 2h, 2w), 2 (N, 9, 4h, 4w) and 1 (N, 9, 8h, 8w)."""
     four, three, two, one = coefficients.split([12, 36, 144, 576], 1)
     return [four, F.pixel_shuffle(three, 2), F.pixel_shuffle(two, 4), F.pixel_shuffle(one, 8)]
