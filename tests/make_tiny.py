@@ -2,8 +2,13 @@
 
     python tests/make_tiny.py [--force]         needs the train extra
 
-The golden files stand for every file that users have: a change that reads them differently is a new format version,
-and the old golden files stay. So nothing that exists is written again without --force.
+A golden file stands for every file that users have: a change that reads it differently is a new format version, and
+the old golden files stay. So what exists is kept; only --force makes it again.
+
+    tiny.dpcmodel           the model
+    golden/NAME.dpc         a file made with it
+    golden/NAME.png         its decoded picture
+    golden/expected.npz     NAME/z, NAME/r, NAME/index: what its stream holds
 """
 
 from __future__ import annotations
@@ -11,105 +16,178 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+import numpy.typing as npt
+from PIL import Image
+
+from dpc import image
+from dpc.artifact import Artifact
+from dpc.codec import Codec
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 MODEL = DATA / "tiny.dpcmodel"
 GOLDEN = DATA / "golden"
 SEED = 20
-MARGIN = 2e-5  # no latent of a golden file lies closer to a rounding boundary, so any float32 code encodes it alike
+MARGIN = 2e-5  # no latent of a golden file lies nearer to a rounding boundary: every float32 code encodes it alike
+
+# a big-endian TIFF structure with one entry, orientation 6: to be turned right
+EXIF = bytes.fromhex("4d4d002a00000008 0001 0112 0003 00000001 00060000 00000000")
+
+
+def noise(*shape: int) -> npt.NDArray[np.uint8]:
+    """Noise, uint8, the same for ever."""
+    return np.frombuffer(hashlib.shake_256(b"noise").digest(math.prod(shape)), np.uint8).reshape(shape)
 
 
 def photograph(left: int, top: int, width: int, height: int) -> Image.Image:
-    """A crop of the demo photograph."""
+    """A crop of the demo photograph, a cat."""
     return Image.open(ROOT / "demo" / "photo.png").convert("RGB").crop((left, top, left + width, top + height))
 
 
-def noise(height: int, width: int, *more: int) -> np.ndarray:
-    """Uniform noise, uint8."""
-    return np.random.default_rng(SEED).integers(0, 256, (height, width, *more), dtype=np.uint8)
-
-
-def saved(image: Image.Image, **options: Any) -> bytes:
-    """A PNG file."""
+def _saved(picture: Image.Image, **options: Any) -> bytes:
     out = io.BytesIO()
-    image.save(out, "PNG", **options)
+    picture.save(out, "PNG", **options)
     return out.getvalue()
 
 
 def pictures() -> dict[str, tuple[bytes, float]]:
     """Name -> (PNG, quality) of every golden file."""
-    ramp = np.linspace(0, 255, 64).astype(np.uint8)
-    alpha = photograph(180, 60, 48, 40)
-    alpha.putalpha(Image.fromarray(np.broadcast_to(ramp[:48], (40, 48)).copy()))
-    exif = Image.Exif()
-    exif[0x010E], exif[0x0112] = "a cat, turned", 6
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    veiled = photograph(180, 60, 48, 40)
+    veiled.putalpha(Image.fromarray(np.tile(np.arange(0, 240, 5, dtype=np.uint8), (40, 1))))
+    profile = noise(300).tobytes()  # profiles are handed on unread
     return {
-        "photo": (saved(photograph(150, 40, 96, 80)), 70),
-        "photo-low": (saved(photograph(150, 40, 96, 80)), 10),
-        "noise": (saved(Image.fromarray(noise(64, 64, 3))), 90),
-        "flat": (saved(Image.new("RGB", (80, 33), (200, 30, 90))), 40),
-        "one": (saved(Image.new("RGB", (1, 1), (10, 200, 250))), 100),
-        "line": (saved(Image.fromarray(noise(1, 50, 3))), 55),
-        "column": (saved(photograph(200, 10, 1, 257)), 33.3),
-        "prime": (saved(photograph(100, 100, 101, 67)), 100),
-        "grey": (saved(photograph(120, 20, 70, 70).convert("L")), 60),
-        "alpha": (saved(alpha), 50),
-        "profile-exif": (saved(photograph(0, 0, 64, 48), icc_profile=profile, exif=exif), 1),
+        "photo": (_saved(photograph(150, 40, 96, 80)), 70),
+        "photo-low": (_saved(photograph(150, 40, 96, 80)), 10),
+        "noise": (_saved(Image.fromarray(noise(64, 64, 3))), 90),
+        "flat": (_saved(Image.new("RGB", (80, 33), (200, 30, 90))), 40),
+        "one": (_saved(Image.new("RGB", (1, 1), (10, 200, 250))), 100),
+        "line": (_saved(Image.fromarray(noise(1, 50, 3))), 55),
+        "column": (_saved(photograph(200, 10, 1, 257)), 33.3),
+        "prime": (_saved(photograph(100, 100, 101, 67)), 100),
+        "grey": (_saved(photograph(120, 20, 70, 70).convert("L")), 60),
+        "alpha": (_saved(veiled), 50),
+        "profile-exif": (_saved(photograph(0, 0, 64, 48), icc_profile=profile, exif=EXIF), 1),
     }
 
 
 def tiny() -> Any:
-    """An untrained Model: the wavelet start, and seeded random weights in all that starts at zero."""
+    """An untrained torch Model: the wavelet start, and seeded random weights where a training starts from zero."""
     import torch
 
     from dpc.training.model import Model
     from dpc.training.networks import Network
 
     torch.manual_seed(SEED)
-    net = Network(
-        latents=24, hyper_latents=8, groups=(4, 8, 12), levels=8, widths=(8, 16, 24),
-        encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1), half_width=4, hyper_width=16, scale_width=16,
-        mean_width=16, pass_widths=(16, 16, 16),
-    )  # fmt: skip
-    model = Model(net)
+    model = Model(
+        Network(
+            latents=24,
+            hyper_latents=8,
+            groups=(4, 8, 12),
+            levels=8,
+            widths=(8, 16, 24),
+            encoder_depths=(1, 1, 1),
+            decoder_depths=(1, 1, 1),
+            half_width=4,
+            hyper_width=16,
+            scale_width=16,
+            mean_width=16,
+            pass_widths=(16, 16, 16),
+        )
+    )
     photo = torch.from_numpy(np.array(photograph(0, 0, 448, 288))).permute(2, 0, 1)[None] / 255
-    model.start_from_wavelet([photo], torch.logspace(math.log10(0.8), math.log10(0.03), net.levels))
+    model.start_from_wavelet([photo], torch.logspace(math.log10(0.8), math.log10(0.03), 8))
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if name.startswith(("g_a", "g_s")) and not value.any() and "mean" not in name:
-                value.normal_(std=0.05)
-            elif name.startswith("means") and not value.any():
-                value.normal_(std=0.08)
-        model.h_a.c.weight *= 4
-        for conv in (model.scales.a, model.scales.b, model.scales.c, *model.scales.mix):
+            if name.startswith(("g_a", "g_s", "means")) and not value.any():
+                value.normal_(std=0.06)
+        model.h_a.c.weight *= 40
+        scales = model.scales
+        for conv in (scales.a, scales.b, scales.c, *scales.mix):
             conv.bias.normal_(std=0.5)
-        for head in model.scales.head:
+        for head in scales.head:
             head.weight.normal_(std=0.5)
             head.bias.normal_(std=2.0)
-        # whole indices, so that other machines interpolate the same offsets
-        model.offset += 3 * torch.randn(net.levels, net.latents)
-        model.z_index += 6 * torch.rand(net.levels, net.hyper_latents)
+        model.offset += 3 * torch.randn(24) + 0.5 * torch.randn(8, 24)
+        model.z_index += 16 * torch.rand(8) - 4
+        for name, value in model.named_parameters():
+            if name.startswith(("g_a", "g_s", "h_a", "means")):  # few significant bits make a small file
+                mantissa, exponent = torch.frexp(value)
+                value.copy_(torch.ldexp((mantissa * 16).round() / 16, exponent))
+            if "linear" in name:
+                value[value.abs() < value.abs().max() / 100] = 0
     return model
 
 
-def undecided(model: Any, image: Any, level: int) -> bool:
-    """Whether a latent lies within MARGIN of a rounding boundary."""
-    raise NotImplementedError
+def decided(model: Any, artifact: Artifact, source: bytes, quality: float) -> bool:
+    """Whether every latent of the picture keeps its MARGIN."""
+    import torch
+
+    codec = Codec(artifact)
+    level = codec.level(quality)
+    y = codec._analyse(image.load(source).rgb, lambda _: None)
+    y = np.pad(y, ((0, 0), (0, 0), (0, -y.shape[2] % 4), (0, -y.shape[3] % 4)), mode="edge")
+    with torch.no_grad():
+        z = model.h_a(torch.from_numpy(y * artifact.gain(level))).numpy()
+    if (np.abs(z - np.floor(z) - 0.5) < MARGIN).any():
+        return False
+
+    def residuals(shift: float) -> npt.NDArray[np.int32]:
+        shifted = Codec(artifact)
+        run = artifact.run
+
+        def run_shifted(graph: str, **inputs: Any) -> Any:
+            if graph == "quantise":
+                inputs["rounding"] = inputs["rounding"] + np.float32(shift)
+            return run(graph, **inputs)
+
+        artifact.run = run_shifted
+        try:
+            return shifted.latents(source, quality).r
+        finally:
+            artifact.run = run
+
+    return bool((residuals(MARGIN) == residuals(-MARGIN)).all())
 
 
-def main() -> None:
-    pass
+def main() -> int:
+    """Make what is missing; with --force, all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--force", action="store_true", help="overwrite golden files")
+    force = parser.parse_args().force
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    from dpc.training.export import export, load
+
+    if force or not MODEL.exists():
+        export(tiny(), MODEL, "tiny", description="a model for tests: random weights around the wavelet start")
+        print(f"made {MODEL}: {MODEL.stat().st_size} bytes")
+    artifact = Artifact(MODEL, 1)
+    model, codec = load(artifact), Codec(artifact)
+    path = GOLDEN / "expected.npz"
+    expected = dict(np.load(path)) if path.exists() and not force else {}
+    before = len(expected)
+    for name, (source, quality) in pictures().items():
+        file = GOLDEN / f"{name}.dpc"
+        if file.exists() and not force:
+            print(f"kept {file}; --force makes it again")
+            continue
+        while not decided(model, artifact, source, quality):
+            print(f"{name}: a latent is undecided at quality {quality}")
+            quality -= 0.25
+        file.write_bytes(codec.encode(source, quality=quality))
+        codec.decode(file).save(GOLDEN / f"{name}.png", optimize=True)
+        latents = codec.latents(source, quality)
+        expected |= {f"{name}/{k}": getattr(latents, k).astype(np.int16) for k in ("z", "r", "index")}
+        print(f"made {file}: {file.stat().st_size} bytes")
+    if len(expected) != before:
+        np.savez_compressed(path, **expected)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 import dpc
 from dpc.batch import STDIO, plan, reason, run
 from dpc.errors import DPCError
+from dpc.training import commands as training
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -189,6 +190,12 @@ def models() -> None:
     for model in dpc.models():
         default = ", default" if model.default else ""
         typer.echo(f"{model.name} ({model.id[:16]}{default}), {model.bytes:,} bytes: {model.description}")
+
+
+app.command()(training.train)
+app.command()(training.export)
+app.command()(training.pack)
+app.command()(training.judge)
 
 
 def read(path: str) -> bytes:

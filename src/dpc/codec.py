@@ -80,8 +80,8 @@ class Codec:
     """Encodes and decodes with one model; keeps its networks loaded, so use one for many pictures.
 
     model: a released name, the path of an artifact, an Artifact, or None for the default. threads: CPU threads,
-    None for all cores. Raises UnknownModel, ModelError. `times` holds the seconds of the last call by part: network,
-    entropy, file.
+    None for all cores; an Artifact has its own. Raises UnknownModel, ModelError. `times` holds the seconds of the
+    last call by part: network, entropy, file.
     """
 
     def __init__(self, model: str | Path | Artifact | None = None, threads: int | None = None) -> None:
@@ -193,7 +193,7 @@ class Codec:
         rgb = self._synthesise(self._read(file), file, progress or _silent)
         with self._timed("file"):
             picture = image.to_pil(rgb, alpha, file.grey, file.icc, file.exif)
-            return np.asarray(picture) if as_array else picture
+            return np.array(picture) if as_array else picture
 
     def level(self, quality: float) -> int:
         """The fine level of a quality in 1..100."""

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dpc.errors import ToolMissing
 from dpc.metrics import ms_ssim, pair, psnr
 
@@ -45,14 +43,7 @@ def lpips_distance(
     weights: a folder, see dpc.metrics.lpips.LPIPS. A network is loaded once and kept.
     """
     pair.check(original, decoded)
-    model = _network(net, None if weights is None else str(weights))
-    import torch
-
-    x, y = (
-        torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None] / 255.0 for p in (original, decoded)
-    )
-    with torch.inference_mode():
-        return float(model(x, y))
+    return _network(net, None if weights is None else str(weights)).between(original, decoded)
 
 
 @functools.cache

@@ -25,7 +25,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpc.errors import ModelError, ToolMissing
@@ -35,6 +37,8 @@ AUTHORS = (
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/"
     "082bb24f84c091ea94de2867d34c4544f68e0963/lpips/weights/v0.1/"
 )
+
+UInt8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,12 @@ class LPIPS(nn.Module):
         if x.shape != y.shape:
             raise ValueError(f"LPIPS needs two batches of one shape, got {tuple(x.shape)}, {tuple(y.shape)}")
         return self.distance(self.features(x, check=check), self.features(y, check=check))
+
+    def between(self, original: UInt8, decoded: UInt8) -> float:
+        """The distance between two (H, W, 3) uint8 pictures."""
+        x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None] / 255.0 for p in (original, decoded))
+        with torch.inference_mode():
+            return float(self(x, y))
 
     def features(self, x: Tensor, *, check: bool = True) -> list[Tensor]:
         """Unit-length taps of x, for `distance`; keep those of a reference to compute them only once."""

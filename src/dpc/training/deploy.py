@@ -52,7 +52,7 @@ class Exact(nn.Module):
         self.shift, self.clip = shift, clip
 
     def forward(self, a: Tensor) -> Tensor:
-        acc = F.conv2d(a, self.weight, self.bias, padding=self.weight.shape[-1] // 2)  # type: ignore[arg-type,index,union-attr]
+        acc = F.conv2d(a, self.weight, self.bias, padding=self.weight.shape[-1] // 2)  # type: ignore[arg-type,index]
         real = torch.floor(acc * 2.0**-self.shift + 0.5)
         return real.clamp(0, A_MAX) if self.clip else real
 

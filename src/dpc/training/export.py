@@ -8,6 +8,7 @@ import io
 import subprocess
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dpc.entropy import PRECISION
 from dpc.errors import ModelError
 from dpc.training import deploy
 from dpc.training.model import Model
-from dpc.training.networks import A_BITS, A_MAX, INDICES, W_BITS, W_MAX, Z_LIMIT, Network, scale_of_index
+from dpc.training.networks import A_BITS, A_MAX, INDICES, W_BITS, W_MAX, Z_LIMIT, IntegerConv, Network, scale_of_index
 
 INLINE = 4096  # initialisers below this many elements that are not trained weights stay inside their graph
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ class NotExact(ModelError):
 
 
 def check_exact(model: Model) -> int:
-    """The largest possible |accumulator| in the integer branch; NotExact when it reaches 2**24 or a weight is not an integer."""
+    """The largest possible |accumulator| in the integer branch; NotExact at 2**24 or where a weight is no integer."""
     graphs = {"scale0": deploy.ScaleGraph(model)} | {
         f"scale{g}": deploy.LaterScaleGraph(model, g) for g in range(1, len(model.net.groups))
     }
@@ -50,14 +51,15 @@ def check_exact(model: Model) -> int:
 
 def check_layer(name: str, layer: deploy.Exact, largest: int) -> int:
     """The largest possible |accumulator| of one layer whose inputs lie in -largest..largest; NotExact as above."""
-    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[operator,union-attr]
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[operator]
     if not (torch.equal(weight, weight.round()) and torch.equal(bias, bias.round())) or weight.abs().max() > W_MAX:
         raise NotExact(f"{name} holds weights that are not integers in -{W_MAX}..{W_MAX}")
     reach = weight.abs().sum((1, 2, 3)) * largest + bias.abs()
     if reach.max() >= 2**24:
         channel = int(reach.argmax())
         raise NotExact(
-            f"{name}, channel {channel}: an accumulator can reach {int(reach[channel])}; exact float32 needs less than {2**24}"
+            f"{name}, channel {channel}: an accumulator can reach {int(reach[channel])}; "
+            f"exact float32 needs less than {2**24}"
         )
     return int(reach.max())
 
@@ -90,7 +92,7 @@ def logistic_tables(counts: list[Array] | None = None, prior: float = 300.0) -> 
 
 
 def half_precision(model: Model) -> Model:
-    """A copy whose float weights are representable in float16 (gains, offsets and the integer branch are left alone)."""
+    """A copy whose float weights are representable in float16; gains, offsets and the integer branch are left alone."""
     copy = Model(model.net)
     state = {}
     for name, value in model.state_dict().items():
@@ -105,11 +107,9 @@ def _weights(model: Model) -> dict[str, Array]:
     for name, value in model.state_dict().items():
         if name.startswith(("g_a.", "g_s.", "h_a.", "means.")) and not name.endswith("kernel"):
             weights[name] = value.half().numpy()
-    scales = {"a": model.scales.a, "b": model.scales.b, "c": model.scales.c}
-    scales |= {f"mix.{i}": m for i, m in enumerate(model.scales.mix)} | {
-        f"head.{i}": m for i, m in enumerate(model.scales.head)
-    }  # type: ignore[dict-item]
-    for name, conv in scales.items():
+    for name, conv in model.scales.named_modules():
+        if not isinstance(conv, IntegerConv):
+            continue
         weight, bias = conv.integers()
         if name == "a":
             bias = torch.round(bias * 2.0**-A_BITS)
@@ -133,7 +133,7 @@ def _onnx(
         torch.onnx.export(
             module.eval(),
             args,
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the exporter without dynamo takes file objects
             input_names=inputs,
             output_names=outputs,
             dynamic_axes=axes,
@@ -179,7 +179,7 @@ def _digest(array: Array) -> bytes:
 
 
 def fine(table: Tensor, low: int, high: int) -> Array:
-    """(levels, n) float anchors -> ((levels - 1) * FINE + 1, n) int16, interpolated linearly, rounded half up, clipped."""
+    """(levels, n) float anchors -> ((levels - 1) * FINE + 1, n) int16: interpolated, rounded half up, clipped."""
     levels = table.shape[0]
     position = torch.arange((levels - 1) * FINE + 1, dtype=torch.float64) / FINE
     weights = (1 - (position[:, None] - torch.arange(levels)).abs()).clamp(min=0)
@@ -259,16 +259,23 @@ def export(
         "graph_weights": needs,
         "training": dict(training or {}),
         "licence": "Apache-2.0",
-        "git_commit": _commit(),
+        "git_commit": commit(),
     }
     artifact.write(path, metadata, graphs, weights, tables)
     return Artifact(path)
 
 
-def _commit() -> str:
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The git commit of this code, "-dirty" behind it when files differ, "" when it is not a checkout."""
+    here = str(Path(__file__).parent)
     try:
-        here = Path(__file__).parent
-        done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
@@ -276,7 +283,7 @@ def _commit() -> str:
 
 def network_of(source: Artifact) -> Network:
     """The Network of an artifact."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in source.metadata["network"].items()}
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in source.metadata["network"].items()}
     return Network(**fields)
 
 

@@ -18,7 +18,7 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
 from dpc import __version__
-from dpc.artifact import commit
 from dpc.codec import Codec
 from dpc.container import peek
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
@@ -41,6 +40,7 @@ from dpc.metrics.lpips import LPIPS
 from dpc.metrics.ms_ssim import ms_ssim
 from dpc.metrics.psnr import psnr
 from dpc.metrics.spectrum import PERIODS, SUSPECT, spectrum_peaks
+from dpc.training.export import commit
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 TRUNKS = ("alex", "squeeze")
@@ -139,25 +139,25 @@ def _codec(path: str, threads: int) -> Codec:
     return Codec(path, threads)
 
 
-# name -> Pillow's format, how a setting becomes its options, the settings from the smallest file to the largest
-_QUALITIES = tuple(float(q) for q in range(1, 101))
+# name -> Pillow's format, how a setting becomes its options, and the settings from the smallest file to the largest, in
+# steps of 10 to 20 % of the rate
 CLASSICS: dict[str, tuple[str, Callable[[float], dict[str, Any]], tuple[float, ...]]] = {
     "avif": (
         "AVIF",
         lambda q: {"quality": int(q), "subsampling": "4:4:4", "speed": 4, "max_threads": 1},
-        tuple(float(q) for q in range(0, 101)),
+        tuple(range(0, 101, 4)),
     ),
     "jpeg": (
         "JPEG",
         lambda q: {"quality": int(q), "subsampling": "4:2:0", "optimize": True, "progressive": True},
-        _QUALITIES[:95],
+        (*range(1, 20, 2), *range(20, 96, 4)),
     ),
-    "webp": ("WEBP", lambda q: {"quality": int(q), "method": 6}, _QUALITIES),
+    "webp": ("WEBP", lambda q: {"quality": int(q), "method": 6}, (*range(0, 10, 2), *range(10, 101, 5))),
     # the setting is the rate in bpp, which JPEG 2000 hits by itself
     "jpeg2000": (
         "JPEG2000",
         lambda r: {"quality_mode": "rates", "quality_layers": [24 / r], "irreversible": True, "mct": 1, "no_jp2": True},
-        tuple(round(0.03 * 1.03**i, 4) for i in range(150)),
+        tuple(round(0.03 * 1.15**i, 4) for i in range(31)),
     ),
 }
 
@@ -186,7 +186,7 @@ class Classic:
                 middle = (low + high) // 2
                 low, high = (middle, high) if size(middle) <= limit else (low, middle)
             chosen |= {low, high}
-        return [ladder[i] for i in sorted(chosen)]
+        return [float(ladder[i]) for i in sorted(chosen)]
 
     def code(self, path: Path, rgb: Rgb, setting: float) -> Coded:
         begin = time.perf_counter()
@@ -223,6 +223,10 @@ class Folder:
     identity: str
     folder: str
     entries: tuple[tuple[str, float, int, str], ...]  # image stem, setting, bytes, decoded file
+
+    def sizes(self, path: Path) -> list[int]:
+        """Bytes of the files of a picture."""
+        return [size for image, _, size, _ in self.entries if image == path.stem]
 
     def settings(self, path: Path, rgb: Rgb, goals: Sequence[float]) -> list[float]:
         return [setting for image, setting, _, _ in self.entries if image == path.stem]
@@ -305,6 +309,8 @@ def judge_picture(
     pixels = rgb.shape[0] * rgb.shape[1]
     reference: Reference | None = None
     rows = []
+    # the sizes of precomputed pictures are rates to meet as well
+    goals = [*goals, *(8 * size / pixels for s in subjects if isinstance(s, Folder) for size in s.sizes(path))]
     for subject in subjects:
         mine = [r for r in known if _key(r) == (subject.name, subject.identity, sha256, __version__)]
         have = {r.setting for r in mine}
@@ -398,7 +404,8 @@ def judge(
     hashes = {hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
     identities = {(s.name, s.identity) for s in subjects}
     mine = [r for r in rows if (r.codec, r.identity) in identities and r.sha256 in hashes and r.version == __version__]
-    text = table(mine, [s.name for s in subjects], goals, len(paths))
+    folders = [s.name for s in subjects if isinstance(s, Folder)]
+    text = table(mine, [s.name for s in subjects], goals, folders)
     (out / "table.md").write_text(text)
     if crops:
         chosen = paths[:: max(1, len(paths) // crops)][:crops]
@@ -428,7 +435,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
         writer.writeheader()
         for row in rows:
             values = dataclasses.asdict(row)
-            writer.writerow({k: f"{v:.7g}" if isinstance(v, float) and k != "setting" else v for k, v in values.items()})
+            writer.writerow(
+                {k: f"{v:.7g}" if isinstance(v, float) and k != "setting" else v for k, v in values.items()}
+            )
     os.replace(temporary, path)
 
 
@@ -453,46 +462,54 @@ def at(rows: Sequence[Row], goal: float, metric: str) -> tuple[float, bool] | No
     return float(v0 + (v1 - v0) * (x - x0) / (x1 - x0)), outside
 
 
-def table(rows: Sequence[Row], names: Sequence[str], goals: Sequence[float], count: int) -> str:
-    """Markdown: for every rate and codec the mean over the pictures of every metric, and the median of the peaks."""
+def table(rows: Sequence[Row], names: Sequence[str], goals: Sequence[float], folders: Sequence[str] = ()) -> str:
+    """Markdown: every metric's mean over the pictures at every rate, and at the sizes of every precomputed folder."""
     peaks = " ".join(str(p) for p in PERIODS)
     lines = [
         "Means over the pictures, each interpolated linearly in log bpp between its own files. Peaks: median of the "
-        f"error spectrum's ratio at the periods {peaks}; above {SUSPECT:g} is a pattern. n: pictures; in brackets how many "
-        f"of them lie outside the codec's own files (by at most a factor {REACH:g}). Seconds: mean per file.",
+        f"error spectrum's ratio at the periods {peaks}; above {SUSPECT:g} is a pattern. n: pictures; in brackets how "
+        f"many of them lie outside the codec's own files (by at most a factor {REACH:g}). Seconds: mean per file.",
     ]
+    pixels = {r.sha256: r.width * r.height for r in rows}
     for goal in goals:
-        lines += [
-            "",
-            f"| {goal:g} bpp | PSNR | MS-SSIM | LPIPS AlexNet | LPIPS SqueezeNet | peaks {peaks} | encode, decode s | n |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for name in names:
-            by_image: dict[str, list[Row]] = {}
-            for row in rows:
-                if row.codec == name:
-                    by_image.setdefault(row.sha256, []).append(row)
-            values: dict[str, list[float]] = {m: [] for m in METRICS}
-            outside = 0
-            for mine in by_image.values():
-                found = {m: at(mine, goal, m) for m in METRICS}
-                if found["psnr"] is None:
-                    continue
-                outside += found["psnr"][1]
-                for m, pair in found.items():
-                    if pair is not None and not math.isnan(pair[0]):
-                        values[m].append(pair[0])
-            n = len(values["psnr"])
-            mean = {m: f"{np.mean(v):.{d}f}" if (v := values[m]) else "-" for m, d in zip(METRICS, (2, 4, 4, 4))}  # noqa: B905
-            median = [f"{np.median(values[f'peak_{p}']):.1f}" if values[f"peak_{p}"] else "-" for p in PERIODS]
-            near = [r for mine in by_image.values() for r in [min(mine, key=lambda r: abs(math.log(r.bpp / goal)))]]
-            seconds = [f"{np.mean(s):.2f}" if (s := [getattr(r, k) for r in near]) else "-" for k in ("encode_s", "decode_s")]
-            number = f"{n}" + (f" ({outside})" if outside else "") + (f" of {count}" if n < count else "")
-            lines.append(
-                f"| {name} | {mean['psnr']} | {mean['ms_ssim']} | {mean['lpips_alex']} | {mean['lpips_squeeze']} | "
-                f"{' '.join(median)} | {', '.join(seconds).replace('nan', '-')} | {number} |"
-            )
+        lines += _section(f"{goal:g} bpp", rows, names, dict.fromkeys(pixels, goal))
+    for name in folders:
+        mine = [r for r in rows if r.codec == name]
+        for setting in sorted(
+            {r.setting for r in mine}, key=lambda s: np.mean([r.bpp for r in mine if r.setting == s])
+        ):
+            rates = {r.sha256: r.bpp for r in mine if r.setting == setting}
+            title = f"every picture at its size in {name} {setting:g}: mean {np.mean(list(rates.values())):.3f} bpp"
+            lines += _section(title, rows, names, rates)
     return "\n".join(lines) + "\n"
+
+
+def _section(title: str, rows: Sequence[Row], names: Sequence[str], goals: Mapping[str, float]) -> list[str]:
+    """The table at one rate per picture; goals: sha256 of the picture -> bpp."""
+    peaks = " ".join(str(p) for p in PERIODS)
+    lines = [
+        "",
+        f"| {title} | PSNR | MS-SSIM | LPIPS AlexNet | LPIPS SqueezeNet | peaks {peaks} | encode, decode s | n |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        values: dict[str, list[float]] = {m: [] for m in (*METRICS, "encode_s", "decode_s")}
+        count = outside = 0
+        for sha256, goal in goals.items():
+            mine = [r for r in rows if r.codec == name and r.sha256 == sha256]
+            for metric, seen in values.items():
+                found = at(mine, goal, metric)
+                if found is not None and not math.isnan(found[0]):
+                    seen.append(found[0])
+                if found is not None and metric == "psnr":
+                    count, outside = count + 1, outside + found[1]
+        cells = [f"{np.mean(values[m]):.{2 if m == 'psnr' else 4}f}" if values[m] else "-" for m in METRICS[:4]]
+        cells.append(" ".join(f"{np.median(values[m]):.1f}" if values[m] else "-" for m in METRICS[4:]))
+        cells.append(", ".join(f"{np.mean(values[m]):.2f}" if values[m] else "-" for m in ("encode_s", "decode_s")))
+        of = f" of {len(goals)}" if count < len(goals) else ""
+        cells.append(f"{count}{of}" + (f" ({outside})" if outside else ""))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def sheet(subjects: Sequence[Subject], paths: Sequence[Path], rows: Sequence[Row], goal: float) -> Image.Image:

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
+import copy
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from dpc.errors import DPCError
-from dpc.training.data import Photos
+from dpc.errors import OptionError, ToolMissing
+from dpc.metrics.lpips import LPIPS
+from dpc.training.checkpoint import CheckpointError, Keeper, load_checkpoint, recipe_of
+from dpc.training.data import Batches, Photos, find
+from dpc.training.devices import start
+from dpc.training.log import RATES, Log, at_rate, page, read
 from dpc.training.losses import Distortion
 from dpc.training.model import Model
-from dpc.training.recipe import Recipe, from_dict, to_dict
+from dpc.training.recipe import Recipe, to_dict
+from dpc.training.validate import CROPS, validate
 
-CHECKPOINT = 1  # version of the checkpoint's layout
-
-
-class CheckpointError(DPCError):
-    """A checkpoint that cannot be read or does not fit."""
+EVER = 10**12  # steps: a training ends by its schedule, not by its data
 
 
 @dataclass
 class Run:
-    """Where and how long to train. minutes: of this call; horizon: minutes of the whole training over all calls (the
-    learning rate and the stages follow it), None: follow steps."""
+    """Where and how long to train.
+
+    minutes: of this call, counted from `began` (time.monotonic()), the last checkpoint included. horizon: minutes of
+    the whole training over all calls; the learning rate and the stages follow it. None: what is left are `minutes`,
+    or, without them, the schedule follows steps. loaders: processes that prepare batches; None: as many as pay.
+    """
 
     out: Path
     data: Sequence[str | Path]
@@ -42,10 +48,14 @@ class Run:
     horizon: float | None = None
     steps: int | None = None
     save_every: float = 180.0
+    validate_every: float = 300.0
     log_every: int = 50
     device: str = "auto"
+    devices: int = 1
     precision: str = "auto"
     lpips_weights: str | None = None
+    loaders: int | None = None
+    began: float = field(default_factory=time.monotonic)
 
 
 def train(
@@ -59,152 +69,173 @@ def train(
 
     warm: state of a Model to start from (a released artifact or a checkpoint's weights); resume: a checkpoint to go on
     from exactly. Stops after run.minutes, at the end of the schedule, or on SIGINT/SIGTERM, always with a checkpoint.
+    Raises DPCError, before any time is spent, for what cannot work.
     """
-    started = time.monotonic()
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if run.device == "auto" else run.device)
-    bf16 = run.precision == "bf16" or (run.precision == "auto" and bf16_pays(device))
-    photos = Photos(run.data, recipe.crop)
+    # what may be wrong is found first
+    fabric = start(run.device, run.devices)
+    if recipe.batch % run.devices:
+        raise OptionError(f"--devices {run.devices} does not divide the batch of {recipe.batch} crops")
+    if run.precision not in ("auto", "fp32", "bf16"):
+        raise OptionError(f"--precision {run.precision} is unknown; use auto, fp32 or bf16")
+    state = _resumed(resume, recipe, say) if resume else None
+    if not state and (run.out / "last.pt").exists():
+        raise OptionError(
+            f"{run.out} holds a training already; --resume {run.out / 'last.pt'} goes on, or name another --out"
+        )
+    find(run.data)
+    nets = sorted({n for s in recipe.stages if s.lpips for n in s.lpips_nets})
+    distortion = Distortion(0, 0, 0, nets, run.lpips_weights)
     run.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
+    fabric.launch()
+    rank, device = fabric.global_rank, fabric.device
+    say = say if rank == 0 else _quiet
+    with fabric.rank_zero_first():  # the others find the decoded pictures in the cache
+        photos = Photos(run.data, recipe.crop)
 
-    state = load_checkpoint(resume) if resume else None
+    # model, average, optimiser
+    torch.manual_seed(recipe.seed)
     model = Model(recipe.network)
     if state:
         model.load_state_dict(state["model"])
     elif warm is not None:
         model.load_state_dict(warm)
     else:
-        rng = np.random.default_rng(recipe.seed)
         say("starting from the wavelet codec")
-        batches = (torch.from_numpy(photos.batch(rng, 8, recipe.crop)) for _ in range(60))
+        first = np.random.default_rng(recipe.seed)
+        crops = (torch.from_numpy(photos.batch(first, 8, recipe.crop)) for _ in range(60))
         # all terms of D together weigh about two and a half times the plain 255^2 MSE
-        model.start_from_wavelet(batches, steps_of([2.5 * v for v in lambdas(recipe)]))
-    model.to(device, memory_format=torch.channels_last)
-    ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    decay, plain = [], []
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            (decay if p.ndim > 1 and not name.startswith(("log_gain", "offset", "z_index")) else plain).append(p)
-    tables = [model.log_gain, model.offset, model.z_index]
-    plain = [p for p in plain if all(p is not t for t in tables)]
-    optimiser = torch.optim.Adam(
-        [{"params": decay, "factor": 1.0}, {"params": plain, "factor": 1.0}, {"params": tables, "factor": 4.0}],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-9,
-    )
+        model.start_from_wavelet(crops, steps_of([2.5 * v for v in lambdas(recipe)]))
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(model).eval().requires_grad_(False)
+    optimiser = _optimiser(model, recipe)
     step, minutes_before = 0, 0.0
-    rng = np.random.default_rng(recipe.seed + 1)
     if state:
+        average.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
-        ema = {k: v.to(device) for k, v in state["ema"].items()}
         step, minutes_before = state["step"], state["minutes"]
-        rng.bit_generator.state = state["numpy"]
-        torch.set_rng_state(state["torch"])
-    nets = sorted({n for s in recipe.stages if s.lpips for n in s.lpips_nets})
-    distortion = Distortion(0, 0, 0, nets, run.lpips_weights).to(device)
-    distortion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = average.state_dict()
+    averaged = [k for k in ema if ema[k].is_floating_point()]
+    parallel = fabric.setup_module(model)
+    distortion.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judges = _judges(distortion, nets, run.lpips_weights, device)
+    held_out = torch.from_numpy(photos.validation_crops(recipe.crop, CROPS)).to(device)
+
+    # schedule, data, logs
+    bf16 = run.precision == "bf16" or (run.precision == "auto" and bf16_pays(device))
     order = {n: i for i, n in enumerate(nets)}
     lam = torch.tensor(lambdas(recipe), device=device, dtype=torch.float32)
+    middle = lam.log().mean().exp()
     total = run.steps or recipe.steps
     horizon = run.horizon or (minutes_before + run.minutes if run.minutes and not run.steps else None)
+    last_level = recipe.network.levels - 1
+    source = Batches(photos, recipe.seed, recipe.batch, recipe.crop, last_level, rank, fabric.world_size)
+    batches = _stream(source, step, device, fabric.world_size, run.loaders)
+    keeper = Keeper(run.out, found=resume is not None and resume.resolve() == (run.out / "last.pt").resolve())
+    log = Log(run.out / "log.csv", state is not None, step) if rank == 0 else None
+    validation = Log(run.out / "validation.csv", state is not None, step - 1) if rank == 0 else None
     count = sum(p.numel() for p in model.parameters())
-    say(f"{count / 1e6:.2f} M parameters, {len(photos)} pictures, {device}, {'bf16' if bf16 else 'fp32'}, step {step}")
-
-    stop = _Stop()
-    log = Log(run.out / "log.csv", resume is not None, step)
-    saved = time.monotonic()
-    bad = 0
-    window: list[dict[str, float]] = []
-    model.train()
-    while not stop.asked:
-        minutes = (time.monotonic() - started) / 60
-        progress = (minutes_before + minutes) / horizon if horizon else step / total
-        if progress >= 1 or (run.minutes and minutes >= run.minutes):
-            break
-        stage = recipe.stage_at(progress)
-        rate = learning_rate(recipe, progress)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-
-        x = torch.from_numpy(photos.batch(rng, recipe.batch, recipe.crop)).to(device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        last = recipe.network.levels - 1
-        # a little beyond both ends, so that the extreme levels are seen as often as the others
-        level = (torch.rand(recipe.batch, device=device) * (last + 0.6) - 0.3).clamp(0, last)
-        weight = torch.exp(model.interpolation(level) @ lam.log())
-        distortion.a, distortion.b, distortion.c = stage.mse, stage.ms_ssim, stage.lpips
-        turn = order[stage.lpips_nets[step % len(stage.lpips_nets)]] if stage.lpips else 0
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            out = model(x, level)
-            d, parts = distortion(x, out.x_hat, turn)
-        bpp = (out.bits_y + out.bits_z) / (x.shape[2] * x.shape[3])
-        balance = (weight / lam.log().mean().exp()) ** -recipe.rate_balance
-        loss = ((bpp + weight * d) * balance).mean()
-
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        step += 1
-        if torch.isfinite(norm):
-            optimiser.step()
-            blend = min(recipe.ema, (1 + step) / (10 + step))
-            with torch.no_grad():
-                values = model.state_dict()
-                floats = [k for k in ema if ema[k].is_floating_point()]
-                torch._foreach_lerp_([ema[k] for k in floats], [values[k] for k in floats], 1 - blend)
-        else:
-            bad += 1
-        window.append(
-            {
-                "loss": loss.item(),
-                "norm": norm.item(),
-                "bpp": bpp.mean().item(),
-                "z": (out.bits_z / out.bits_y.clamp(min=1)).mean().item(),
-            }
-        )
-        window[-1] |= {k: v.mean().item() for k, v in parts.items()}
-        if step % run.log_every == 0:
-            row = {k: float(np.mean([w[k] for w in window])) for k in window[0]}
-            speed = run.log_every * recipe.batch / (time.monotonic() - log.time)
-            row = {
-                "step": step,
-                "minutes": minutes_before + minutes,
-                "lr": rate,
-                **row,
-                "skipped": bad,
-                "crops_per_s": speed,
-            }
-            log.write(row)
-            say(
-                f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
-                f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} z {row['z']:.3f} norm {row['norm']:.2f} {speed:.1f} crops/s"
-            )
-            window = []
-        if time.monotonic() - saved > run.save_every:
-            save(
-                run.out / "last.pt",
-                model,
-                ema,
-                optimiser,
-                recipe,
-                step,
-                minutes_before + (time.monotonic() - started) / 60,
-                rng,
-                photos,
-            )
-            saved = time.monotonic()
-    save(
-        run.out / "last.pt",
-        model,
-        ema,
-        optimiser,
-        recipe,
-        step,
-        minutes_before + (time.monotonic() - started) / 60,
-        rng,
-        photos,
+    left_out = f" ({photos.left_out} smaller ones left out)" if photos.left_out else ""
+    say(
+        f"{count / 1e6:.2f} M parameters, {len(photos)} pictures{left_out}, {fabric.world_size} x {device.type}, "
+        f"{'bf16' if bf16 else 'fp32'}, from step {step}"
     )
+
+    def save() -> float:
+        """Write the checkpoint; returns the seconds that it took."""
+        begin = time.monotonic()
+        minutes = minutes_before + (begin - run.began) / 60
+        if rank == 0:
+            keeper.save(model, ema, optimiser, recipe, step, minutes, photos.sha256)
+        return time.monotonic() - begin
+
+    def look() -> float:
+        """Validate, log it and draw the curves; returns the seconds that it took."""
+        begin = time.monotonic()
+        if validation:
+            rows = validate(average, held_out, judges)
+            for row in rows:
+                validation.write({"step": step, "minutes": minutes_before + (begin - run.began) / 60, **row})
+            page(run.out)
+            say(f"        step {step} held out: {_summary(read(validation.path)[-len(rows) :])}")
+        return time.monotonic() - begin
+
+    # the loop
+    window, seen, skipped = torch.zeros(7, device=device), 0, 0
+    saving = looking = stepping = 0.0  # seconds that each took last time
+    saved, looked, logged = time.monotonic(), -math.inf, time.monotonic()
+    model.train()
+    with _Stop() as stop, torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        while True:
+            begin = time.monotonic()
+            if begin - looked > run.validate_every:
+                looking, looked = look(), begin
+            elif begin - saved > run.save_every:
+                saving, saved = save(), begin
+            # the first process decides, so that all stop at the same step
+            minutes = (time.monotonic() - run.began) / 60
+            closing = (2 * stepping + 1.5 * max(saving, 1.0) + 1.5 * looking) / 60
+            over = run.minutes is not None and minutes + closing >= run.minutes
+            minutes, over = fabric.broadcast((minutes, over or stop.asked))
+            progress = (minutes_before + minutes) / horizon if horizon else step / total
+            if over or progress >= 1:
+                break
+            stage = recipe.stage_at(progress)
+            rate = learning_rate(recipe, progress)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["factor"]
+
+            torch.manual_seed(_seed(recipe.seed, step, rank))  # noise, shifts: functions of seed and step alone
+            pixels, level = next(batches)
+            x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+            level = level.to(device, non_blocking=True)
+            weight = torch.exp(model.interpolation(level) @ lam.log())
+            distortion.a, distortion.b, distortion.c = stage.mse, stage.ms_ssim, stage.lpips
+            turn = order[stage.lpips_nets[step % len(stage.lpips_nets)]] if stage.lpips else 0
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                out = parallel(x, level)
+                d, parts = distortion(x, out.x_hat, turn)
+            bpp = (out.bits_y + out.bits_z) / (x.shape[2] * x.shape[3])
+            balance = (weight / middle) ** -recipe.rate_balance
+            loss = ((bpp + weight * d) * balance).mean()
+
+            optimiser.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            step += 1
+            if torch.isfinite(norm):
+                optimiser.step()
+                blend = min(recipe.ema, (1 + step) / (10 + step))
+                values = model.state_dict()
+                torch._foreach_lerp_([ema[k] for k in averaged], [values[k] for k in averaged], 1 - blend)
+                share = (out.bits_z / out.bits_y.clamp(min=1)).mean()
+                means = [loss, bpp.mean(), *(v.mean() for v in parts.values()), share, norm]
+                window += torch.stack([v.detach().float() for v in means])
+                seen += 1
+            else:
+                skipped += 1
+            stepping = time.monotonic() - begin
+
+            if step % run.log_every == 0 and seen:
+                values = (fabric.all_reduce(window) / seen).tolist()
+                row = dict(zip(("loss", "bpp", "mse", "ms_ssim", "lpips", "z", "norm"), values, strict=True))
+                speed = run.log_every * recipe.batch / (time.monotonic() - logged)
+                if log:
+                    log.write({"step": step, "minutes": minutes_before + minutes, "lr": rate, **row,
+                               "skipped": skipped, "crops_per_s": speed})  # fmt: skip
+                say(
+                    f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
+                    f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} z {row['z']:.3f} norm {row['norm']:.2f} "
+                    f"{speed:.1f} crops/s"
+                )
+                window, seen, logged = torch.zeros_like(window), 0, time.monotonic()
+        save()
+        if run.minutes is None or (looking and not stop.asked):
+            look()
+    if log and validation:
+        log.close()
+        validation.close()
+        page(run.out)
+    fabric.barrier()
     say(f"stopped at step {step}, {step * recipe.batch} crops; checkpoint {run.out / 'last.pt'}")
     return run.out / "last.pt"
 
@@ -233,10 +264,10 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether bf16 autocast is worth it: yes on a GPU; on a CPU a short timing decides (some run it 95 times slower)."""
+    """Whether bf16 autocast is worth it: on a GPU yes; on a CPU a short timing decides (some are 95 times slower)."""
     if device.type == "cuda":
         return True
-    conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(4, 64, 32, 32).contiguous(memory_format=torch.channels_last)
     times = []
     with torch.no_grad():
@@ -250,92 +281,97 @@ def bf16_pays(device: torch.device) -> bool:
     return times[1] < 0.8 * times[0]
 
 
-class _Stop:
-    """Asks the loop to end after the step on SIGINT or SIGTERM (in the main thread)."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        with contextlib.suppress(ValueError):
-            for s in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(s, self._ask)
-
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
-
-
-class Log:
-    """log.csv: one row every log_every steps. On resume rows after the checkpoint's step are dropped."""
-
-    def __init__(self, path: Path, resumed: bool, step: int) -> None:
-        self.path, self.time = path, time.monotonic()
-        rows = []
-        if resumed and path.exists():
-            with open(path, newline="") as f:
-                rows = [r for r in csv.DictReader(f) if int(r["step"]) <= step]
-        self._file = open(path, "w", newline="", buffering=1)
-        self._writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            self.write(row)
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Add a row and restart the speed clock."""
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row))
-            self._writer.writeheader()
-        self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-        self.time = time.monotonic()
-
-
-def save(
-    path: Path,
-    model: Model,
-    ema: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
-    step: int,
-    minutes: float,
-    rng: np.random.Generator,
-    photos: Photos,
-) -> None:
-    """Write a checkpoint to a temporary file beside path, then rename it."""
-    temporary = path.with_suffix(".part")
-    with open(temporary, "wb") as f:
-        torch.save(
-            {
-                "checkpoint": CHECKPOINT,
-                "recipe": json.dumps(to_dict(recipe)),
-                "step": step,
-                "minutes": minutes,
-                "crops": step * recipe.batch,
-                "data_sha256": photos.sha256,
-                "model": model.state_dict(),
-                "ema": ema,
-                "optimiser": optimiser.state_dict(),
-                "numpy": rng.bit_generator.state,
-                "torch": torch.get_rng_state(),
-            },
-            f,
-        )
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; CheckpointError with one line when it is missing, broken or of another kind."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
-    except Exception as error:  # torch raises many kinds on damaged files
+def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
+    """The checkpoint to go on from; says where its recipe differs."""
+    state = load_checkpoint(path)
+    if "optimiser" not in state:
+        raise CheckpointError(f"{path} holds weights alone; start from it with --from, or resume from last.pt")
+    before, now = to_dict(recipe_of(state)), to_dict(recipe)
+    if before["network"] != now["network"]:
         raise CheckpointError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); use an older one"
-        ) from error
-    if not isinstance(state, dict) or state.get("checkpoint") != CHECKPOINT:
-        raise CheckpointError(f"{path} is not a checkpoint of this version ({CHECKPOINT})")
+            f"{path} was trained with another [network] than recipe {recipe.name}; use its own recipe"
+        )
+    if changed := [k for k in now if now[k] != before.get(k)]:
+        say(f"the recipe differs from the one in {path} in {', '.join(changed)}; going on with the new values")
     return state
 
 
-def recipe_of(state: dict[str, Any]) -> Recipe:
-    """The recipe stored in a checkpoint."""
-    return from_dict(json.loads(state["recipe"]))
+def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Adam:
+    tables = {"log_gain", "offset", "z_index"}
+    groups: dict[str, list[Tensor]] = {"matrix": [], "vector": [], "table": []}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            groups["table" if name in tables else "matrix" if p.ndim > 1 else "vector"].append(p)
+    return torch.optim.Adam(
+        [{"params": v, "factor": 4.0 if k == "table" else 1.0} for k, v in groups.items()],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-9,
+    )
+
+
+def _judges(distortion: Distortion, nets: Sequence[str], weights: str | None, device: torch.device) -> dict[str, LPIPS]:
+    """The LPIPS networks of the validation: those of the loss, and others whose weights are at hand."""
+    judges: dict[str, LPIPS] = {n: m for n, m in zip(nets, distortion.nets, strict=True) if isinstance(m, LPIPS)}
+    for name in ("alex", "squeeze"):
+        if name not in judges:
+            with contextlib.suppress(ToolMissing):
+                judges[name] = LPIPS(name, weights, download=False).to(device)
+    return dict(sorted(judges.items()))
+
+
+def _stream(
+    source: Batches, step: int, device: torch.device, world: int, loaders: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches from a step on. On a GPU other processes prepare them; beside a CPU's networks that gains nothing."""
+    if loaders is None:
+        loaders = min(12, max(1, (os.cpu_count() or 2) // world - 2)) if device.type == "cuda" else 0
+    return iter(
+        DataLoader(
+            source,  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=range(step, EVER),
+            num_workers=loaders,
+            prefetch_factor=4 if loaders else None,
+            pin_memory=device.type == "cuda",
+        )
+    )
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _summary(rows: Sequence[dict[str, str]]) -> str:
+    """Validation at RATES in one line."""
+    parts = []
+    for rate in RATES:
+        found = {m: at_rate(rows, rate, m) for m in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze")}
+        text = [f"{m} {v:.2f}" if m == "psnr" else f"{m} {v:.4f}" for m, v in found.items() if v is not None]
+        parts += [f"{rate:g} bpp {' '.join(text)}"] if text else []
+    return "; ".join(parts) or "its rates lie outside 0.15 to 0.5 bpp"
+
+
+def _quiet(_: str) -> None:
+    return None
+
+
+class _Stop:
+    """While it is entered, SIGINT and SIGTERM set `asked` instead of ending the process (in the main thread)."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for s in (signal.SIGINT, signal.SIGTERM):
+                self._before[s] = signal.signal(s, self._ask)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for s, handler in self._before.items():
+            signal.signal(s, handler)
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True

@@ -26,9 +26,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     passes no gradient). Raises ValueError on a wrong shape.
     """
     if x.shape != y.shape or x.ndim != 4:
-        raise ValueError(
-            f"MS-SSIM needs two (N, C, H, W) of one shape, got {tuple(x.shape)}, {tuple(y.shape)}"
-        )
+        raise ValueError(f"MS-SSIM needs two (N, C, H, W) of one shape, got {tuple(x.shape)}, {tuple(y.shape)}")
     if min(x.shape[2:]) < SMALLEST:
         raise ValueError(f"MS-SSIM needs at least {SMALLEST} pixels a side, got {x.shape[3]}x{x.shape[2]}")
     n, c, height, width = x.shape
@@ -99,13 +97,9 @@ class Distortion(nn.Module):
         ValueError on a wrong shape, or when c is not 0 and there is no net.
         """
         if x.shape != x_hat.shape or x.ndim != 4:
-            raise ValueError(
-                f"D needs two (N, 3, H, W) of one shape, got {tuple(x.shape)}, {tuple(x_hat.shape)}"
-            )
+            raise ValueError(f"D needs two (N, 3, H, W) of one shape, got {tuple(x.shape)}, {tuple(x_hat.shape)}")
         if self.c and not len(self.nets):
-            raise ValueError(
-                f"the LPIPS weight c is {self.c:g} but no net was named; give nets=('alex', 'squeeze')"
-            )
+            raise ValueError(f"the LPIPS weight c is {self.c:g} but no net was named; give nets=('alex', 'squeeze')")
         similarity = perceptual = x.new_zeros(x.shape[0], dtype=torch.float32)
         mse = 255.0**2 * (x_hat.float() - x.float()).square().mean((1, 2, 3))
         total = self.a * mse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,7 @@ from typing import Any
 from dpc.errors import DPCError
 from dpc.training.networks import Network
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+NETS = ("alex", "squeeze", "vgg")
 
 
 class RecipeError(DPCError):
@@ -33,6 +31,15 @@ class Stage:
     ms_ssim: float = 0.0
     lpips: float = 0.0
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise RecipeError(f"a stage has share = {self.share}: it must be above 0 and at most 1")
+        for name in ("mse", "ms_ssim", "lpips"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0")
+        if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):
+            raise RecipeError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,12 @@ class Recipe:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")
+        for name in ("learning_rate", "final_learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0")
+        for name in ("warmup", "decay_from", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 0 and below 1")
         if not 0 < self.lambda_min < self.lambda_max:
             raise RecipeError(
                 f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed"
@@ -102,7 +115,7 @@ def _build(cls: type[Any], table: Any, where: str) -> Any:
             ok = {"int": (int,), "float": (int, float), "str": (str,)}.get(kind, (tuple,))
             if not isinstance(value, ok) or isinstance(value, bool):
                 raise RecipeError(f"{key} = {value!r} in {where} must be of type {kind}")
-            value = float(value) if kind == "float" else value
+            value = float(value) if isinstance(value, int) and kind == "float" else value
         values[key] = value
     try:
         return cls(**values)
@@ -124,14 +137,35 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> Recipe:
-    """Read a recipe file; a bare name such as "dpc" means the recipe of that name in the package."""
+    """Read a recipe file, TOML or JSON; a bare name such as "dpc" means the recipe of that name in the package."""
     path = Path(path)
     if not path.suffix and not path.exists():
-        path = Path(__file__).parent.parent / "recipes" / f"{path.name}.toml"
+        folder = Path(__file__).parent.parent / "recipes"
+        known = sorted(p.stem for p in folder.glob("*.toml"))
+        if path.name not in known:
+            raise RecipeError(f"there is no recipe {str(path)!r}; known: {', '.join(known)}; or give a .toml file")
+        path = folder / f"{path.name}.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text file: {error}") from error
+    return from_dict(_parsed(path, text))
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    if path.suffix == ".json":  # what a pack for another machine holds: its Python may have no TOML
+        try:
+            table: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise RecipeError(f"{path} is not valid JSON: {error}") from error
+        return table
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
-    return from_dict(table)

@@ -1,0 +1,70 @@
+"""From what a person says to what the loop takes: the one function behind `dpc train` and `python -m dpc.training`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dpc.errors import OptionError
+from dpc.training.loop import Run, train
+from dpc.training.recipe import read
+from dpc.training.weights import weights_of
+
+
+def begin(
+    recipe: str,
+    *,
+    data: Sequence[Path],
+    began: float,
+    minutes: float | None = None,
+    steps: int | None = None,
+    horizon: float | None = None,
+    resume: Path | None = None,
+    start: Path | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "auto",
+    lpips_weights: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train by a recipe (a name or a file); returns the path of the last checkpoint.
+
+    began: time.monotonic() at the start of the program, from which `minutes` are counted. resume: a checkpoint, or the
+    folder of a run. start: an artifact or checkpoint whose weights to begin with. out: default runs/NAME, or the folder
+    of the checkpoint that is resumed. Raises DPCError.
+    """
+    if minutes is not None and minutes <= 0:
+        raise OptionError(f"--minutes {minutes:g}: give more than 0")
+    if steps is not None and steps < 1:
+        raise OptionError(f"--steps {steps}: give at least 1")
+    if horizon is not None and (minutes is None or steps is not None or horizon < minutes):
+        raise OptionError("--horizon is the minutes of all calls together: it goes with --minutes, and is no smaller")
+    if minutes is not None and steps is not None:
+        raise OptionError("--minutes and --steps exclude each other; give one of them")
+    if resume and start:
+        raise OptionError("--resume and --from exclude each other; --resume goes on, --from begins a new training")
+    plan = read(recipe)
+    warm = None
+    if start:
+        weights = weights_of(start)
+        if weights.network != plan.network:
+            raise OptionError(
+                f"{start} has another network than recipe {plan.name}; give a recipe with the same [network]"
+            )
+        warm = weights.state
+    if resume and resume.is_dir():
+        resume = resume / "last.pt"
+    run = Run(
+        out=out or (resume.parent if resume else Path("runs") / plan.name),
+        data=list(data),
+        minutes=minutes,
+        horizon=horizon,
+        steps=steps,
+        device=device,
+        devices=devices,
+        precision=precision,
+        lpips_weights=str(lpips_weights) if lpips_weights else None,
+        began=began,
+    )
+    return train(plan, run, resume=resume, warm=warm, say=say)

@@ -1,0 +1,108 @@
+"""Checkpoints: written whole or not at all, one older one kept, and a small file with the weights alone.
+
+    last.pt       all that a training needs to go on: model, average, optimiser, step, minutes, recipe
+    previous.pt   the one before it
+    weights.pt    the averaged weights in float16: enough to export, to judge and to start from
+
+There is no state of random numbers in them: all that is drawn in a step follows from the recipe's seed and the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpc.errors import DPCError
+from dpc.training.model import Model
+from dpc.training.recipe import Recipe, from_dict, to_dict
+
+CHECKPOINT = 1  # version of the layout
+
+
+class CheckpointError(DPCError):
+    """A checkpoint that cannot be read or does not fit."""
+
+
+class Keeper:
+    """Writes the checkpoints of one run into a folder.
+
+    found: whether the last.pt that lies there belongs to this run (it was resumed from it). Only then is it kept as
+    previous.pt; a broken one never pushes out a sound one.
+    """
+
+    def __init__(self, folder: Path, found: bool) -> None:
+        self.folder, self._rotate = folder, found
+
+    def save(
+        self,
+        model: Model,
+        average: dict[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        recipe: Recipe,
+        step: int,
+        minutes: float,
+        data_sha256: str,
+    ) -> Path:
+        """Write last.pt and weights.pt; returns the path of last.pt. Killed at any moment, a sound last.pt is there."""
+        about = {
+            "checkpoint": CHECKPOINT,
+            "recipe": json.dumps(to_dict(recipe)),
+            "step": step,
+            "minutes": minutes,
+            "crops": step * recipe.batch,
+            "data_sha256": data_sha256,
+        }
+        full = {"model": model.state_dict(), "ema": average, "optimiser": optimiser.state_dict()}
+        last, previous = self.folder / "last.pt", self.folder / "previous.pt"
+        _write(last.with_suffix(".part"), about | full)
+        if self._rotate:
+            spare = previous.with_suffix(".part")
+            with contextlib.suppress(OSError):  # a file system without hard links keeps no previous one
+                spare.unlink(missing_ok=True)
+                os.link(last, spare)
+                os.replace(spare, previous)
+        os.replace(last.with_suffix(".part"), last)
+        self._rotate = True
+        weights = self.folder / "weights.pt"
+        _write(weights.with_suffix(".part"), about | {"ema": half(average)})
+        os.replace(weights.with_suffix(".part"), weights)
+        return last
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float16 where nothing that counts is lost by it: an artifact stores the same ones so."""
+    exact = ("scales.", "log_gain", "offset", "z_index")
+    return {k: v if k.startswith(exact) or k.endswith("kernel") else v.half() for k, v in state.items()}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with open(path, "wb") as f:
+        torch.save(content, f)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; CheckpointError with one line when it is missing, broken or of another kind."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except Exception as error:  # torch raises many kinds on damaged files
+        older = path.with_name("previous.pt")
+        way_out = f"{older} is the one before it" if older.exists() and older != path else "use an older one"
+        raise CheckpointError(f"{path} is not a readable checkpoint ({type(error).__name__}); {way_out}") from error
+    if not isinstance(state, dict) or state.get("checkpoint") != CHECKPOINT:
+        raise CheckpointError(f"{path} is not a checkpoint of this version ({CHECKPOINT})")
+    return state
+
+
+def recipe_of(state: dict[str, Any]) -> Recipe:
+    """The recipe stored in a checkpoint."""
+    return from_dict(json.loads(state["recipe"]))

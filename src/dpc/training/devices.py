@@ -1,0 +1,77 @@
+"""One process on one device with torch alone, or several with Lightning Fabric: the loop is the same for both."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dpc.errors import OptionError, ToolMissing
+
+T = TypeVar("T")
+
+
+class Alone:
+    """A single process, with the few methods of lightning_fabric.Fabric that the loop uses."""
+
+    global_rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def launch(self) -> None:
+        """Nothing to start."""
+
+    def setup_module(self, module: nn.Module) -> nn.Module:
+        """The module itself, on the device."""
+        return module.to(self.device)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients."""
+        loss.backward()
+
+    def all_reduce(self, data: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return data
+
+    def broadcast(self, obj: T) -> T:
+        """What the first process gave."""
+        return obj
+
+    def barrier(self) -> None:
+        """Nobody to wait for."""
+
+    @contextlib.contextmanager
+    def rank_zero_first(self) -> Iterator[None]:
+        """The first process runs the block before the others do."""
+        yield
+
+
+def start(device: str, count: int) -> Any:
+    """Alone, or a Fabric of `count` processes (DistributedDataParallel, gradients averaged), not yet launched.
+
+    device: "auto", "cpu", "cuda", "cuda:1", ... Raises OptionError when there is no such device, ToolMissing when
+    several are asked for and Lightning Fabric is not installed.
+    """
+    try:
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    except RuntimeError as error:
+        raise OptionError(f"--device {device} is none that torch knows; use auto, cpu or cuda") from error
+    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cuda" and not torch.cuda.is_available()):
+        raise OptionError(f"--device {device}: torch sees no such device here; use auto or cpu")
+    if count < 1 or (chosen.type == "cuda" and count > torch.cuda.device_count()):
+        raise OptionError(f"--devices {count}: there are {torch.cuda.device_count() if chosen.type == 'cuda' else 1}")
+    if count == 1:
+        return Alone(chosen)
+    if importlib.util.find_spec("lightning_fabric") is None:
+        raise ToolMissing(
+            f"--devices {count} needs lightning-fabric; pip install 'dpc-codec[train]', or use one device"
+        )
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=chosen.type, devices=count, strategy="ddp")

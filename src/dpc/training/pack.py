@@ -1,0 +1,155 @@
+"""One folder that trains on any machine with torch, numpy and Pillow: code, photographs, LPIPS weights, run.sh."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dpc.errors import OptionError
+from dpc.metrics.lpips import LPIPS
+from dpc.training.checkpoint import CHECKPOINT, half
+from dpc.training.data import HELD_OUT, Photos
+from dpc.training.recipe import Recipe, to_dict
+from dpc.training.weights import weights_of
+
+SEED = 5
+KEPT = ("JPEG", "WEBP")  # packed as they are
+
+RUN = """#!/usr/bin/env bash
+# Trains here with python3 that has torch, numpy and Pillow:
+#
+#     ./run.sh MINUTES [--horizon H] [--device cpu] ...        everything included: start-up, the last checkpoint
+#
+# RECIPE=NAME   one of recipes/*.json here; the first one packed is the default
+# RUN=FOLDER    where checkpoints and logs go; default: NAME-run beside this folder. A training found there goes on.
+# COPY=FOLDER   at the end weights.pt, the logs and curves.html are copied to it (small; last.pt stays in RUN)
+# PYTHON=...    the interpreter; default python3
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+minutes=${1:?"usage: ./run.sh MINUTES [options]"}
+shift
+recipe=${RECIPE:-@RECIPE@}
+run=${RUN:-$here-run/$recipe}
+mkdir -p "$run"
+begin=(--from "$here/warm.pt")
+[ -e "$here/warm.pt" ] || begin=()
+[ ! -e "$run/last.pt" ] || begin=(--resume "$run/last.pt")
+status=0
+PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "$here/recipes/$recipe.json" --data "$here/photos.zip" \\
+    --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" 2>&1 \\
+    | tee -a "$run/train.log" || status=$?
+if [ -n "${COPY:-}" ]; then
+    mkdir -p "$COPY"
+    for file in weights.pt log.csv validation.csv train.log curves.html; do
+        [ ! -e "$run/$file" ] || cp "$run/$file" "$COPY/$file"
+    done
+fi
+exit $status
+"""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a pack holds: photographs taken of all there are, and bytes of the whole folder and of its parts."""
+
+    pictures: int
+    available: int
+    bytes: int
+    parts: dict[str, int]
+
+
+def pack(
+    out: Path,
+    data: Sequence[Path],
+    recipes: Sequence[Recipe],
+    *,
+    start: Path | None = None,
+    lpips_weights: Path | None = None,
+    limit: int = 58_000_000,
+    quality: int | None = None,
+) -> Packed:
+    """Make the folder `out`, of at most `limit` bytes.
+
+    Photographs are drawn at random until the limit is reached, every 32nd of them held out as in a training from the
+    folders. JPEG and WebP files are taken as they are, others become lossless WebP; with a quality (1 to 100) all
+    become WebP of that quality, so that more of them fit. Raises OptionError when the folder is not empty or
+    nothing fits.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"{out} exists and is not empty; give a new folder")
+    if quality is not None and not 1 <= quality <= 100:
+        raise OptionError(f"--quality {quality}: it runs from 1 to 100")
+    photos = Photos(data, max(r.crop for r in recipes))  # says at once when a picture cannot be read
+    nets = sorted({n for r in recipes for s in r.stages if s.lpips for n in s.lpips_nets} | {"alex", "squeeze"})
+    networks = {n: LPIPS(n, lpips_weights) for n in nets}
+    warm = weights_of(start) if start else None
+    for recipe in recipes:
+        if warm and warm.network != recipe.network:
+            raise OptionError(f"{start} has another network than recipe {recipe.name}; leave one of them out")
+
+    parent = Path(__file__).parents[1]
+    for source in sorted(parent.rglob("*.py")):
+        target = out / "code" / "dpc" / source.relative_to(parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    (out / "recipes").mkdir()
+    for recipe in recipes:
+        (out / "recipes" / f"{recipe.name}.json").write_text(json.dumps(to_dict(recipe), indent=1))
+    (out / "lpips").mkdir()
+    for net in networks.values():
+        trunk = {f"features.{k}": v for k, v in net.trunk.state_dict().items()}
+        heads = {f"lin{k.split('.')[0]}.model.1.weight": v for k, v in net.heads.state_dict().items()}
+        torch.save(trunk, out / "lpips" / net.net.trunk_file)
+        torch.save(heads, out / "lpips" / net.net.head.name)
+    if warm:
+        about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(warm.recipe or recipes[0]))}
+        known = {k: warm.training.get(k, 0) for k in ("step", "minutes", "crops", "data_sha256")}
+        torch.save(about | known | {"ema": half(warm.state)}, out / "warm.pt")
+    script = out / "run.sh"
+    script.write_text(RUN.replace("@RECIPE@", recipes[0].name))
+    script.chmod(0o755)
+
+    room = limit - _size(out) - 4096
+    order = list(range(len(photos)))
+    random.Random(SEED).shuffle(order)
+    held = set(photos.validation)
+    taken = 0
+    with zipfile.ZipFile(out / "photos.zip", "w", zipfile.ZIP_STORED) as archive:
+        for i in order:
+            content, ending = _content(photos, i, quality)
+            room -= len(content) + 200
+            if room < 0:
+                break
+            name = f"{HELD_OUT if i in held else 'train/'}{i:05d}.{ending}"
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content)
+            taken += 1
+    if not held & set(order[:taken]) or not set(order[:taken]) - held:
+        raise OptionError(f"{limit / 1e6:.1f} MB leave room for {taken} photographs; raise --limit, or set --quality")
+    parts = {p.name: _size(p) for p in sorted(out.iterdir())}
+    return Packed(taken, len(photos), sum(parts.values()), parts)
+
+
+def _content(photos: Photos, i: int, quality: int | None) -> tuple[bytes, str]:
+    """A picture as bytes for the pack, and the ending of their name."""
+    if quality is None:
+        data = photos.file(i)
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format in KEPT:
+                return data, str(image.format).lower()
+    out = io.BytesIO()
+    options = {"lossless": True} if quality is None else {"quality": quality, "method": 4}
+    Image.fromarray(photos.picture(i)).save(out, "WEBP", **options)
+    return out.getvalue(), "webp"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

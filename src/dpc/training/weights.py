@@ -1,0 +1,49 @@
+"""Trained weights from wherever they lie: a model artifact, a checkpoint, or the weights beside one."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dpc.training.checkpoint import load_checkpoint, recipe_of
+from dpc.training.networks import Network
+from dpc.training.recipe import Recipe, to_dict
+
+
+@dataclass(frozen=True)
+class Weights:
+    """state: of a Model, averaged over the training where the source holds the average. recipe: None for an artifact.
+    training: what is known of the training, plain data for the metadata of an artifact."""
+
+    network: Network
+    state: dict[str, Tensor]
+    recipe: Recipe | None
+    training: dict[str, Any]
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a file is a model artifact (a checkpoint is a zip archive too, with other members)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "metadata.json" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def weights_of(path: Path) -> Weights:
+    """The weights in an artifact or a checkpoint. Raises ModelError or CheckpointError."""
+    if is_artifact(path):
+        from dpc.artifact import Artifact
+        from dpc.training.export import load
+
+        artifact = Artifact(path)
+        model = load(artifact)
+        return Weights(model.net, model.state_dict(), None, dict(artifact.metadata["training"]))
+    state = load_checkpoint(path)
+    recipe = recipe_of(state)
+    training = {k: state[k] for k in ("step", "minutes", "crops", "data_sha256")} | {"recipe": to_dict(recipe)}
+    return Weights(recipe.network, {k: v.float() for k, v in state["ema"].items()}, recipe, training)
