@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def compare(paths: list[Path], model: str | None, quality: float, threads: int, 
         with Image.open(path) as file:
             image = file.convert("RGB")
         pixels.append(image.width * image.height)
-        mine = measured(repeats, lambda image=image: codec.encode(image, quality=quality), codec.decode, codec)
+        mine = measured(repeats, partial(codec.encode, image, quality=quality), codec.decode, codec)
         rows["DPC"].append(mine)
         rows["JPEG 2000"].append(measured(repeats, jpeg2000(image, mine.bytes), opened))
         rows["AVIF"].append(measured(repeats, avif(image, mine.bytes, threads), opened))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
@@ -45,6 +48,7 @@ ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"
 KODAK = ROOT.parent / "shared" / "data" / "kodak"
 TINY = Codec(Artifact(make_tiny.MODEL, 1))
+TWO_THREADS = Codec(make_tiny.MODEL, threads=2)
 MODELS = {"tiny": make_tiny.MODEL, **artifact.released()}
 NAMES = sorted(path.stem for path in make_tiny.GOLDEN.glob("*.dpc"))
 
@@ -141,8 +145,7 @@ def test_the_same_picture_gives_the_same_bytes(height: int, width: int, kind: st
     pixels = content(kind, height, width)
     data = TINY.encode(pixels, quality=quality)
     assert TINY.encode(pixels.copy(), quality=quality) == data
-    other = Codec(make_tiny.MODEL, threads=2)
-    assert other.encode(pixels, quality=quality) == data
+    assert TWO_THREADS.encode(pixels, quality=quality) == data
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -682,3 +685,19 @@ def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) ->
     header = len(data) - len(file.stream)
     assert header <= 24
     assert len(data) == pytest.approx(bits / 8 + header, rel=0.01)
+
+
+def test_the_benchmark_of_speed_runs(tmp_path: Path) -> None:
+    Image.open(PHOTO).crop((0, 0, 96, 64)).save(tmp_path / "a.png")
+    script = [sys.executable, str(ROOT / "benchmarks" / "speed.py")]
+    options = ["--model", str(make_tiny.MODEL), "--repeats", "1", "--threads", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*script, str(tmp_path), *options], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    for start in ("1 pictures, 1 threads", "DPC ", "JPEG 2000 ", "AVIF ", "dpc encode a.png", "dpc decode a.png"):
+        assert any(line.startswith(start) for line in done.stdout.splitlines()), done.stdout
+    (tmp_path / "none").mkdir()
+    done = subprocess.run([*script, str(tmp_path / "none")], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'none'} holds no pictures\n")

@@ -191,6 +191,8 @@ class Artifact:
             options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # no faster here, and it takes twice the memory
+        # every session has threads of its own: spinning, they would take the cores from each other and from the coder
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self._optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         names = self._needs[graph]

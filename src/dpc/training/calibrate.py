@@ -24,14 +24,17 @@ Array = NDArray[Any]
 def count(model: Artifact, photos: Photos, crops: int = 96, seed: int = 7) -> list[Array]:
     """How often |value| = 0, 1, 2, ... was coded under every scale index (the list starts with index 1).
 
-    Random crops of the training photographs, down-scaled as in training, each at one of QUALITIES in turn.
+    Random crops of the training photographs, not scaled, each at one of QUALITIES in turn.
     """
     codec = Codec(model)
     rng = np.random.default_rng(seed)
     counts = np.zeros((len(model.tables), LONGEST + 1), np.int64)
-    size = min(CROP, photos.smallest)
     for i in range(crops):
-        latents = codec.latents(photos.crop(rng, size), QUALITIES[i % len(QUALITIES)])
+        pixels = photos.picture(photos.train[int(rng.integers(len(photos.train)))])
+        height, width = (min(CROP, n) for n in pixels.shape[:2])
+        top, left = (int(rng.integers(n - m + 1)) for n, m in zip(pixels.shape[:2], (height, width), strict=True))
+        crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
+        latents = codec.latents(crop, QUALITIES[i % len(QUALITIES)])
         for values, indices in ((latents.z, latents.z_index), (latents.r, latents.index)):
             magnitude = np.minimum(np.abs(values), LONGEST)
             flat = indices.astype(np.int64).ravel() * (LONGEST + 1) + magnitude.ravel()

@@ -132,9 +132,12 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
         counts = calibration.count(artifact, photos)
         after = exporter.logistic_tables(counts)
         share = calibration.gain(artifact, before, after, photos)
-        note = f"; calibrated tables save {share:.2%} of the bytes of held-out photographs"
-        training = source.training | {"calibration": {"photos_sha256": photos.sha256, "saved": round(share, 5)}}
-        artifact = exporter.export(model, out, name, counts=counts, training=training, description=description)
+        if share > 0:
+            training = source.training | {"calibration": {"photos_sha256": photos.sha256, "saved": round(share, 5)}}
+            artifact = exporter.export(model, out, name, counts=counts, training=training, description=description)
+            note = f"; calibrated tables save {share:.2%} of the bytes of held-out photographs"
+        else:
+            note = f"; calibrated tables would cost {-share:.2%} of the bytes of held-out photographs: not calibrated"
     steps = f"step {source.training['step']}, {source.training['crops']} crops"
     return f"{out}: {name} {artifact.identity[:16]}, {artifact.bytes:,} bytes, {steps}{note}"
 

@@ -64,7 +64,7 @@ def check_layer(name: str, layer: deploy.Exact, largest: int) -> int:
     return int(reach.max())
 
 
-def logistic_tables(counts: list[Array] | None = None, prior: float = 300.0) -> list[Array]:
+def logistic_tables(counts: list[Array] | None = None, prior: float = 3000.0) -> list[Array]:
     """One row of frequencies per scale index 1..63: the logistic of that scale, blended with counted values.
 
     counts[i]: occurrences of |value| = 0, 1, 2, ... under scale index i + 1; they weigh against a prior of `prior`
@@ -167,9 +167,13 @@ def _onnx(
     kept = list(unique.values())
     del graph.graph.initializer[:]
     graph.graph.initializer.extend(kept)
+    # where two weights are equal the exporter keeps one and makes the other's name a copy of it: not an external weight
+    copies = {name: f"{name} copy" for node in graph.graph.node for name in node.output if name in weights}
     for node in graph.graph.node:
         for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
+            node.input[i] = names.get(name) or copies.get(name, name)
+        for i, name in enumerate(node.output):
+            node.output[i] = copies.get(name, name)
         node.doc_string = ""
     return graph.SerializeToString(deterministic=True), sorted(set(names.values()))
 

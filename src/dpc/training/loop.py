@@ -30,6 +30,7 @@ from dpc.training.model import Model
 from dpc.training.recipe import Recipe, to_dict
 from dpc.training.validate import CROPS, validate
 
+WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
 EVER = 10**12  # steps: a training ends by its schedule, not by its data
 
 
@@ -102,7 +103,7 @@ def train(
     else:
         say("starting from the wavelet codec")
         first = np.random.default_rng(recipe.seed)
-        crops = (torch.from_numpy(photos.batch(first, 8, recipe.crop)) for _ in range(60))
+        crops = (torch.from_numpy(photos.batch(first, 8, recipe.crop)) for _ in range(WAVELET_BATCHES))
         # all terms of D together weigh about two and a half times the plain 255^2 MSE
         model.start_from_wavelet(crops, steps_of([2.5 * v for v in lambdas(recipe)]))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -114,7 +115,9 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         step, minutes_before = state["step"], state["minutes"]
     ema = average.state_dict()
-    averaged = [k for k in ema if ema[k].is_floating_point()]
+    names = [k for k in ema if ema[k].is_floating_point()]
+    now = model.state_dict()  # shares its memory with the model
+    averages, currents = [ema[k] for k in names], [now[k] for k in names]
     parallel = fabric.setup_module(model)
     distortion.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     judges = _judges(distortion, nets, run.lpips_weights, device)
@@ -205,8 +208,7 @@ def train(
             if torch.isfinite(norm):
                 optimiser.step()
                 blend = min(recipe.ema, (1 + step) / (10 + step))
-                values = model.state_dict()
-                torch._foreach_lerp_([ema[k] for k in averaged], [values[k] for k in averaged], 1 - blend)
+                torch._foreach_lerp_(averages, currents, 1 - blend)
                 share = (out.bits_z / out.bits_y.clamp(min=1)).mean()
                 means = [loss, bpp.mean(), *(v.mean() for v in parts.values()), share, norm]
                 window += torch.stack([v.detach().float() for v in means])

@@ -7,7 +7,7 @@ import json
 import random
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from dpc.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
 from dpc.training.data import HELD_OUT, Photos
 from dpc.training.recipe import Recipe, to_dict
-from dpc.training.weights import weights_of
+from dpc.training.weights import Weights, weights_of
 
 SEED = 5
 KEPT = ("JPEG", "WEBP")  # packed as they are
@@ -96,29 +96,56 @@ def pack(
         if warm and warm.network != recipe.network:
             raise OptionError(f"{start} has another network than recipe {recipe.name}; leave one of them out")
 
-    parent = Path(__file__).parents[1]
-    for source in sorted(parent.rglob("*.py")):
-        target = out / "code" / "dpc" / source.relative_to(parent)
+    try:
+        _code(out)
+        _recipes(out, recipes)
+        _lpips(out, networks)
+        if warm:
+            _warm(out, warm, recipes[0])
+        taken = _photographs(out, photos, limit - _size(out) - 4096, quality)
+    except OptionError:
+        shutil.rmtree(out)
+        raise
+    parts = {p.name: _size(p) for p in sorted(out.iterdir())}
+    return Packed(taken, len(photos), sum(parts.values()), parts)
+
+
+def _code(out: Path) -> None:
+    package = Path(__file__).parents[1]
+    for source in sorted(package.rglob("*.py")):
+        target = out / "code" / "dpc" / source.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
+
+
+def _recipes(out: Path, recipes: Sequence[Recipe]) -> None:
     (out / "recipes").mkdir()
     for recipe in recipes:
         (out / "recipes" / f"{recipe.name}.json").write_text(json.dumps(to_dict(recipe), indent=1))
-    (out / "lpips").mkdir()
-    for net in networks.values():
-        trunk = {f"features.{k}": v for k, v in net.trunk.state_dict().items()}
-        heads = {f"lin{k.split('.')[0]}.model.1.weight": v for k, v in net.heads.state_dict().items()}
-        torch.save(trunk, out / "lpips" / net.net.trunk_file)
-        torch.save(heads, out / "lpips" / net.net.head.name)
-    if warm:
-        about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(warm.recipe or recipes[0]))}
-        known = {k: warm.training.get(k, 0) for k in ("step", "minutes", "crops", "data_sha256")}
-        torch.save(about | known | {"ema": half(warm.state)}, out / "warm.pt")
     script = out / "run.sh"
     script.write_text(RUN.replace("@RECIPE@", recipes[0].name))
     script.chmod(0o755)
 
-    room = limit - _size(out) - 4096
+
+def _lpips(out: Path, networks: Mapping[str, LPIPS]) -> None:
+    """The trunks' features and the heads, in the files that LPIPS looks for."""
+    (out / "lpips").mkdir()
+    for lpips in networks.values():
+        trunk = {f"features.{k}": v for k, v in lpips.trunk.state_dict().items()}
+        heads = {f"lin{k.split('.')[0]}.model.1.weight": v for k, v in lpips.heads.state_dict().items()}
+        torch.save(trunk, out / "lpips" / lpips.net.trunk_file)
+        torch.save(heads, out / "lpips" / lpips.net.head.name)
+
+
+def _warm(out: Path, weights: Weights, recipe: Recipe) -> None:
+    """Weights alone, as a checkpoint without an optimiser."""
+    about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(weights.recipe or recipe))}
+    known = {k: weights.training.get(k, 0) for k in ("step", "minutes", "crops", "data_sha256")}
+    torch.save(about | known | {"ema": half(weights.state)}, out / "warm.pt")
+
+
+def _photographs(out: Path, photos: Photos, room: int, quality: int | None) -> int:
+    """Fill photos.zip; returns how many found room."""
     order = list(range(len(photos)))
     random.Random(SEED).shuffle(order)
     held = set(photos.validation)
@@ -133,9 +160,8 @@ def pack(
             archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content)
             taken += 1
     if not held & set(order[:taken]) or not set(order[:taken]) - held:
-        raise OptionError(f"{limit / 1e6:.1f} MB leave room for {taken} photographs; raise --limit, or set --quality")
-    parts = {p.name: _size(p) for p in sorted(out.iterdir())}
-    return Packed(taken, len(photos), sum(parts.values()), parts)
+        raise OptionError(f"the limit leaves room for {taken} photographs; raise --limit, or set --quality")
+    return taken
 
 
 def _content(photos: Photos, i: int, quality: int | None) -> tuple[bytes, str]:

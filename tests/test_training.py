@@ -1,0 +1,538 @@
+"""The trainer: it learns, resumes exactly, survives kill -9, runs in two processes, and says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from dpc.artifact import Artifact  # noqa: E402
+from dpc.cli import app  # noqa: E402
+from dpc.errors import DPCError, OptionError, ToolMissing  # noqa: E402
+from dpc.training import calibrate, devices, loop, recipe  # noqa: E402
+from dpc.training.begin import begin  # noqa: E402
+from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
+from dpc.training.data import Batches, DataError, Photos  # noqa: E402
+from dpc.training.export import half_precision, logistic_tables  # noqa: E402
+from dpc.training.log import at_rate  # noqa: E402
+from dpc.training.loop import Run, train  # noqa: E402
+from dpc.training.model import Model  # noqa: E402
+from dpc.training.networks import Network  # noqa: E402
+from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
+from dpc.training.weights import weights_of  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+WEIGHTS = ROOT.parent / "shared" / "weights" / "lpips"
+NETWORK = Network(
+    latents=24,
+    hyper_latents=8,
+    groups=(4, 8, 12),
+    levels=8,
+    widths=(8, 16, 24),
+    encoder_depths=(1, 1, 1),
+    decoder_depths=(1, 1, 1),
+    half_width=4,
+    hyper_width=16,
+    scale_width=16,
+    mean_width=16,
+    pass_widths=(16, 16, 16),
+)
+RECIPE = Recipe(
+    name="tiny", stages=(Stage(1.0, mse=1.0),), network=NETWORK, steps=6, batch=2, learning_rate=2e-3, warmup=0.05
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Decoded pictures go to a folder of the test, also those of other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+        patch.setattr("tempfile.tempdir", None)
+        patch.setattr(loop, "CROPS", 2)
+        patch.setattr("dpc.training.validate.SHARES", (0.2, 0.6))
+        patch.setattr(loop, "WAVELET_BATCHES", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small pictures with smooth parts, edges and texture."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    for n in range(3):
+        y, x = np.mgrid[0:200, 0:224] / 30.0
+        waves = np.stack([np.sin(x + n) * np.cos(y), np.sin(x * y / 3 + n), (x > y + n).astype(float)], 2)
+        picture = (110 + 60 * waves + rng.normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{n}.jpg", quality=90)
+    return folder
+
+
+def run(out: Path, photos: Path, **options: Any) -> Run:
+    """A Run for tests: exact arithmetic, no downloads, a row for every step."""
+    given: dict[str, Any] = {"device": "cpu", "precision": "fp32", "lpips_weights": "/none", "log_every": 1}
+    return Run(out=out, data=[photos], **(given | options))
+
+
+def quiet(_: str) -> None:
+    return None
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nested structures hold the same bits."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+# training
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """The folder of a training of six steps that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    return train(RECIPE, run(out, photos), say=quiet).parent
+
+
+def test_it_learns(tmp_path: Path, photos: Path) -> None:
+    plan = dataclasses.replace(RECIPE, steps=24)
+    train(plan, run(tmp_path, photos), say=quiet)
+    lam = loop.lambdas(plan)
+
+    def objective(step: str) -> float:
+        found = [r for r in rows(tmp_path / "validation.csv") if r["step"] == step]
+        assert len(found) == 2
+        weights = [float(np.exp(np.interp(float(r["level"]), range(8), np.log(lam)))) for r in found]
+        errors = [255**2 * 10 ** (-float(r["psnr"]) / 10) for r in found]
+        return sum((float(r["bpp"]) + w * e) * w**-0.5 for r, w, e in zip(found, weights, errors, strict=True))
+
+    assert objective("24") < 0.97 * objective("0")
+
+
+def test_what_a_training_leaves(whole: Path) -> None:
+    assert {p.name for p in whole.iterdir()} == {"last.pt", "weights.pt", "log.csv", "validation.csv", "curves.html"}
+    log = rows(whole / "log.csv")
+    assert [int(r["step"]) for r in log] == [1, 2, 3, 4, 5, 6]
+    assert all(float(r["loss"]) > 0 and float(r["norm"]) > 0 and r["skipped"] == "0" for r in log)
+    validation = rows(whole / "validation.csv")
+    assert [r["step"] for r in validation] == ["0", "0", "6", "6"]
+    assert {"minutes", "level", "bpp", "psnr", "ms_ssim"} <= set(validation[0])
+    page = (whole / "curves.html").read_text()
+    assert page.count("<polyline") >= 6 and 'http-equiv="refresh"' in page
+    state = load_checkpoint(whole / "last.pt")
+    assert state["step"] == 6 and state["crops"] == 12
+    assert weights_of(whole / "last.pt").recipe == RECIPE  # it is in there whole
+
+
+def test_a_resumed_training_is_bit_identical(tmp_path: Path, photos: Path, whole: Path) -> None:
+    def interrupt(line: str) -> None:
+        if " step 3 " in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    last = train(RECIPE, run(tmp_path, photos), say=interrupt)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert load_checkpoint(last)["step"] == 3
+    train(RECIPE, run(tmp_path, photos), resume=last, say=quiet)
+    mine, expected = load_checkpoint(last), load_checkpoint(whole / "last.pt")
+    for key in ("model", "ema", "optimiser", "step", "crops", "data_sha256"):
+        assert same(mine[key], expected[key]), key
+    assert [r["loss"] for r in rows(tmp_path / "log.csv")] == [r["loss"] for r in rows(whole / "log.csv")]
+    assert [r["step"] for r in rows(tmp_path / "validation.csv")] == ["0", "0", "3", "3", "6", "6"]
+    assert load_checkpoint(tmp_path / "previous.pt")["step"] == 3
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_training as t
+from dpc.training import loop, validate
+loop.CROPS, loop.WAVELET_BATCHES, validate.SHARES = 2, 3, (0.2, 0.6)
+t.train(t.RECIPE, t.run(Path({out!r}), Path({photos!r}), {options}), say=lambda line: print(line, flush=True))
+"""
+
+
+def program(folder: Path, out: Path, photos: Path, options: str) -> Path:
+    path = folder / "program.py"
+    path.write_text(SCRIPT.format(tests=str(ROOT / "tests"), out=str(out), photos=str(photos), options=options))
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | more
+
+
+def test_kill_9_loses_only_what_came_after_the_last_checkpoint(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "run"
+    script = program(tmp_path, out, photos, "steps=100000, save_every=0.2")
+    process = subprocess.Popen([sys.executable, script], env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if (out / "previous.pt").exists() and " step " in line:
+                break
+    finally:
+        process.kill()
+        process.wait()
+    state = load_checkpoint(out / "last.pt")
+    assert 0 < load_checkpoint(out / "previous.pt")["step"] < state["step"] < 100000
+    train(RECIPE, run(out, photos, steps=state["step"] + 2), resume=out / "last.pt", say=quiet)
+    steps = [int(r["step"]) for r in rows(out / "log.csv")]
+    assert steps == list(range(1, state["step"] + 3))
+
+
+def test_two_processes_do_the_work_of_one(tmp_path: Path, photos: Path, whole: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    out = tmp_path / "run"
+    script = program(tmp_path, out, photos, "devices=2")
+    done = subprocess.run([sys.executable, script], env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 x cpu") == 1  # only the first process talks
+    mine, alone = rows(out / "log.csv"), rows(whole / "log.csv")
+    assert [r["step"] for r in mine] == [r["step"] for r in alone]
+    for metric in ("loss", "bpp", "mse"):  # the same crops and levels: the first step differs by rounding alone
+        assert float(mine[0][metric]) == pytest.approx(float(alone[0][metric]), rel=1e-4)
+    a, b = (load_checkpoint(p / "last.pt")["model"]["g_s.mean"] for p in (out, whole))
+    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.999
+
+
+def test_the_time_limit_holds_with_start_up_and_checkpoint(tmp_path: Path, photos: Path) -> None:
+    began = time.monotonic() - 3  # so long did the program take to start
+    train(RECIPE, run(tmp_path, photos, minutes=0.15, began=began), say=quiet)
+    assert time.monotonic() - began < 9
+    state = load_checkpoint(tmp_path / "last.pt")
+    assert state["step"] > 0 and 3 < 60 * state["minutes"] < 9
+
+
+def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(loop.Distortion):
+        calls = 0
+
+        def forward(self, *given: Any) -> Any:
+            total, parts = super().forward(*given)
+            self.calls += 1
+            return total * (float("nan") if self.calls == 2 else 1.0), parts
+
+    monkeypatch.setattr(loop, "Distortion", Broken)
+    train(RECIPE, run(tmp_path, photos, steps=3), say=quiet)
+    log = rows(tmp_path / "log.csv")
+    assert log[-1]["step"] == "3" and log[-1]["skipped"] == "1"
+    assert all(bool(v.isfinite().all()) for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
+
+
+def test_stages_and_learning_rate_follow_the_progress() -> None:
+    plan = dataclasses.replace(RECIPE, stages=(Stage(0.25, mse=1.0), Stage(0.75, mse=0.5)), warmup=0.1, decay_from=0.5)
+    assert [plan.stage_at(p).mse for p in (0, 0.24, 0.26, 0.99, 1.0)] == [1, 1, 0.5, 0.5, 0.5]
+    rates = [loop.learning_rate(plan, p) for p in (0, 0.1, 0.5, 0.75, 1.0)]
+    assert rates[0] < rates[1] == rates[2] == plan.learning_rate > rates[3] > rates[4]
+    assert rates[4] == pytest.approx(plan.final_learning_rate)
+
+
+# data
+
+
+def test_batches_depend_on_seed_and_step_alone(photos: Path) -> None:
+    pictures = Photos([photos], 192)
+    alone = Batches(pictures, 7, 4, 192, 7, 0, 1)
+    crops, levels = alone[5]
+    assert crops.shape == (4, 192, 192, 3) and crops.dtype == np.uint8
+    assert levels.shape == (4,) and (levels >= 0).all() and (levels <= 7).all()
+    for rank in (0, 1):
+        part, some = Batches(pictures, 7, 4, 192, 7, rank, 2)[5]
+        assert np.array_equal(part, crops[rank::2]) and np.array_equal(some, levels[rank::2])
+    assert not np.array_equal(alone[6][0], crops)
+    assert not np.array_equal(Batches(pictures, 8, 4, 192, 7, 0, 1)[5][0], crops)
+
+
+def test_a_split_and_no_overlap(photos: Path) -> None:
+    pictures = Photos([photos], 192)
+    assert sorted(pictures.train + pictures.validation) == [0, 1, 2] and pictures.validation == [0]
+    assert pictures.validation_crops(192).shape == (1, 3, 192, 192)
+    assert Photos([photos], 192).sha256 == pictures.sha256
+
+
+@pytest.mark.parametrize("content", ["missing", "empty", "unreadable", "small", "one", "zip"])
+def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path, photos: Path) -> None:
+    folder = tmp_path / "data"
+    if content != "missing":
+        folder.mkdir()
+    if content == "unreadable":
+        (folder / "bad.png").write_bytes((ROOT / "demo" / "photo.png").read_bytes()[:900])
+    if content == "small":
+        for n in range(3):
+            Image.new("RGB", (300, 100)).save(folder / f"{n}.png")
+    if content == "one":
+        Image.new("RGB", (300, 300)).save(folder / "0.png")
+    if content == "zip":
+        folder = folder / "photos.zip"
+        with zipfile.ZipFile(folder, "w") as archive:
+            archive.writestr("notes.txt", "nothing")
+    text = {
+        "missing": "data is neither a folder nor a zip file; give folders of pictures with --data",
+        "empty": "data holds no picture",
+        "unreadable": "bad.png cannot be decoded",
+        "small": "only 0 of 3 pictures have a shorter side of at least 192 pixels",
+        "one": "only 1 of 1 pictures",
+        "zip": "photos.zip holds no picture",
+    }[content]
+    with pytest.raises(DataError) as error:
+        train(RECIPE, run(tmp_path / "run", folder), say=quiet)
+    assert text in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+# recipes
+
+GOOD = 'name = "x"\n[[stages]]\nshare = 1.0\nmse = 1.0\n'
+
+
+@pytest.mark.parametrize("name", ["dpc", "msssim", "mse"])
+def test_the_recipes_of_the_package_are_read_and_survive_json(name: str) -> None:
+    plan = recipe.read(name)
+    assert plan.name == name
+    assert recipe.from_dict(recipe.to_dict(plan)) == plan
+
+
+def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
+    free = {"name", "description", "stages", "lambda_min", "lambda_max"}
+    tables = [recipe.to_dict(recipe.read(n)) for n in ("dpc", "msssim", "mse")]
+    kept = [{k: v for k, v in t.items() if k not in free} for t in tables]
+    assert kept[0] == kept[1] == kept[2]
+    assert any(s["lpips"] for s in tables[0]["stages"])
+    assert not any(s["lpips"] for t in tables[1:] for s in t["stages"])
+    assert all(s["ms_ssim"] == 0 for s in tables[2]["stages"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "colour = 1\n", "unknown key 'colour' in stage 1"),
+        ("speed = 3\n" + GOOD, "unknown key 'speed' in the recipe"),
+        (GOOD + "[network]\ndepth = 3\n", r"unknown key 'depth' in \[network\]"),
+        ("steps = 1.5\n" + GOOD, "steps = 1.5 in the recipe must be of type int"),
+        ('clip = "x"\n' + GOOD, "must be of type float"),
+        (GOOD.replace("1.0\nmse", "0.5\nmse"), "shares of the stages sum to 0.5"),
+        ("crop = 200\n" + GOOD, "crop = 200: it must be a multiple of 64"),
+        ("batch = 0\n" + GOOD, "batch = 0: it must be at least 1"),
+        ("ema = 1.0\n" + GOOD, "ema = 1.0: it must be at least 0 and below 1"),
+        ("learning_rate = 0\n" + GOOD, "learning_rate = 0.0: it must be above 0"),
+        ("lambda_min = 1.0\n" + GOOD, "0 < min < max is needed"),
+        (GOOD + 'lpips = 1.0\nlpips_nets = ["resnet"]\n', r"lpips_nets = \['resnet'\]: give one or more of alex"),
+        (GOOD + "ms_ssim = -1\n", "ms_ssim = -1.0: it must be at least 0"),
+        (GOOD + "[network]\nlatents = 10\n", "groups"),
+        ('name = "x"\n', "stages"),
+        ("name = \n", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_gives_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message) as error:
+        recipe.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_and_missing_recipes() -> None:
+    with pytest.raises(RecipeError, match="there is no recipe 'dcp'; known: dpc, mse, msssim"):
+        recipe.read("dcp")
+    with pytest.raises(RecipeError, match="cannot read the recipe none.toml: No such file"):
+        recipe.read("none.toml")
+
+
+# checkpoints
+
+
+def test_a_broken_checkpoint_gives_one_line_and_keeps_the_one_before(tmp_path: Path, photos: Path, whole: Path) -> None:
+    sound = (whole / "last.pt").read_bytes()
+    last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    last.write_bytes(sound[: len(sound) // 2])
+    previous.write_bytes(sound)
+    with pytest.raises(CheckpointError) as error:
+        train(RECIPE, run(tmp_path, photos), resume=last, say=quiet)
+    assert str(error.value).endswith(f"{previous} is the one before it") and "\n" not in str(error.value)
+    assert previous.read_bytes() == sound
+    train(RECIPE, run(tmp_path, photos, steps=7), resume=previous, say=quiet)
+    assert previous.read_bytes() == sound  # the broken one did not push it out
+    assert load_checkpoint(last)["step"] == 7
+
+
+def test_checkpoints_that_do_not_fit(tmp_path: Path, photos: Path, whole: Path) -> None:
+    def refused(path: Path, message: str, plan: Recipe = RECIPE) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            train(plan, run(tmp_path / "run", photos), resume=path, say=quiet)
+
+    refused(tmp_path / "none.pt", "there is no checkpoint")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    refused(tmp_path / "text.pt", "is not a readable checkpoint")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    refused(tmp_path / "other.pt", "is not a checkpoint of this version")
+    refused(whole / "weights.pt", "holds weights alone; start from it with --from")
+    refused(whole / "last.pt", r"another \[network\]", dataclasses.replace(RECIPE, network=Network()))
+
+
+def test_a_training_is_not_overwritten(whole: Path, photos: Path) -> None:
+    before = (whole / "last.pt").read_bytes()
+    with pytest.raises(OptionError, match="holds a training already; --resume"):
+        train(RECIPE, run(whole, photos), say=quiet)
+    assert (whole / "last.pt").read_bytes() == before
+
+
+def test_a_changed_recipe_is_named_when_a_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
+    said: list[str] = []
+    plan = dataclasses.replace(RECIPE, clip=2.0, learning_rate=1e-3)
+    train(plan, run(tmp_path, photos, steps=6), resume=whole / "last.pt", say=said.append)
+    assert any("differs" in line and "learning_rate, clip" in line for line in said)
+
+
+# from and to artifacts
+
+
+def test_export_calibrate_and_start_again(
+    tmp_path: Path, photos: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.dpcmodel"
+    command = ["export", str(whole / "weights.pt"), str(target), "--calibrate", str(photos)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "calibrated tables save" in done.output, done.output
+    made = Artifact(target, 1)
+    assert made.name == "a" and made.metadata["training"]["step"] == 6
+    assert made.metadata["training"]["recipe"]["name"] == "tiny"
+    plain, pictures = logistic_tables(), Photos([photos], 192)
+    assert not all(map(np.array_equal, made.tables.frequencies, plain))
+    share = calibrate.gain(made, plain, made.tables.frequencies, pictures)
+    assert share == pytest.approx(made.metadata["training"]["calibration"]["saved"], abs=1e-5) and share > 0
+    assert calibrate.gain(made, plain, plain, pictures) == 0
+    counts = calibrate.count(made, pictures, crops=4)
+    assert len(counts) == len(plain) and sum(int(c.sum()) for c in counts) > 1000
+    monkeypatch.setattr(calibrate, "gain", lambda *_: -0.02)
+    command[2] = str(tmp_path / "c.dpcmodel")
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "would cost 2.00% of the bytes" in done.output, done.output
+    assert all(map(np.array_equal, Artifact(tmp_path / "c.dpcmodel", 1).tables.frequencies, plain))
+
+    state = weights_of(target).state
+    model = Model(NETWORK)
+    model.load_state_dict(weights_of(whole / "last.pt").state)
+    expected = half_precision(model).state_dict()  # the small file holds all that counts
+    assert all(same(state[k], v) for k, v in expected.items() if not k.startswith("scales."))
+    train(RECIPE, run(tmp_path / "warm", photos, steps=1), warm=state, say=quiet)
+    assert load_checkpoint(tmp_path / "warm" / "last.pt")["step"] == 1
+    done = CliRunner().invoke(app, ["export", str(target), str(tmp_path / "b.dpcmodel")])
+    assert done.exit_code == 1 and "is an artifact already" in done.output
+
+
+# the commands
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": 0.0}, "--minutes 0: give more than 0"),
+        ({"steps": 0}, "--steps 0: give at least 1"),
+        ({"minutes": 1.0, "steps": 5}, "exclude each other"),
+        ({"horizon": 5.0}, "--horizon"),
+        ({"minutes": 5.0, "horizon": 2.0}, "--horizon"),
+        ({"resume": Path("a"), "start": Path("b")}, "--resume and --from exclude each other"),
+        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, "another network than recipe mse"),
+        ({"device": "cuda:99"}, "torch sees no such device|there are"),
+        ({"device": "abacus"}, "none that torch knows"),
+        ({"devices": 3}, "--devices 3 does not divide the batch of 4"),
+        ({"precision": "fp8"}, "--precision fp8 is unknown"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(DPCError, match=message) as error:
+        begin("mse", data=[photos], began=time.monotonic(), out=tmp_path, say=quiet, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_several_devices_need_fabric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolMissing, match="needs lightning-fabric"):
+        devices.start("cpu", 2)
+
+
+def test_an_error_of_the_command_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("speed = 3\n" + GOOD)
+    for words in (["train"], ["pack", str(tmp_path / "pack"), "--recipe"]):
+        done = CliRunner().invoke(app, [*words, str(path), "--data", str(tmp_path)])
+        assert done.exit_code == 1
+        assert done.output.startswith("dpc: error: unknown key 'speed' in the recipe") and done.output.count("\n") == 1
+
+
+PLAIN = """
+import runpy, sys
+for name in ("typer", "rich", "onnx", "onnxruntime", "constriction", "lightning_fabric", "tomli", "tomllib"):
+    sys.modules[name] = None    # importing it raises ImportError
+sys.argv = sys.argv[2:]
+runpy.run_module("dpc.training", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(not (WEIGHTS / "alexnet-features.pth").is_file(), reason="no LPIPS weights in ../shared")
+def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
+    plan = tmp_path / "tiny.toml"
+    network = "\n".join(f"{k} = {list(v) if isinstance(v, tuple) else v}" for k, v in vars(NETWORK).items())
+    plan.write_text(f'name = "tiny"\nbatch = 2\n[network]\n{network}\n[[stages]]\nshare = 1.0\nmse = 1.0\n')
+    out = tmp_path / "pack"
+    command = ["pack", str(out), "--data", str(photos), "--recipe", str(plan), "--from", str(whole / "last.pt")]
+    command += ["--lpips-weights", str(WEIGHTS), "--limit"]
+    done = CliRunner().invoke(app, [*command, "14"])
+    assert done.exit_code == 0 and "3 of 3 photographs" in done.output, done.output
+    assert sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) < 14e6
+    names = zipfile.ZipFile(out / "photos.zip").namelist()
+    assert sorted(n.split("/")[0] for n in names) == ["train", "train", "validation"]
+    done = CliRunner().invoke(app, [*command, "14"])
+    assert done.exit_code == 1 and "is not empty" in done.output
+    command[1] = str(tmp_path / "small")
+    done = CliRunner().invoke(app, [*command, "13"])
+    assert done.exit_code == 1 and "leaves room for" in done.output and not (tmp_path / "small").exists()
+
+    python = tmp_path / "python"  # an interpreter with torch, numpy and Pillow alone
+    (tmp_path / "plain.py").write_text(PLAIN)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/plain.py" "$@"\n')
+    python.chmod(0o755)
+    env = environment(PYTHON=str(python), COPY=str(tmp_path / "copy"))
+    env.pop("PYTHONPATH")
+    began = time.monotonic()
+    call = ["bash", out / "run.sh", "0.2", "--precision", "fp32", "--device", "cpu"]
+    done_there = subprocess.run(call, env=env, capture_output=True, text=True, timeout=300)
+    assert done_there.returncode == 0, done_there.stdout + done_there.stderr
+    assert time.monotonic() - began < 14
+    made = tmp_path / "pack-run" / "tiny"
+    assert load_checkpoint(made / "last.pt")["step"] > 0
+    copied = {p.name for p in (tmp_path / "copy").iterdir()}
+    assert copied == {"weights.pt", "log.csv", "validation.csv", "train.log", "curves.html"}
+    assert weights_of(tmp_path / "copy" / "weights.pt").network == NETWORK
+
+
+def test_validation_at_a_rate_is_interpolated_in_the_logarithm() -> None:
+    levels = [{"bpp": "0.1", "psnr": "30"}, {"bpp": "0.4", "psnr": "34"}]
+    assert at_rate(levels, 0.2, "psnr") == pytest.approx(32)
+    assert at_rate(levels, 0.5, "psnr") is None and at_rate(levels, 0.2, "lpips_alex") is None
