@@ -1,0 +1,267 @@
+"""From votes to results: known answers, planted truth, planted spammers, and the coverage of the intervals."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpc.errors import OptionError
+from dpc.study import analysis, report, scores, simulate
+from dpc.study.analysis import Vote
+from dpc.study.plan import Exclusion
+
+OPINION = Path(__file__).parent.parent.parent / "shared" / "data" / "opinion"
+needs_opinion = pytest.mark.skipif(not OPINION.is_dir(), reason="the opinion data are not in ../shared/data/opinion")
+NAMES = ["m0@1", "m1@1", "m2@1", "m3@1"]
+PAIRS = list(itertools.combinations(NAMES, 2))
+TRUTH = dict(zip(NAMES, (0.0, 0.4, 0.8, 1.2), strict=True))
+
+
+def test_wilson() -> None:
+    assert analysis.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I, method 3
+    assert analysis.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert analysis.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_krippendorff() -> None:
+    # Krippendorff 2011, Computing Krippendorff's alpha-reliability, part C: four observers, twelve units, nominal 0.743
+    a = [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None]
+    b = [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3]
+    c = [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None]
+    d = [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None]
+    units = [[v for v in unit if v is not None] for unit in zip(a, b, c, d, strict=True)]
+    alpha, used = analysis.krippendorff(units)
+    assert alpha == pytest.approx(0.743, abs=5e-4) and used == 11
+    assert math.isnan(analysis.krippendorff([[1], [2]])[0])
+
+
+def test_davidson_without_ties_is_bradley_terry_of_choix() -> None:
+    rng = np.random.default_rng(3)
+    table = np.array([[i, j, *rng.integers(1, 30, 2), 0] for i, j in itertools.combinations(range(5), 2)], dtype=float)
+    assert scores.davidson(table, 5, ties=False).scores == pytest.approx(scores.bradley_terry(table, 5), abs=1e-5)
+
+
+def test_davidson_of_two_items_is_known() -> None:
+    # two items: the maximum of the likelihood reproduces the shares exactly
+    table = np.array([[0, 1, 60, 25, 15]], dtype=float)
+    fit = scores.davidson(table, 2)
+    p = scores.probabilities(fit, np.array([0]), np.array([1]))[0]
+    assert p == pytest.approx((table[0, 2:] + scores.PRIOR) / (100 + 3 * scores.PRIOR), abs=1e-6)
+    # and the variance of the difference of scores is that of the log odds, 1/n1 + 1/n2
+    variance = np.array([1.0, -1.0]) @ fit.covariance[:2, :2] @ np.array([1.0, -1.0])
+    assert variance == pytest.approx(1 / 60.05 + 1 / 25.05, rel=1e-4)
+
+
+def test_items_that_no_pair_connects_are_told_apart() -> None:
+    votes = [Vote("r", "p", "a@1", "b@1", 0)] * 5 + [Vote("r", "p", "a@2", "b@2", 1)] * 5
+    found = analysis.score(votes, True)
+    assert len({item.group for item in found.items}) == 2
+    for group in (0, 1):
+        assert sum(i.davidson for i in found.items if i.group == group) == pytest.approx(0, abs=1e-6)
+
+
+def test_unanimous_votes_give_finite_scores() -> None:
+    found = analysis.score([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)], True)
+    assert all(math.isfinite(v) for item in found.items for v in (item.davidson, *item.interval))
+    (p,) = analysis.preferences([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)])
+    assert p.share == 1 and p.interval == p.wilson and p.decided
+
+
+def test_planted_truth_is_recovered() -> None:
+    world = simulate.World(TRUTH, rater=0.0, picture=0.0, seed=5)
+    votes = simulate.votes(world, PAIRS, raters=200, pictures=20, each=40)
+    found = {item.condition: item for item in analysis.score(votes, True).items}
+    for name, value in TRUTH.items():
+        assert found[name].davidson == pytest.approx(value - 0.6, abs=0.06)
+        assert found[name].elo == pytest.approx(1500 + 400 / math.log(10) * found[name].davidson)
+    assert math.exp(analysis.score(votes, True).tie) == pytest.approx(world.tie, abs=0.05)
+
+
+@pytest.mark.parametrize("taste", [0.0, 0.4])
+def test_intervals_hold_the_truth_as_often_as_they_say(taste: float) -> None:
+    """40 studies of 24 raters and 12 pictures: 95 % intervals of scores and preferences. What a rater and a picture add
+    makes the mean preference smaller than that of the scores, so the truth is that of a large sample."""
+    rng = np.random.default_rng(0)
+    wide = math.sqrt(2 * (taste**2 + taste**2))
+    truth = {}
+    for a, b in PAIRS:
+        d = TRUTH[a] - TRUTH[b] + rng.normal(0, 1, 200_000) * wide
+        one, two = np.exp(d / 2), np.exp(-d / 2)
+        truth[a, b] = float(((one + 0.2) / (one + two + 0.4)).mean())
+    # the scores that reproduce those shares: of a very large number of votes
+    many = [Vote("", "p", a, b, i, weight=int(1e6 * w)) for (a, b), p in truth.items() for i, w in ((0, p), (1, 1 - p))]
+    ideal = {i.condition: i.davidson for i in analysis.score(many, False).items}
+    inside = np.zeros(3)
+    count = np.zeros(3)
+    for seed in range(40):
+        world = simulate.World(TRUTH, rater=taste, picture=taste, seed=seed)
+        votes = simulate.votes(world, PAIRS, raters=24, pictures=12, each=30, traps=0, repeats=0)
+        halves = [
+            Vote(v.rater, v.picture, v.a, v.b, v.answer if v.answer != 2 else n % 2) for n, v in enumerate(votes)
+            if v.kind == "pair"
+        ]  # fmt: skip
+        for item in analysis.score(halves, False).items:
+            inside[0] += item.interval[0] <= ideal[item.condition] <= item.interval[1]
+            count[0] += 1
+        for p in analysis.preferences(votes, 200, seed):
+            inside[1] += p.interval[0] <= truth[p.a, p.b] <= p.interval[1]
+            inside[2] += p.wilson[0] <= truth[p.a, p.b] <= p.wilson[1]
+            count[1:] += 1
+    share = inside / count
+    assert 0.90 <= share[0] <= 1.0 and 0.91 <= share[1] <= 1.0, share
+
+
+def test_clustered_votes_need_wider_intervals() -> None:
+    """Votes repeated by each rater carry no news: the interval over people must not shrink, Wilson's does."""
+    votes = [Vote(f"r{i}", f"p{n % 8}", "a@1", "b@1", int(i % 3 == 0)) for i in range(15) for n in range(40)]
+    (p,) = analysis.preferences(votes)
+    assert p.interval[1] - p.interval[0] > 3 * (p.wilson[1] - p.wilson[0])
+    assert p.interval[0] < 0.5 < p.interval[1] or p.share - p.interval[0] > 0.15
+    item = analysis.score(votes, False).items[0]
+    assert item.interval[1] - item.interval[0] > 1.0
+
+
+@pytest.mark.parametrize(("tie", "caught"), [(0.4, 0.9), (0.0, 0.75)])
+def test_planted_spammers_are_rejected(tie: float, caught: float) -> None:
+    good = bad = 0
+    for seed in range(4):
+        world = simulate.World(dict(zip(NAMES, (0.0, 0.5, 1.0, 1.5), strict=True)), tie=tie, seed=seed)
+        votes = simulate.votes(world, PAIRS, raters=30, pictures=10, each=30, spammers=8)
+        out = analysis.exclusions(votes, Exclusion(), tie > 0)
+        bad += sum(r.startswith("spammer") for r in out)
+        good += sum(r.startswith("rater") for r in out)
+        assert all(reason.text and reason.rule for reasons in out.values() for reason in reasons)
+    assert bad / 32 >= caught and good / 120 <= 0.03
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("speed", {"seconds": 0.3}),
+        ("side", {"answer": 0, "side": 0}),
+        ("attention", {"kind": "trap", "a": "worst", "b": "original"}),
+    ],
+)
+def test_each_rule_finds_its_offender(rule: str, change: dict[str, object]) -> None:
+    plain = [Vote("r", "p", "a@1", "b@1", i % 2, side=i % 2, seconds=4.0) for i in range(30)]
+    assert analysis.exclusions(plain, Exclusion(), True) == {}
+    changed = [
+        Vote(**{**v.__dict__, "answer": 0, **change} if rule != "speed" else {**v.__dict__, **change}) for v in plain
+    ]
+    assert rule in {r.rule for r in analysis.exclusions(changed, Exclusion(), True)["r"]}
+
+
+def test_contradictions_are_found() -> None:
+    clear = [Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(60)] + [Vote("r61", "p", "a@1", "b@1", 1)] * 2
+    own = [Vote("x", "p", "b@1", "a@1", 0, "repeat", repeats=1) for _ in range(4)]
+    assert [r.rule for r in analysis.exclusions(clear + own, Exclusion(), False)["x"]] == ["consistency"]
+
+
+def test_bits_at_equal_preference_are_known() -> None:
+    # the same curve at 0.8 times the rate: 20 % fewer bits, whatever its shape
+    curve = [(0.1, -1.0), (0.2, 0.5), (0.5, 0.9), (1.0, 2.5)]
+    percent, overlap = analysis.equal_bits(curve, [(0.8 * b, s) for b, s in curve]) or (0, 0)
+    assert percent == pytest.approx(-20) and overlap == 1
+    assert analysis.equal_bits(curve, [(0.1, 5.0), (0.2, 6.0)]) is None
+    assert analysis.equal_bits(curve[:1], curve) is None
+
+
+def test_planted_bits_are_recovered() -> None:
+    rates = (0.1, 0.2, 0.4)
+    bpp = {f"{m}@{r}": r for m in "xy" for r in rates}
+    # y needs 30 % fewer bits: its score at a rate is that of x at the rate / 0.7
+    planted = {n: 1.5 * math.log2(r / (0.7 if n[0] == "y" else 1)) for n, r in bpp.items()}
+    pairs = list(itertools.combinations(sorted(bpp), 2))
+    inside = 0
+    for seed in range(12):
+        world = simulate.World(planted, rater=0.0, picture=0.0, seed=seed)
+        votes = simulate.votes(world, pairs, raters=40, pictures=8, each=40, traps=0, repeats=0)
+        (found,) = analysis.bits_at_equal_preference(analysis.score(votes, True), bpp, draws=300, seed=seed)
+        assert (found.anchor, found.test) == ("x", "y") and found.percent == pytest.approx(-30, abs=12)
+        assert found.interval is not None
+        inside += found.interval[0] <= -30 <= found.interval[1]
+    assert inside >= 10
+
+
+# known answers
+
+
+@needs_opinion
+def test_the_kodak_votes_come_out_as_they_were_counted(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(open(OPINION / "kodak-2afc-votes.csv")))
+    table = tmp_path / "votes.csv"
+    with open(table, "w") as file:
+        file.write("picture,a,b,votes_a,votes_b,vmaf_a,vmaf_b\n")
+        for r in rows:
+            a, b = f"{r['codec']}-base@{r['level']}", f"{r['codec']}-ours@{r['level']}"
+            file.write(
+                f"{r['image']},{a},{b},{r['num_vote_base']},{r['num_vote_ours']},{r['vmaf_base']},{r['vmaf_ours']}\n"
+            )
+    made = report.report(table, tmp_path / "out", resamples=200)
+    kept = [r for r in csv.DictReader(open(made.files["preferences.csv"])) if r["set"] == "kept"]
+    assert len({(r["codec"], r["level"]) for r in rows}) == len(kept)
+    for r in kept:
+        codec, _, level = r["a"].partition("-base@")
+        own = [x for x in rows if (x["codec"], x["level"]) == (codec, level)]
+        base, ours = (sum(int(x[f"num_vote_{w}"]) for x in own) for w in ("base", "ours"))
+        assert (int(r["for_a"]), int(r["for_b"])) == (base, ours)
+        assert float(r["share_a"]) == pytest.approx(base / (base + ours), rel=1e-5)
+        # two items: the score is the log odds
+        item = next(
+            s for s in csv.DictReader(open(made.files["scores.csv"])) if s["set"] == "kept" and s["condition"] == r["b"]
+        )
+        assert 2 * float(item["davidson"]) == pytest.approx(math.log((ours + 0.05) / (base + 0.05)), abs=1e-3)
+    assert sum(int(r["votes"]) for r in kept) == sum(int(r["num_vote_base"]) + int(r["num_vote_ours"]) for r in rows)
+    vmaf = next(m for m in csv.DictReader(open(made.files["metrics.csv"])) if m["metric"] == "vmaf")
+    right = sum(
+        int(r["num_vote_ours" if float(r["vmaf_ours"]) > float(r["vmaf_base"]) else "num_vote_base"]) for r in rows
+    )
+    assert float(vmaf["accuracy"]) == pytest.approx(right / int(vmaf["votes"]), abs=0.002)
+
+
+@needs_opinion
+def test_the_elo_of_mucped23_is_reproduced() -> None:
+    rows = list(csv.DictReader(open(OPINION / "mucped23-elo.csv")))
+    elo = {f"{r['label']}@{r['method']}": float(r["elo"]) for r in rows}
+    # votes as often as the published Elo says, for every pair; the fit must give the Elo back
+    votes = []
+    for a, b in itertools.combinations(elo, 2):
+        p = 1 / (1 + 10 ** ((elo[b] - elo[a]) / 400))
+        votes += [Vote("", "p", a, b, 0, weight=round(1e5 * p)), Vote("", "p", a, b, 1, weight=round(1e5 * (1 - p)))]
+    found = analysis.score(votes, False)
+    mean = float(np.mean(list(elo.values())))
+    for item in found.items:
+        assert item.elo - 1500 == pytest.approx(elo[item.condition] - mean, abs=1.0)
+        assert scores.ELO * item.bradley_terry == pytest.approx(elo[item.condition] - mean, abs=1.0)
+    # bits at equal preference, against numpy's interpolation of the published curves on a fine grid
+    bpp = {f"{r['label']}@{r['method']}": float(r["bpp"]) for r in rows}
+    bits = {(b.anchor, b.test): b for b in analysis.bits_at_equal_preference(found, bpp, draws=100)}
+
+    def curve(label: str) -> tuple[list[float], list[float]]:
+        own = sorted((float(r["elo"]), math.log(float(r["bpp"]))) for r in rows if r["label"] == label)
+        return [e for e, _ in own], [b for _, b in own]
+
+    jpegli, turbo = curve("jpegli"), curve("libjpeg-turbo")
+    grid = np.linspace(max(jpegli[0][0], turbo[0][0]), min(jpegli[0][-1], turbo[0][-1]), 20_001)
+    wanted = 100 * math.expm1(np.mean(np.interp(grid, *turbo) - np.interp(grid, *jpegli)))
+    assert wanted > 15  # libjpeg-turbo needs more bits, as the study found
+    assert bits["jpegli", "libjpeg-turbo"].percent == pytest.approx(wanted, abs=0.5)
+
+
+# tables
+
+
+def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:
+    for text in ("x,y\n1,2\n", "picture,a,b,votes_a,votes_b\np,a,a,1,2\n", "picture,a,b,votes_a,votes_b\np,a,b,x,2\n"):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(OptionError, match="is not a table of votes"):
+            report.report(tmp_path / "t.csv", tmp_path / "out")
+    (tmp_path / "t.csv").write_text("picture,a,b,votes_a,votes_b\n")
+    with pytest.raises(OptionError, match="no votes yet"):
+        report.report(tmp_path / "t.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
