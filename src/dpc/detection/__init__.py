@@ -1,0 +1,1 @@
+"""Detectors on compressed pictures: are objects still found?"""

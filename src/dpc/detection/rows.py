@@ -1,0 +1,168 @@
+"""Rows: one for each detector, codec, picture and quality; a file for each codec, CSV under gzip.
+
+    detector, detector_version, detector_settings    what looked
+    codec, version, settings, model                  what coded; codec "original" is the picture as it was
+    annotations                                      sha256 of the annotations file
+    image, file, sha256, width, height               which picture: its id there, its file's name and hash
+    quality, goal                                    on the codec's own scale; goal: the bpp that it was searched for
+    bytes, bpp                                       of the whole file
+    dpc, commit, tools                               what measured
+    found                                            category:score:left:top:width:height, a semicolon between two
+
+A file grows by one gzip member for each picture, so what a killed run leaves is readable (zcat, pandas) up to its last
+picture; it is written as a whole, in order, when the run ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import io
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.errors import DPCError
+
+__all__ = ["ORIGINAL", "Key", "Row", "append", "file_of", "read", "rounded", "write"]
+
+ORIGINAL = "original"
+Key: TypeAlias = "tuple[str, str, str, str, str, str, str, int, str, float | None, float | None]"
+Boxes: TypeAlias = "NDArray[np.float64]"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """See the top of this file. found: (N, 6) float64, as rounded() gives it."""
+
+    detector: str
+    detector_version: str
+    detector_settings: str
+    codec: str
+    version: str
+    settings: str
+    model: str
+    annotations: str
+    image: int
+    file: str
+    sha256: str
+    width: int
+    height: int
+    quality: float
+    goal: float | None
+    bytes: int
+    bpp: float
+    dpc: str
+    commit: str
+    tools: str
+    found: Boxes
+
+    @property
+    def key(self) -> Key:
+        """What makes a row the same row when a run is repeated."""
+        kinds = (self.detector, self.detector_version, self.detector_settings, self.codec, self.version, self.settings)
+        return *kinds, self.annotations, self.image, self.sha256, *self.point
+
+    @property
+    def point(self) -> tuple[float | None, float | None]:
+        """(quality, None), or (None, goal) where the rate of the picture was searched for."""
+        if self.goal is not None:
+            return None, self.goal
+        return None if math.isnan(self.quality) else self.quality, None
+
+
+_FIELDS = [f.name for f in dataclasses.fields(Row)]
+
+
+def rounded(found: Boxes) -> Boxes:
+    """Boxes as a row holds them: scores to 5 places, pixels to 2."""
+    return np.round(found * [1, 1e5, 100, 100, 100, 100]) / [1, 1e5, 100, 100, 100, 100]
+
+
+def file_of(folder: Path, codec: str) -> Path:
+    """The file of a codec's rows."""
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', codec)}.csv.gz"
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file, none when it does not exist; DPCError when it is something else.
+
+    A last part that was cut off when a run was killed is left out.
+    """
+    if not path.exists():
+        return []
+    text = _unzip(path.read_bytes())
+    try:
+        lines = csv.DictReader(io.StringIO(text[: text.rfind(b"\n") + 1].decode("utf-8"), newline=""))
+        return [_row(line) for line in lines if line["detector"] != "detector"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DPCError(
+            f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another folder"
+        ) from error
+
+
+def append(path: Path, rows: Sequence[Row]) -> None:
+    """Add rows at the end, as a member of their own; every member begins with the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        file.write(_zip(rows))
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """The file with exactly these rows, as a whole or not at all. The same rows give the same bytes."""
+    part = path.with_suffix(".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(_zip(rows))
+    part.replace(path)
+
+
+def _zip(rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_FIELDS)
+    for row in rows:
+        writer.writerow([_text(getattr(row, name)) for name in _FIELDS])
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def _unzip(data: bytes) -> bytes:
+    """All members that are whole, and what can be had of a last one."""
+    parts = []
+    while data[:2] == b"\x1f\x8b":
+        member = zlib.decompressobj(31)
+        try:
+            part = member.decompress(data) + member.flush()
+        except zlib.error:
+            break
+        if member.eof:
+            parts.append(part)
+        data = member.unused_data
+    return b"".join(parts)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return ";".join(f"{c:.0f}:{s:.5f}:{x:.2f}:{y:.2f}:{w:.2f}:{h:.2f}" for c, s, x, y, w, h in value)
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return ""
+    return f"{value:.12g}" if isinstance(value, float) else value
+
+
+def _row(line: dict[str, str]) -> Row:
+    given: dict[str, Any] = {name: line[name] for name in _FIELDS}
+    for name in ("image", "width", "height", "bytes"):
+        given[name] = int(given[name])
+    given["bpp"] = float(given["bpp"])
+    given["quality"] = float(given["quality"] or "nan")
+    given["goal"] = float(given["goal"]) if given["goal"] else None
+    parts = re.split("[;:]", given["found"]) if given["found"] else []
+    given["found"] = np.array(parts, np.float64).reshape(-1, 6)
+    return Row(**given)
