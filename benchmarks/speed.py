@@ -1,10 +1,13 @@
 """Times encoding and decoding on a folder of pictures, beside JPEG 2000 and AVIF at about equal bytes.
 
     python benchmarks/speed.py DIR [--threads 2] [--quality 40] [--model M] [--repeats 3] [--pictures N]
+    python benchmarks/speed.py DIR --compressai PYTHON
     python benchmarks/speed.py DIR --large
 
 Seconds per picture are medians over the pictures of the best of the repeats, from pixels in memory to bytes in memory
-and back. --large makes one picture of 6000x4000 pixels out of those of the folder, and prints time and peak memory of
+and back. --compressai adds learned codecs of CompressAI, by its own coder in the environment of that Python, with
+untrained weights at its quality 3: their bytes mean nothing, and the seconds of their entropy coding depend on them a
+little. --large makes one picture of 6000x4000 pixels out of those of the folder, and prints time and peak memory of
 `dpc encode` and `dpc decode` on it.
 """
 
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+COMPRESSAI = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018")
 PARTS = ("network", "entropy", "file")
 LARGE = (6000, 4000)
 
@@ -108,10 +112,10 @@ def table(rows: dict[str, list[Row]], pixels: list[int]) -> None:
     def median(values: list[float]) -> float:
         return statistics.median(values) if values else float("nan")
 
-    print(f"\n{'':<12}{'bpp':>7}  " + "".join(f"{name:>9}" for name in ("encode", *PARTS, "decode", *PARTS)))
+    print(f"\n{'':<22}{'bpp':>7}  " + "".join(f"{name:>9}" for name in ("encode", *PARTS, "decode", *PARTS)))
     for name, results in rows.items():
         bpp = median([8 * row.bytes / n for row, n in zip(results, pixels, strict=True)])
-        line = f"{name:<12}{bpp:>7.3f}  "
+        line = f"{name:<22}{bpp:>7.3f}  "
         for way in ("encode", "decode"):
             line += f"{median([getattr(row, way) for row in results]):>9.3f}"
             for part in PARTS:
@@ -120,13 +124,17 @@ def table(rows: dict[str, list[Row]], pixels: list[int]) -> None:
         print(line)
 
 
-def compare(paths: list[Path], model: str | None, quality: float, threads: int, repeats: int) -> None:
-    """The table of all codecs on all pictures."""
+def compare(
+    paths: list[Path], model: str | None, quality: float, threads: int, repeats: int, compressai: str | None
+) -> None:
+    """The table of all codecs on all pictures; compressai: a Python that has it."""
+    import numpy as np
     import onnxruntime
     import PIL
     from PIL import AvifImagePlugin, Image, features
 
     import dpc
+    from dpc import baselines
 
     AvifImagePlugin.DEFAULT_MAX_THREADS = threads
     codec = dpc.Codec(model, threads)
@@ -138,6 +146,14 @@ def compare(paths: list[Path], model: str | None, quality: float, threads: int, 
     )
     codec.decode(codec.encode(Image.new("RGB", (64, 64)), quality=quality))  # the networks are loaded before the clock
     rows: dict[str, list[Row]] = {"DPC": [], "JPEG 2000": [], "AVIF": []}
+    learned = {}
+    if compressai:
+        for name in COMPRESSAI:
+            made = baselines.get(f"compressai:{name}", threads=threads, python=compressai, weights="untrained")
+            made.decode(made.encode(np.zeros((64, 64, 3), np.uint8), 3))
+            learned[name] = made
+            rows[name] = []
+        print(f"{next(iter(learned.values())).version}, untrained weights, quality 3, {threads} threads")
     pixels = []
     for path in paths:
         with Image.open(path) as file:
@@ -147,6 +163,8 @@ def compare(paths: list[Path], model: str | None, quality: float, threads: int, 
         rows["DPC"].append(mine)
         rows["JPEG 2000"].append(measured(repeats, jpeg2000(image, mine.bytes), opened))
         rows["AVIF"].append(measured(repeats, avif(image, mine.bytes, threads), opened))
+        for name, other in learned.items():
+            rows[name].append(measured(repeats, partial(other.encode, np.asarray(image), 3), other.decode))
     table(rows, pixels)
 
 
@@ -217,6 +235,7 @@ def main() -> int:
     parser.add_argument("--model", help="name or path; default: the released model")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pictures", type=int, help="only the first N")
+    parser.add_argument("--compressai", metavar="PYTHON", help="a Python that has compressai")
     parser.add_argument("--large", action="store_true", help="only the picture of 24 megapixels")
     args = parser.parse_args()
     paths = sorted(path for path in args.folder.glob("*") if path.suffix.lower() in ENDINGS)[: args.pictures]
@@ -227,7 +246,7 @@ def main() -> int:
     if args.large:
         large(paths, model, args.quality, args.threads)
         return 0
-    compare(paths, args.model, args.quality, args.threads, args.repeats)
+    compare(paths, args.model, args.quality, args.threads, args.repeats, args.compressai)
     whole_process(paths[0], model, args.quality, args.threads, args.repeats)
     return 0
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dpc.training.losses import Distortion, ms_ssim  # noqa: E402
+from dpc.training.losses import Distortion, ms_ssim, pattern  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "shared" / "weights" / "lpips"
 needs_weights = pytest.mark.skipif(
@@ -116,7 +116,51 @@ def test_a_weight_of_zero_leaves_the_term_out() -> None:
     total, parts = Distortion(1.0, 0.0, 0.0, nets=())(x, y)
     torch.testing.assert_close(total, parts["mse"])
     assert (parts["ms_ssim"] == 0).all() and (parts["lpips"] == 0).all()
-    assert set(parts) == {"mse", "ms_ssim", "lpips"}
+    assert set(parts) == {"mse", "ms_ssim", "lpips", "chroma", "grid"}
+    assert (parts["chroma"] == 0).all() and (parts["grid"] == 0).all()
+
+
+def test_the_guards_add_their_terms() -> None:
+    x, y = pair(64, 64)
+    total, parts = Distortion(0.0, 0.0, 0.0, nets=(), chroma=2.0, grid=100.0)(x, y)
+    torch.testing.assert_close(parts["grid"], pattern(x, y))
+    torch.testing.assert_close(total, 2 * parts["chroma"] + 100 * parts["grid"])
+
+
+def test_chroma_sees_colour_and_not_grey() -> None:
+    x = torch.full((1, 3, 64, 64), 0.5)
+    loss = Distortion(0.0, 0.0, 0.0, nets=(), chroma=1.0)
+    grey, _ = loss(x, x + 0.1)
+    red, _ = loss(x, x + torch.tensor([10 / 255, 0, 0])[None, :, None, None])
+    torch.testing.assert_close(grey, torch.zeros(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(red, torch.tensor([50.0]))  # R-G off by 10, B-G right: the mean of 100 and 0
+
+
+def test_pattern_finds_a_mesh_and_nothing_in_noise() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 3, 192, 192, generator=generator) * 0.2 + 0.4
+    assert (pattern(x, x + 0.02 * torch.randn(x.shape, generator=generator)) < 0.002).all()
+    fine = torch.randn(2, 3, 192, 192, generator=generator) * 0.02
+    for period, least in ((2, 0.003), (4, 0.01), (8, 0.01)):
+        at = (torch.arange(192) % period == 0).float()
+        mesh = fine * (1 + 2 * at)  # noise that is three times as strong in every n-th column
+        along, down = pattern(x * 0 + 0.5, 0.5 + mesh), pattern(x * 0 + 0.5, 0.5 + mesh.transpose(2, 3))
+        assert (along > least).all() and (down > least).all(), period
+    board = ((torch.arange(192)[:, None] + torch.arange(192)) % 2 * 2 - 1) / 255  # a checkerboard of one level
+    assert (pattern(x, x + board) > 0.003).all()
+    tile = torch.randn(3, 16, 16, generator=generator).repeat(1, 12, 12) / 255  # the same in every crop
+    assert (pattern(x, x + tile) > 0.015).all()
+    blocks = fine[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)  # pixels doubled
+    assert (pattern(x * 0 + 0.5, 0.5 + blocks) > 0.1).all()
+
+
+def test_pattern_of_identical_flat_pictures_is_zero_and_has_a_gradient() -> None:
+    x = torch.full((1, 3, 64, 64), 0.5)
+    y = x.clone().requires_grad_()
+    value = pattern(x, y)
+    value.sum().backward()
+    assert value.item() == pytest.approx(0, abs=1e-9)
+    assert y.grad is not None and torch.isfinite(y.grad).all()
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +199,7 @@ def test_lpips_is_shifted_at_random_and_reproducibly(joint: Distortion) -> None:
 
 @needs_weights
 @pytest.mark.parametrize("step", [0, 1])
-def test_joint_gradient_is_finite_also_at_the_optimum_and_beyond_the_range(
-    joint: Distortion, step: int
-) -> None:
+def test_joint_gradient_is_finite_also_at_the_optimum_and_beyond_the_range(joint: Distortion, step: int) -> None:
     x, y = pair()
     for start in (x, y, 1 - x, torch.zeros_like(x), x * 1.5 - 0.2):
         z = start.clone().requires_grad_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
@@ -111,6 +112,17 @@ def test_gradient_reaches_the_picture_and_not_the_weights(model: LPIPS, batch: t
 
 
 @needs_weights
+def test_distances_and_gradients_are_those_of_autograd(model: LPIPS, batch: torch.Tensor) -> None:
+    x, y = batch.clone().requires_grad_(), batch.flip(3).clone().requires_grad_()
+    value = model(x, y)
+    found = torch.autograd.grad(value.sum(), (x, y))
+    expected = model.distance(model.features(x), model.features(y))
+    torch.testing.assert_close(value, expected)
+    for a, b in zip(found, torch.autograd.grad(expected.sum(), (x, y)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 * float(b.abs().max()))
+
+
+@needs_weights
 @pytest.mark.parametrize("net", ["alex", "squeeze"])
 def test_smallest_side(net: str) -> None:
     model, n = LPIPS(net, WEIGHTS), NETS[net].smallest
@@ -120,7 +132,7 @@ def test_smallest_side(net: str) -> None:
 
 
 def test_smallest_side_of_vgg_without_its_weights() -> None:
-    trunk = lpips._trunk("vgg")
+    trunk = lpips.trunk_layers("vgg")
     n = NETS["vgg"].smallest
     assert trunk(torch.rand(1, 3, n, n)).shape == (1, 512, 1, 1)
     with pytest.raises(RuntimeError):
@@ -175,7 +187,7 @@ def test_unknown_net() -> None:
 def test_taps_are_where_the_channels_say(net: str) -> None:
     h = torch.zeros(1, 3, 64, 64)
     channels = []
-    for i, layer in enumerate(lpips._trunk(net)):
+    for i, layer in enumerate(lpips.trunk_layers(net)):
         h = layer(h)
         if i in NETS[net].taps:
             channels.append(h.shape[1])
@@ -185,7 +197,7 @@ def test_taps_are_where_the_channels_say(net: str) -> None:
 
 def test_vgg_trunk_has_the_published_layout() -> None:
     """The values of VGG16 could not be verified, its layout can."""
-    keys = lpips._trunk("vgg").state_dict()
+    keys = lpips.trunk_layers("vgg").state_dict()
     assert [k for k in keys if k.endswith("weight")] == [
         f"{i}.weight" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     ]
@@ -198,7 +210,7 @@ def test_vgg_trunk_has_the_published_layout() -> None:
 def folder_of(net: str, to: Path) -> Path:
     """A folder with random weights of the right names and shapes."""
     to.mkdir(parents=True, exist_ok=True)
-    trunk = lpips._trunk(net).state_dict()
+    trunk = lpips.trunk_layers(net).state_dict()
     torch.save({f"features.{k}": v for k, v in trunk.items()}, to / NETS[net].trunk_file)
     heads = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(NETS[net].channels)}
     torch.save(heads, to / NETS[net].head.name)
@@ -259,9 +271,7 @@ def test_download_is_checked_trimmed_and_kept(published: Server, tmp_path: Path)
     torch.testing.assert_close(first(x, 1 - x), again(x, 1 - x))
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:-1] + bytes([b[-1] ^ 1])]
-)
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
 def test_wrong_download_is_refused_and_not_kept(
     published: Server, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -338,3 +348,15 @@ def test_published_files_are_named_after_their_hash() -> None:
 def test_table_has_a_row_for_each_net() -> None:
     assert {f"lpips_{n}" for n in NETS} == {n for n in METRICS if n.startswith("lpips")}
     assert not any(METRICS[f"lpips_{n}"].higher_is_better for n in NETS)
+
+
+@needs_weights
+def test_a_reference_gives_the_same_values() -> None:
+    from dpc.metrics.reference import Reference
+
+    x = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    y = 255 - x
+    values = Reference(x, ["lpips_alex", "lpips_squeeze"], WEIGHTS).measure(y)
+    for net in ("alex", "squeeze"):
+        assert values[f"lpips_{net}"] == pytest.approx(lpips_distance(x, y, net, WEIGHTS), rel=1e-5)
+    assert math.isnan(Reference(x[:20], ["lpips_alex"], WEIGHTS).measure(y[:20])["lpips_alex"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.metrics import METRICS, Metric, lpips_distance
 from dpc.metrics.ms_ssim import ms_ssim
 from dpc.metrics.pair import Picture, luma
 from dpc.metrics.psnr import psnr
+from dpc.metrics.reference import PEAKS, Reference, usable
 from dpc.metrics.spectrum import PERIODS, SUSPECT, spectrum_peaks
+from dpc.metrics.ssim import ssim
 
 KODAK = Path(__file__).parents[2] / "shared" / "data" / "kodak"
-needs_kodak = pytest.mark.skipif(
-    not KODAK.is_dir(), reason="the Kodak pictures are not in ../shared/data/kodak"
-)
-NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith("lpips")]
+needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not in ../shared/data/kodak")
+NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith("lpips") and n != "dists"]
 
 
 def photo(height: int = 384, width: int = 512, seed: int = 0) -> Picture:
@@ -54,26 +57,39 @@ def noisy(picture: Picture, sigma: float, seed: int = 1) -> Picture:
 
 
 def test_table() -> None:
-    assert list(METRICS) == ["psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg"]
+    assert list(METRICS) == [
+        "psnr",
+        "ssim",
+        "ms_ssim",
+        "lpips_alex",
+        "lpips_squeeze",
+        "lpips_vgg",
+        "dists",
+        "ssimulacra2",
+        "butteraugli",
+    ]
     for name, m in METRICS.items():
         assert m.name == name and m.title and m.source and m.low < m.high
-        assert m.higher_is_better is not name.startswith("lpips")
+        assert m.higher_is_better is not (name.startswith("lpips") or name in ("dists", "butteraugli"))
 
 
 def test_table_needs_no_torch() -> None:
     code = "import sys, dpc.metrics, dpc.metrics.spectrum; sys.exit('torch' in sys.modules)"
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")})
 
 
 @pytest.mark.parametrize("metric", NUMPY_METRICS, ids=lambda m: m.name)
 def test_identity_symmetry_direction_and_bounds(metric: Metric) -> None:
+    if metric.name == "ssimulacra2":
+        pytest.importorskip("ssimulacra2")
+    if metric.name == "butteraugli" and shutil.which("butteraugli_main") is None:
+        pytest.skip("butteraugli_main is not on the PATH; apt-get install libjxl-devtools")
     x = photo(200, 220)
     little, much = noisy(x, 4), noisy(x, 16)
     best = metric.high if metric.higher_is_better else metric.low
     assert metric.function(x, x) == best
-    assert metric.function(x, little) == pytest.approx(metric.function(little, x), abs=1e-12)
+    if metric.name not in ("ssimulacra2", "butteraugli"):
+        assert metric.function(x, little) == pytest.approx(metric.function(little, x), abs=1e-12)
     assert (metric.function(x, little) > metric.function(x, much)) is metric.higher_is_better
     for other in (much, 255 - x, np.zeros_like(x)):
         assert metric.low <= metric.function(x, other) <= metric.high
@@ -98,8 +114,6 @@ def test_wrong_input(function, wrong, message: str) -> None:  # type: ignore[no-
 
 
 def test_lpips_without_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dpc.errors import ToolMissing
-
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "dpc.metrics.lpips", raising=False)
     x = np.zeros((64, 64, 3), np.uint8)
@@ -138,6 +152,91 @@ def test_ms_ssim_small_picture() -> None:
     x = np.zeros((160, 300, 3), np.uint8)
     with pytest.raises(ValueError, match="at least 161 pixels a side, got 300x160"):
         ms_ssim(x, x)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (40, 33), (120, 201)])
+def test_ssim_agrees_with_pytorch_msssim(size: tuple[int, int]) -> None:
+    torch = pytest.importorskip("torch")
+    published = pytest.importorskip("pytorch_msssim").ssim
+    x = photo(*size)
+    for y in (noisy(x, 10), through(x, "jpeg", quality=5), 255 - x):
+        a, b = (torch.from_numpy(p).permute(2, 0, 1)[None] / 255.0 for p in (x, y))
+        assert ssim(x, y) == pytest.approx(published(a, b, data_range=1.0).item(), abs=3e-5)  # it is float32
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("ssim", 11), ("ssimulacra2", 8), ("butteraugli", 8)])
+def test_pictures_too_small(name: str, smallest: int) -> None:
+    x = np.zeros((smallest - 1, 30, 3), np.uint8)
+    with pytest.raises(ValueError, match=f"at least {smallest} pixels a side, got 30x{smallest - 1}"):
+        METRICS[name].function(x, x)
+
+
+def test_ssimulacra2_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    x = np.zeros((20, 20, 3), np.uint8)
+    with pytest.raises(ToolMissing, match="pip install ssimulacra2"):
+        METRICS["ssimulacra2"].function(x, x)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a script")
+def test_butteraugli_calls_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that checks what it is given and answers as the program of libjxl 0.7 does."""
+    x = photo(20, 30)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="libjxl-devtools"):
+        METRICS["butteraugli"].function(x, x)
+    program = tmp_path / "butteraugli_main"
+    answer = "print('6.0528502464\\n3-norm: 2.118063')"
+    check = f"a, b = (open(p, 'rb').read() for p in sys.argv[1:])\nassert a == {ppm(x)!r} and b == {ppm(255 - x)!r}"
+    program.write_text(f"#!{sys.executable}\nimport sys\n{check}\n{answer}\n")
+    program.chmod(0o755)
+    assert METRICS["butteraugli"].function(x, 255 - x) == 2.118063
+    with pytest.raises(DPCError, match="ended with 1 and said: AssertionError"):
+        METRICS["butteraugli"].function(x, x)
+    program.write_text(f"#!{sys.executable}\nprint('6.05')\n")
+    with pytest.raises(DPCError, match="ended with 0 and said: 6.05"):
+        METRICS["butteraugli"].function(x, x)
+
+
+def ppm(x: Picture) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(x).save(out, "PPM")
+    return out.getvalue()
+
+
+@needs_kodak
+def test_ssimulacra2_of_jpeg_lies_where_its_author_puts_it() -> None:
+    """Quality 20 of libjpeg-turbo at 4:2:0 is about 30, quality 35 about 50, in the author's table."""
+    pytest.importorskip("ssimulacra2")
+    with Image.open(KODAK / "kodim23.png") as im:
+        x = np.array(im.convert("RGB"))[:256, :384]
+    for quality, expected in ((20, 30), (35, 50)):
+        assert METRICS["ssimulacra2"].function(x, through(x, "jpeg", quality=quality)) == pytest.approx(
+            expected, abs=15
+        )
+
+
+def test_a_reference_measures_what_the_table_does() -> None:
+    x = photo(200, 220)
+    y = noisy(x, 8)
+    names = ["psnr", "ssim", "ms_ssim", *PEAKS]
+    values = Reference(x, names).measure(y)
+    assert list(values) == names
+    for name in names[:3]:
+        assert values[name] == METRICS[name].function(x, y)
+    assert [values[p] for p in PEAKS] == list(spectrum_peaks(x, y).values())
+    small = Reference(x[:100], names).measure(y[:100])
+    assert math.isnan(small["ms_ssim"]) and math.isnan(small["peak_2"]) and small["psnr"] > 20
+    with pytest.raises(ValueError, match="one size"):
+        Reference(x, names).measure(y[:50])
+
+
+def test_what_cannot_be_measured_is_named(tmp_path: Path) -> None:
+    good, missing = usable(["psnr", "lpips_squeeze"], tmp_path)
+    assert good == ["psnr"] and list(missing) == ["lpips_squeeze"]
+    assert str(tmp_path) in missing["lpips_squeeze"] or "torch" in missing["lpips_squeeze"]
+    with pytest.raises(OptionError, match="choose from psnr"):
+        usable(["vmaf"])
 
 
 # Error spectrum

@@ -311,7 +311,7 @@ def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path
 GOOD = 'name = "x"\n[[stages]]\nshare = 1.0\nmse = 1.0\n'
 
 
-@pytest.mark.parametrize("name", ["dpc", "msssim", "mse"])
+@pytest.mark.parametrize("name", ["dpc", "dpc-tune", "msssim", "mse"])
 def test_the_recipes_of_the_package_are_read_and_survive_json(name: str) -> None:
     plan = recipe.read(name)
     assert plan.name == name
@@ -344,6 +344,7 @@ def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
         ("lambda_min = 1.0\n" + GOOD, "0 < min < max is needed"),
         (GOOD + 'lpips = 1.0\nlpips_nets = ["resnet"]\n', r"lpips_nets = \['resnet'\]: give one or more of alex"),
         (GOOD + "ms_ssim = -1\n", "ms_ssim = -1.0: it must be at least 0"),
+        (GOOD + "grid = -1\n", "grid = -1.0: it must be at least 0"),
         (GOOD + "[network]\nlatents = 10\n", "groups"),
         ('name = "x"\n', "stages"),
         ("name = \n", "is not valid TOML"),
@@ -358,7 +359,7 @@ def test_a_wrong_recipe_gives_one_line(text: str, message: str, tmp_path: Path) 
 
 
 def test_unknown_and_missing_recipes() -> None:
-    with pytest.raises(RecipeError, match="there is no recipe 'dcp'; known: dpc, mse, msssim"):
+    with pytest.raises(RecipeError, match="there is no recipe 'dcp'; known: dpc, dpc-tune, mse, msssim"):
         recipe.read("dcp")
     with pytest.raises(RecipeError, match="cannot read the recipe none.toml: No such file"):
         recipe.read("none.toml")

@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,9 +79,7 @@ NETS: dict[str, Net] = {
             244408911,
             "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         ),
-        head=Published(
-            AUTHORS + "alex.pth", 6009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
-        ),
+        head=Published(AUTHORS + "alex.pth", 6009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
     ),
     "squeeze": Net(
         taps=(1, 4, 7, 9, 10, 11, 12),
@@ -108,9 +107,7 @@ NETS: dict[str, Net] = {
             553433881,
             "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         ),
-        head=Published(
-            AUTHORS + "vgg.pth", 7289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
-        ),
+        head=Published(AUTHORS + "vgg.pth", 7289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
     ),
 }
 
@@ -126,18 +123,16 @@ class LPIPS(nn.Module):
     file).
     """
 
-    def __init__(
-        self, net: str = "alex", weights: str | Path | None = None, *, download: bool = True
-    ) -> None:
+    def __init__(self, net: str = "alex", weights: str | Path | None = None, *, download: bool = True) -> None:
         super().__init__()
         if net not in NETS:
             raise ValueError(f"LPIPS net {net!r} is unknown; choose one of {', '.join(NETS)}")
         self.net = NETS[net]
         trunk_path, head_path = _find(net, weights, download)
-        self.trunk = _trunk(net)
-        _fill(self.trunk, _load(trunk_path), trunk_path)
+        self.trunk = trunk_layers(net)
+        fill(self.trunk, read_weights(trunk_path), trunk_path)
         self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in self.net.channels)
-        _fill(self.heads, _load(head_path), head_path)
+        fill(self.heads, read_weights(head_path), head_path)
         # (2 x - 1 - shift) / scale as one multiplication and one addition
         shift = torch.tensor([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1)
         scale = torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1)
@@ -148,6 +143,11 @@ class LPIPS(nn.Module):
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def smallest(self) -> int:
+        """Pixels a side that the network needs."""
+        return self.net.smallest
+
     def forward(self, x: Tensor, y: Tensor, *, check: bool = True) -> Tensor:
         """(N,) distances of x and y: (N, 3, H, W) float in [0, 1], of one size.
 
@@ -157,35 +157,80 @@ class LPIPS(nn.Module):
         """
         if x.shape != y.shape:
             raise ValueError(f"LPIPS needs two batches of one shape, got {tuple(x.shape)}, {tuple(y.shape)}")
-        return self.distance(self.features(x, check=check), self.features(y, check=check))
+        return self._distance(self.features(x, check=check), self._taps(y, check))
 
     def between(self, original: UInt8, decoded: UInt8) -> float:
         """The distance between two (H, W, 3) uint8 pictures."""
-        x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None] / 255.0 for p in (original, decoded))
         with torch.inference_mode():
-            return float(self(x, y))
+            return float(self.distance(self.of(original), self.of(decoded)))
+
+    def of(self, picture: UInt8) -> list[Tensor]:
+        """`features` of one (H, W, 3) uint8 picture, without a graph."""
+        with torch.inference_mode():
+            return self.features(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0)
 
     def features(self, x: Tensor, *, check: bool = True) -> list[Tensor]:
         """Unit-length taps of x, for `distance`; keep those of a reference to compute them only once."""
+        return [
+            f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal() for f in self._taps(x, check)
+        ]
+
+    def _taps(self, x: Tensor, check: bool) -> list[Tensor]:
         _check(x, self.net.smallest, check)
         h = x.to(dtype=self.mul.dtype, memory_format=torch.channels_last) * self.mul + self.add
         taps = []
         for i, layer in enumerate(self.trunk):
             h = layer(h)
             if i in self.net.taps:
-                f = h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
-                taps.append(f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal())
+                taps.append(h.float() if h.dtype in (torch.float16, torch.bfloat16) else h)
         return taps
 
     def distance(self, fx: Sequence[Tensor], fy: Sequence[Tensor]) -> Tensor:
         """(N,) distances of two results of `features`; one with N = 1 is compared with all of the other."""
         with torch.autocast(fx[0].device.type, enabled=False):
             return torch.stack(
-                [
-                    head((a - b).square()).mean((1, 2, 3))
-                    for head, a, b in zip(self.heads, fx, fy, strict=True)
-                ]
+                [head((a - b).square()).mean((1, 2, 3)) for head, a, b in zip(self.heads, fx, fy, strict=True)]
             ).sum(0)
+
+    def _distance(self, fx: Sequence[Tensor], taps: Sequence[Tensor]) -> Tensor:
+        """(N,) distances of a result of `features` and one of `_taps`, both of the same N."""
+        with torch.autocast(fx[0].device.type, enabled=False):
+            parts = [_Tap.apply(f, unit, head.weight) for head, unit, f in zip(self.heads, fx, taps, strict=True)]
+            return torch.stack(parts).sum(0)
+
+
+class _Tap(torch.autograd.Function):
+    """f / |f|, its squared difference from unit-length features, weighted and averaged: (N,).
+
+    f, unit: (N, C, h, w); weight: (1, C, 1, 1), constant. What autograd would do step by step, in a third of the time
+    on a CPU: the elementwise passes over the first taps were a sixth of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, unit: Tensor, weight: Tensor) -> Tensor:
+        n, c = f.shape[:2]
+        rows, others = (t.permute(0, 2, 3, 1).reshape(-1, c) for t in (f, unit))  # views in channels_last
+        inverse = (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + 1e-10).reciprocal()
+        own = rows * inverse
+        difference = own - others
+        weighted = difference * weight.reshape(1, c)
+        ctx.save_for_backward(own, weighted, inverse)
+        ctx.shape = f.shape
+        return torch.einsum("mc,mc->m", weighted, difference).reshape(n, -1).mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        own, weighted, inverse = ctx.saved_tensors
+        n, c, h, w = ctx.shape
+        scale = (gradients[0] * (2 / (h * w))).repeat_interleave(h * w).unsqueeze(1)
+        to_f = to_unit = None
+        if ctx.needs_input_grad[1]:
+            to_unit = (weighted * -scale).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[0]:
+            along = torch.einsum("mc,mc->m", weighted, own).unsqueeze(1)
+            to_f = torch.addcmul(weighted, own, along, value=-1).mul_(scale * inverse)
+            to_f = to_f.reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return to_f, to_unit, None
 
 
 class Fire(nn.Module):
@@ -203,7 +248,7 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(s), self.expand3x3(s)], 1).relu_()
 
 
-def _trunk(net: str) -> nn.Sequential:
+def trunk_layers(net: str) -> nn.Sequential:
     """The convolutional part of an ImageNet network, numbered as in torchvision."""
     if net == "alex":
         return nn.Sequential(
@@ -292,25 +337,23 @@ def _fetch(file: Published, to: Path, only: str = "") -> None:
                 f"{file.size} bytes with {file.sha256[:16]}..; try again, or pass weights=FOLDER"
             )
         if only:
-            state = {k: v for k, v in _load(part).items() if k.startswith(only)}
+            state = {k: v for k, v in read_weights(part).items() if k.startswith(only)}
             torch.save(state, part)
         os.replace(part, to)
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a weight file; nothing in it is executed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as e:
-        raise ModelError(
-            f"{path} cannot be read as torch weights ({type(e).__name__}); fetch it again"
-        ) from e
+        raise ModelError(f"{path} cannot be read as torch weights ({type(e).__name__}); fetch it again") from e
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path} holds {type(state).__name__} where a table of tensors was expected")
     return state
 
 
-def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Copy all weights of a trunk (keys features.*) or of the heads (keys linN.model.1.weight), or fail."""
     names = {
         k: f"lin{k.split('.')[0]}.model.1.weight" if isinstance(module, nn.ModuleList) else f"features.{k}"

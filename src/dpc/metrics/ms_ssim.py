@@ -44,8 +44,8 @@ def _channel(x: _Plane, y: _Plane) -> float:
     for scale, weight in enumerate(WEIGHTS):
         if scale:
             s, d = _halve(s), _halve(d)
-        ms, md = _blur(s) ** 2, _blur(d) ** 2
-        vs, vd = _blur(s * s) - ms, _blur(d * d) - md
+        ms, md = blur(s) ** 2, blur(d) ** 2
+        vs, vd = blur(s * s) - ms, blur(d * d) - md
         term = (vs - vd + 2 * C2) / (vs + vd + 2 * C2)
         if scale == len(WEIGHTS) - 1:
             term *= (ms - md + 2 * C1) / (ms + md + 2 * C1)
@@ -53,7 +53,7 @@ def _channel(x: _Plane, y: _Plane) -> float:
     return product
 
 
-def _blur(x: _Plane) -> _Plane:
+def blur(x: _Plane) -> _Plane:
     """x filtered by the Gaussian window along both axes, without padding."""
     for _ in range(2):
         n = x.shape[0] - 10

@@ -1,0 +1,1 @@
+"""Measuring codecs: runs, reports, and a page to look at."""

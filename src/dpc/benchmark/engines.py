@@ -1,0 +1,102 @@
+"""Where pictures are worked on: in processes of this machine, or on a Ray cluster.
+
+Tasks are taken from their source as workers become free, so a set of any size takes the memory of the pictures that
+are being worked on and no more.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from dpc.errors import DPCError, ToolMissing
+
+__all__ = ["ENGINES", "line", "work"]
+
+ENGINES = ("processes", "ray")
+AHEAD = 2  # tasks for each worker that are handed out
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def work(
+    engine: str, function: Callable[[Task], Result], tasks: Iterable[Task], count: int
+) -> Iterator[tuple[Task, Result | str]]:
+    """(task, function(task)) in the order in which they are done, by `count` workers.
+
+    engine: one of ENGINES. The function and the tasks travel to other processes, by pickle. Where a worker dies the
+    reason, in one line, stands in place of the result. Raises ToolMissing without ray.
+    """
+    return (_ray if engine == "ray" else _processes)(function, tasks, count)
+
+
+def _processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], count: int
+) -> Iterator[tuple[Task, Result | str]]:
+    """A process that dies takes the others with it: what is then left is done one by one, each in its own process."""
+    context = multiprocessing.get_context("spawn")
+    source = iter(tasks)
+    left: dict[int, Task] = {}
+    with ProcessPoolExecutor(count, context) as pool:
+        waiting: dict[Future[Result], int] = {}
+        try:
+            for number, task in enumerate(source):
+                left[number] = task
+                waiting[pool.submit(function, task)] = number
+                while len(waiting) >= AHEAD * count:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        found = future.result()
+                        yield left.pop(waiting.pop(future)), found
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    found = future.result()
+                    yield left.pop(waiting.pop(future)), found
+        except BrokenProcessPool:
+            pass
+    for task in chain(list(left.values()), source):
+        with ProcessPoolExecutor(1, context) as pool:
+            try:
+                result: Result | str = pool.submit(function, task).result()
+            except BrokenProcessPool:
+                result = "the process died (out of memory?)"
+        yield task, result
+
+
+def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) -> Iterator[tuple[Task, Result | str]]:
+    try:
+        import ray
+    except ImportError as error:
+        raise ToolMissing("--engine ray needs the package ray; pip install 'ray>=2.40'") from error
+    own = not ray.is_initialized()
+    if own:
+        # a cluster by RAY_ADDRESS, or else one on this machine
+        local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
+        ray.init(log_to_driver=False, configure_logging=False, **local)
+    try:
+        remote = ray.remote(num_cpus=1)(function)
+        source = iter(tasks)
+        ahead = AHEAD * max(count, int(ray.cluster_resources().get("CPU", 1)))
+        waiting = {remote.remote(task): task for task in islice(source, ahead)}
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            task = waiting.pop(ready)
+            try:
+                yield task, ray.get(ready)
+            except ray.exceptions.RayError as error:
+                yield task, line(error)
+            waiting |= {remote.remote(task): task for task in islice(source, 1)}
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def line(error: BaseException) -> str:
+    """What an error says, in one line; the kind of error stands before it unless it is a DPCError."""
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, DPCError) else f"{type(error).__name__}: {text}"

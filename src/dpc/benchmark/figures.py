@@ -1,0 +1,109 @@
+"""How pages and figures look: colours of codecs, the style of a page, a figure as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from dpc.errors import ToolMissing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["STYLE", "by_codec", "is_own", "line_style", "log_rates", "new_figure", "save"]
+
+# told apart by people who see red and green alike too; DPC and its twins stand out
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
+OWN = "#000000"
+RATES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 4)  # ticks
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
+table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .6rem;white-space:nowrap;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}
+td.best{font-weight:700}
+.scroll{overflow-x:auto}
+figure{margin:1.5rem 0}figure svg{max-width:100%;height:auto}
+small,.note{color:#555}
+"""
+
+
+class Coded(Protocol):
+    """A row of any kind."""
+
+    @property
+    def codec(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def settings(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Coded)
+
+
+def by_codec(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by codec, DPC first; the name gets a number where one name stands for several versions."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        versions = kinds.setdefault(row.codec, [])
+        kind = (row.version, row.settings)
+        if kind not in versions:
+            versions.append(kind)
+        number = versions.index(kind)
+        found.setdefault(row.codec + (f" ({number + 1})" if number else ""), []).append(row)
+    return {name: found[name] for name in sorted(found, key=lambda name: (not is_own(name), name))}
+
+
+def is_own(codec: str) -> bool:
+    """Whether a codec of this name is DPC or one of its twins."""
+    return codec == "dpc" or codec.startswith(("dpc:", "dpc "))
+
+
+def line_style(codec: str, codecs: Iterable[str]) -> dict[str, Any]:
+    """Colour and dashes of one of the codecs of a figure, as matplotlib takes them."""
+    codecs = list(codecs)
+    own = [c for c in codecs if is_own(c)]
+    if codec in own:
+        return {"color": OWN, "linewidth": 2.2, "linestyle": ("-", "--", ":", "-.")[own.index(codec) % 4]}
+    index = [c for c in codecs if c not in own].index(codec)
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--")[index // len(COLOURS) % 2]}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches; ToolMissing without matplotlib."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolMissing("the report needs matplotlib; pip install 'dpc-codec[bench]'") from error
+    matplotlib.rcParams.update({"svg.hashsalt": "dpc", "svg.fonttype": "path"})
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def log_rates(axes: Axes, rates: Sequence[float]) -> None:
+    """A logarithmic axis of rates with round numbers on it."""
+    axes.set_xscale("log")
+    ticks = [t for t in RATES if min(rates) * 0.95 <= t <= max(rates) * 1.05]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("bits per pixel of the whole file")
+    axes.grid(alpha=0.3)
+
+
+def save(made: Figure, out: Path, name: str, written: dict[str, Path]) -> str:
+    """Write name.svg and name.png into out, note them in written, and return the SVG for a page."""
+    for ending in ("svg", "png"):
+        written[f"{name}.{ending}"] = out / f"{name}.{ending}"
+    svg = io.StringIO()
+    made.savefig(svg, format="svg", metadata={"Date": None})
+    made.savefig(out / f"{name}.png", dpi=110, metadata={"Software": None})
+    written[f"{name}.svg"].write_text(svg.getvalue(), encoding="utf-8")
+    return svg.getvalue()[svg.getvalue().index("<svg") :]
