@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dpc.errors import ModelError, OptionError, ToolMissing
+from dpc.errors import ModelError, ToolMissing
 
 __all__ = ["export", "judge", "pack", "train"]
 
@@ -33,7 +33,7 @@ def _need(*modules: str) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="dpc, msssim, mse, or a .toml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="dpc, dpc-tune, msssim, mse, or a .toml file.")],
     data: Data,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after M minutes.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Train N steps in all.")] = None,
@@ -148,9 +148,7 @@ def judge(
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for rows, table and contact sheets.")],
     bpp: Annotated[str, typer.Option("--bpp", metavar="B,B", help="Rates of the table.")] = "0.15,0.25,0.5",
     quality: Annotated[str, typer.Option("--quality", metavar="Q,Q", help="Qualities to code at as well.")] = "",
-    codecs: Annotated[
-        str, typer.Option("--codecs", metavar="C,C", help="Codecs beside: avif, jpeg, webp, jpeg2000.")
-    ] = "",
+    codecs: Annotated[str, typer.Option("--codecs", metavar="C,C", help="Codecs beside, as in dpc bench.")] = "",
     folder: Annotated[
         list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures and sizes.csv.")
     ] = None,
@@ -162,34 +160,30 @@ def judge(
     """Measure models on real files: rows, a table at equal rates, contact sheets."""
     _need("torch", "onnx")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    from dpc.artifact import Artifact
+    from dpc.benchmark.commands import folders_of, numbers, words
     from dpc.training import judge as judging
     from dpc.training.weights import is_artifact
 
-    goals, qualities = _numbers("--bpp", bpp), tuple(_numbers("--quality", quality))
-    subjects: list[judging.Subject] = []
-    others: list[judging.Subject] = [judging.classic(c.strip()) for c in codecs.split(",") if c.strip()]
-    for text in folder or []:
-        name, equals, place = text.partition("=")
-        if not equals:
-            raise OptionError(f"--folder {text}: write it as NAME=DIR")
-        others.append(judging.folder(name, Path(place)))
+    goals, qualities = numbers("--bpp", bpp), numbers("--quality", quality)
+    others, places = words(codecs), folders_of(folder or [])
+    artifacts = []
     for path in models:
-        name = path.stem
         if not is_artifact(path):
             name = f"{path.resolve().parent.name}-{path.stem}"
             out.mkdir(parents=True, exist_ok=True)
             typer.echo(_export(path, out / f"{name}.dpcmodel", name, None))
             path = out / f"{name}.dpcmodel"
-        subjects.append(judging.Model(name, Artifact(path).identity, str(path), threads, qualities))
+        artifacts.append(path)
     begin = time.monotonic()
-    weights = str(lpips_weights) if lpips_weights else None
     text = judging.judge(
-        [*subjects, *others],
+        artifacts,
         images,
         out,
         goals,
-        weights=weights,
+        qualities=qualities,
+        codecs=others,
+        folders=places,
+        weights=str(lpips_weights) if lpips_weights else None,
         crops=crops,
         processes=processes,
         threads=threads,
@@ -197,10 +191,3 @@ def judge(
     )
     typer.echo(text)
     typer.echo(f"{out}: rows.csv, table.md, contact sheets; {time.monotonic() - begin:.0f} s", err=True)
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise OptionError(f"{option} {text}: give numbers with commas between them") from error

@@ -65,13 +65,13 @@ def page(folder: Path) -> Path:
     for row in read(folder / "validation.csv"):
         groups.setdefault(row["step"], []).append(row)
     panels = []
-    for metric in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze"):
+    for metric in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "grid"):
         lines: dict[str, Points] = {}
         for rate in RATES:
             found = [(float(g[0]["minutes"]), at_rate(g, rate, metric)) for g in groups.values()]
             lines[f"{rate:g} bpp"] = [(x, y) for x, y in found if y is not None]
         panels.append(_panel(f"validation {metric}", lines))
-    for metric in ("loss", "bpp", "mse", "ms_ssim", "lpips", "norm", "lr", "crops_per_s"):
+    for metric in ("loss", "bpp", "mse", "ms_ssim", "lpips", "chroma", "grid", "norm", "lr", "crops_per_s"):
         points = [(float(r["minutes"]), float(r[metric])) for r in rows if r.get(metric)]
         panels.append(_panel(metric, {"": points}))
     last = rows[-1] if rows else {}
@@ -102,7 +102,7 @@ def _panel(title: str, lines: dict[str, Points], width: int = 380, height: int =
     x0, x1 = min(p[0] for p in every), max(p[0] for p in every)
     y0, y1 = min(p[1] for p in every), max(p[1] for p in every)
     x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
-    left, top, w, h = 58, 24, width - 70, height - 48
+    left, top, w, h = 58, 24, width - 82, height - 48
 
     def text(x: float, y: float, content: str, more: str = "") -> None:
         out.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="11" {more}>{html.escape(content)}</text>')
@@ -119,5 +119,5 @@ def _panel(title: str, lines: dict[str, Points], width: int = 380, height: int =
         shown = points[:: max(1, len(points) // 800)]
         path = " ".join(f"{left + w * (x - x0) / (x1 - x0):.1f},{top + h * (y1 - y) / (y1 - y0):.1f}" for x, y in shown)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        text(width - 8, 16 + 13 * n, name if points else "", f'text-anchor="end" fill="{colour}"')
+        text(width - 12 - 58 * (len(lines) - 1 - n), 16, name if points else "", f'text-anchor="end" fill="{colour}"')
     return "".join([*out, "</svg>"])

@@ -31,6 +31,7 @@ from dpc.training.recipe import Recipe, to_dict
 from dpc.training.validate import CROPS, validate
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
+LOGGED = ("loss", "bpp", "mse", "ms_ssim", "lpips", "chroma", "grid", "z", "norm")  # means over the steps of a row
 EVER = 10**12  # steps: a training ends by its schedule, not by its data
 
 
@@ -50,6 +51,7 @@ class Run:
     steps: int | None = None
     save_every: float = 180.0
     validate_every: float = 300.0
+    draw_every: float = 30.0
     log_every: int = 50
     device: str = "auto"
     devices: int = 1
@@ -163,9 +165,9 @@ def train(
         return time.monotonic() - begin
 
     # the loop
-    window, seen, skipped = torch.zeros(7, device=device), 0, 0
+    window, seen, skipped = torch.zeros(len(LOGGED), device=device), 0, 0
     saving = looking = stepping = 0.0  # seconds that each took last time
-    saved, looked, logged = time.monotonic(), -math.inf, time.monotonic()
+    saved, looked, logged, drawn = time.monotonic(), -math.inf, time.monotonic(), time.monotonic()
     model.train()
     with _Stop() as stop, torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
         while True:
@@ -193,6 +195,7 @@ def train(
             level = level.to(device, non_blocking=True)
             weight = torch.exp(model.interpolation(level) @ lam.log())
             distortion.a, distortion.b, distortion.c = stage.mse, stage.ms_ssim, stage.lpips
+            distortion.chroma, distortion.grid = stage.chroma, stage.grid
             turn = order[stage.lpips_nets[step % len(stage.lpips_nets)]] if stage.lpips else 0
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 out = parallel(x, level)
@@ -219,15 +222,18 @@ def train(
 
             if step % run.log_every == 0 and seen:
                 values = (fabric.all_reduce(window) / seen).tolist()
-                row = dict(zip(("loss", "bpp", "mse", "ms_ssim", "lpips", "z", "norm"), values, strict=True))
+                row = dict(zip(LOGGED, values, strict=True))
                 speed = run.log_every * recipe.batch / (time.monotonic() - logged)
                 if log:
                     log.write({"step": step, "minutes": minutes_before + minutes, "lr": rate, **row,
                                "skipped": skipped, "crops_per_s": speed})  # fmt: skip
+                    if time.monotonic() - drawn > run.draw_every:
+                        page(run.out)
+                        drawn = time.monotonic()
                 say(
                     f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
-                    f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} z {row['z']:.3f} norm {row['norm']:.2f} "
-                    f"{speed:.1f} crops/s"
+                    f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} grid {row['grid']:.4f} z {row['z']:.3f} "
+                    f"norm {row['norm']:.2f} {speed:.1f} crops/s"
                 )
                 window, seen, logged = torch.zeros_like(window), 0, time.monotonic()
         save()
@@ -300,12 +306,16 @@ def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str
 
 def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Adam:
     tables = {"log_gain", "offset", "z_index"}
-    groups: dict[str, list[Tensor]] = {"matrix": [], "vector": [], "table": []}
+    # constants of wavelet bands: the noise of full steps here is a fixed pattern in every picture
+    steady = {"g_s.mean", "g_s.leave4.bias", "g_s.leave2.bias"}
+    groups: dict[str, list[Tensor]] = {"matrix": [], "vector": [], "table": [], "steady": []}
     for name, p in model.named_parameters():
         if p.requires_grad:
-            groups["table" if name in tables else "matrix" if p.ndim > 1 else "vector"].append(p)
+            kind = "table" if name in tables else "steady" if name in steady else "matrix" if p.ndim > 1 else "vector"
+            groups[kind].append(p)
+    factors = {"table": 4.0, "steady": 0.1}
     return torch.optim.Adam(
-        [{"params": v, "factor": 4.0 if k == "table" else 1.0} for k, v in groups.items()],
+        [{"params": v, "factor": factors.get(k, 1.0)} for k, v in groups.items()],
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
         eps=1e-9,

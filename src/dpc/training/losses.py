@@ -1,6 +1,6 @@
-"""Distortions to train on: differentiable MS-SSIM, and the joint perceptual loss.
+"""Distortions to train on: differentiable MS-SSIM, and the joint perceptual loss with its two guards.
 
-D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS
+D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS + chroma 255^2 MSE of R-G and B-G + pattern * pattern(x, x_hat)
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from dpc.metrics.lpips import LPIPS
 from dpc.metrics.ms_ssim import C1, C2, SMALLEST, WEIGHTS, WINDOW
 
 JITTER = 8  # the LPIPS input is shifted by 0 .. JITTER - 1 pixels
+PERIOD = 8  # pixels: the longest period that pattern() sees, with 4 and 2
+STEADY = 0.01  # weight of a regular pattern of one level squared in pattern()
+_FLOOR = 0.3  # levels added to a mean difference, so that the logarithm of a flat picture's is harmless
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -64,10 +67,51 @@ def _blur(x: Tensor, window: Tensor) -> Tensor:
     return F.conv2d(x, window.reshape(1, 1, 1, k).expand(c, 1, 1, k), groups=c)
 
 
-class Distortion(nn.Module):
-    """The joint perceptual loss, per sample: D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS.
+def opponent(x: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB in [0, 1] -> luma, R-G and B-G in 8-bit levels, float32."""
+    r, g, b = x.float().mul(255.0).unbind(1)
+    return torch.stack([0.299 * r + 0.587 * g + 0.114 * b, r - g, b - g], 1)
 
-    a, b, c may be changed at any time. MS-SSIM or LPIPS of weight 0 is not computed and reported as 0. `nets`
+
+def pattern(x: Tensor, x_hat: Tensor) -> Tensor:
+    """How much x_hat shows a mesh of period 2, 4 or 8 pixels that x does not have: (N,) float32, 0 for none.
+
+    x, x_hat: (N, 3, H, W) float in [0, 1]. A mesh has differences between neighbours that are larger at some phases of
+    the grid than at others, whatever their sign. So: the mean absolute first and second difference at each of 8 phases,
+    over the whole crop, their logarithms, and the variance of these over the phases; mean over both differences, rows
+    and columns, and over luma, R-G and B-G of x_hat and the luma of the error. Doubled pixels have 0.1 or more.
+    To that comes what such differences cannot see, a fixed pattern that is added to the picture. LPIPS rewards one: it
+    takes it for texture. So: the variance, in levels squared and times STEADY, of the error's means at the phases of a
+    4x4 grid within each crop, and at those of the 16x16 grid of the latents over the whole batch (one crop is too
+    small to tell it from chance), averaged over luma, R-G and B-G.
+    """
+    s = torch.cat([opponent(x_hat), opponent(x_hat - x)[:, :1]], 1)
+    total = s.new_zeros(s.shape[0])
+    for t in (s, s.transpose(2, 3)):
+        width = (t.shape[3] - 2) // PERIOD * PERIOD
+        left, middle, right = t[..., :width], t[..., 1 : width + 1], t[..., 2 : width + 2]
+        d = torch.cat([right - middle, 2 * middle - left - right], 1)
+        d = (d.square() + 0.01).sqrt().mean(2)  # (N, 8, width)
+        phases = (d.unflatten(2, (-1, PERIOD)).mean(2) + _FLOOR).log()
+        total = total + phases.var(2, correction=0).mean(1)
+    height, width = (n // 16 * 16 for n in x.shape[2:])
+    error = opponent(x_hat - x)[:, :, :height, :width]
+    own, common = _means(error, 4), _means(error, 16).mean(0)
+    steady = own.var((2, 3), correction=0).mean(1) + common.var((1, 2), correction=0).mean()
+    return total / 2 + STEADY * steady
+
+
+def _means(x: Tensor, period: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, period, period): the mean at each phase of a grid."""
+    return x.unflatten(3, (-1, period)).unflatten(2, (-1, period)).mean((2, 4))
+
+
+class Distortion(nn.Module):
+    """The joint perceptual loss, per sample: D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS + guards.
+
+    The guards are against what LPIPS does not see: `chroma` weighs the squared error of R-G and B-G (in 8-bit levels),
+    `grid` weighs pattern(). a, b, c, chroma and grid may be changed at any time; a term of weight 0 is not computed
+    and reported as 0. `nets`
     names the LPIPS trunks, which take turns from step to step (empty where c stays 0: no weights are then
     needed). Before them both pictures lose the same 0 to 7 rows and columns at the top and left, so that no
     grid pattern can hide between the strides of a trunk. `weights`, `download`: see LPIPS.
@@ -81,16 +125,20 @@ class Distortion(nn.Module):
         nets: Sequence[str] = ("alex", "squeeze"),
         weights: str | Path | None = None,
         *,
+        chroma: float = 0.0,
+        grid: float = 0.0,
         download: bool = True,
     ) -> None:
         super().__init__()
         self.a, self.b, self.c = a, b, c
+        self.chroma, self.grid = chroma, grid
         self.nets = nn.ModuleList(LPIPS(net, weights, download=download) for net in nets)
 
     def forward(
         self, x: Tensor, x_hat: Tensor, step: int = 0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(N,) distortions of x_hat from x, and their detached parts {"mse", "ms_ssim", "lpips"}, each (N,).
+        """(N,) distortions of x_hat from x, and their detached parts, each (N,): {"mse", "ms_ssim", "lpips",
+        "chroma", "grid"}.
 
         x, x_hat: (N, 3, H, W) float, x in [0, 1], at least 161 pixels a side when b is not 0. x_hat may
         overshoot. "mse" is in 8-bit levels squared. `generator` (on the CPU) draws the shift. Raises
@@ -100,7 +148,7 @@ class Distortion(nn.Module):
             raise ValueError(f"D needs two (N, 3, H, W) of one shape, got {tuple(x.shape)}, {tuple(x_hat.shape)}")
         if self.c and not len(self.nets):
             raise ValueError(f"the LPIPS weight c is {self.c:g} but no net was named; give nets=('alex', 'squeeze')")
-        similarity = perceptual = x.new_zeros(x.shape[0], dtype=torch.float32)
+        similarity = perceptual = colour = mesh = x.new_zeros(x.shape[0], dtype=torch.float32)
         mse = 255.0**2 * (x_hat.float() - x.float()).square().mean((1, 2, 3))
         total = self.a * mse
         if self.b:
@@ -111,4 +159,11 @@ class Distortion(nn.Module):
             net = self.nets[step % len(self.nets)]
             perceptual = net(x[:, :, down:, right:], x_hat[:, :, down:, right:], check=False)
             total = total + self.c * perceptual
-        return total, {"mse": mse.detach(), "ms_ssim": similarity.detach(), "lpips": perceptual.detach()}
+        if self.chroma:
+            colour = opponent(x_hat - x)[:, 1:].square().mean((1, 2, 3))
+            total = total + self.chroma * colour
+        if self.grid:
+            mesh = pattern(x, x_hat)
+            total = total + self.grid * mesh
+        parts = {"mse": mse, "ms_ssim": similarity, "lpips": perceptual, "chroma": colour, "grid": mesh}
+        return total, {k: v.detach() for k, v in parts.items()}

@@ -30,12 +30,14 @@ class Stage:
     mse: float
     ms_ssim: float = 0.0
     lpips: float = 0.0
+    chroma: float = 0.0
+    grid: float = 0.0
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise RecipeError(f"a stage has share = {self.share}: it must be above 0 and at most 1")
-        for name in ("mse", "ms_ssim", "lpips"):
+        for name in ("mse", "ms_ssim", "lpips", "chroma", "grid"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0")
         if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):

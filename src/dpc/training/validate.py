@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpc.metrics.lpips import LPIPS
-from dpc.training.losses import ms_ssim
+from dpc.training.losses import ms_ssim, pattern
 from dpc.training.model import Model
 
 SHARES = (0.15, 0.35, 0.55, 0.8)  # of the way from the lowest level to the highest
@@ -17,7 +17,7 @@ CROPS = 12
 
 @torch.no_grad()
 def validate(model: Model, crops: Tensor, nets: Mapping[str, LPIPS]) -> list[dict[str, float]]:
-    """One row per level: level, bpp, psnr, ms_ssim, lpips_NET for every net; means over the crops, 8-bit pictures.
+    """A row for each level: level, bpp, psnr, ms_ssim, grid, lpips_NET for every net; means over the 8-bit crops.
 
     model: in eval mode, on the device of the crops (N, 3, H, W) in [0, 1]. Computed in float32.
     """
@@ -33,6 +33,7 @@ def validate(model: Model, crops: Tensor, nets: Mapping[str, LPIPS]) -> list[dic
             "bpp": bits.mean().item() / (crops.shape[2] * crops.shape[3]),
             "psnr": (-10 * torch.log10(mse)).mean().item(),
             "ms_ssim": ms_ssim(crops, decoded).mean().item(),
+            "grid": pattern(crops, decoded).mean().item(),
         }
         rows.append(row | {f"lpips_{name}": net(crops, decoded).mean().item() for name, net in nets.items()})
     return rows
