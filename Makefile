@@ -37,5 +37,5 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[dev,train]'
+	$(PIP) --editable '.[dev,train,bench,cluster,study,detect]'
 	@touch $@ $(VENV)/runtime.stamp

@@ -143,9 +143,7 @@ class Bar:
             self._timer.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._timer.cancel()
         if self._timer.is_alive():
             self._timer.join()
@@ -156,9 +154,7 @@ class Bar:
         from rich.console import Console
         from rich.progress import Progress
 
-        progress = Progress(
-            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
-        )
+        progress = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
         progress.update(progress.add_task("", total=self._total), completed=self._done)
         progress.start()
         self._progress = progress
@@ -175,5 +171,3 @@ class Bar:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             typer.echo(line, err=err)
-
-

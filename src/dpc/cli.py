@@ -19,7 +19,10 @@ from typer.core import TyperGroup
 
 import dpc
 from dpc.batch import STDIO, plan, reason, run
+from dpc.benchmark import commands as benchmarks
+from dpc.detection import commands as detection
 from dpc.errors import DPCError
+from dpc.study import commands as studies
 from dpc.training import commands as training
 
 if TYPE_CHECKING:
@@ -89,6 +92,14 @@ def parse_size(text: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size, write it as 40000, 40k or 1.5M")
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()])
+
+
+def parse_crop(text: str) -> tuple[int, int, tuple[int, int] | None]:
+    """Width, height and corner of "512x384+100+40"; without a corner it is None, for the middle."""
+    match = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a part of a picture, write it as 512x384 or 512x384+100+40")
+    return int(match[1]), int(match[2]), None if match[3] is None else (int(match[3]), int(match[4]))
 
 
 Paths = Annotated[
@@ -192,6 +203,66 @@ def models() -> None:
         typer.echo(f"{model.name} ({model.id[:16]}{default}), {model.bytes:,} bytes: {model.description}")
 
 
+@app.command()
+def compare(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A picture, or - for stdin.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="PAGE", help="Default: beside PHOTO, .html.")] = None,
+    quality: Annotated[
+        float | None, typer.Option("--quality", metavar="Q", min=1, max=100, help="Of DPC, 1 to 100.")
+    ] = None,
+    bpp: Annotated[
+        float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel that DPC aims at; default 0.25.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", metavar="N", parser=parse_size, help="No file is larger.")
+    ] = None,
+    codecs: Annotated[
+        str | None, typer.Option("--codecs", metavar="C,C", help="Beside DPC; default: all that are installed.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option("--crop", metavar="WxH[+X+Y]", help="Only this part; by default of the middle.")
+    ] = None,
+    model: Model = None,
+    threads: Threads = None,
+    compressai: Annotated[
+        str | None, typer.Option("--compressai", metavar="PYTHON", help="The Python that has compressai.")
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option("--lpips-weights", metavar="D", help="Folder of the LPIPS weights.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make an HTML page of a photograph and what every codec makes of it at equal bytes."""
+    if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
+        raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+    part = None if crop is None else parse_crop(crop)
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        from dpc.benchmark import compare as benchmark
+
+        made = benchmark.compare(
+            read(source) if source == STDIO else source,
+            quality=quality,
+            bpp=bpp,
+            max_bytes=max_bytes,
+            codecs=None if codecs is None else [name.strip() for name in codecs.split(",") if name.strip()],
+            crop=part,
+            model=model,
+            threads=threads,
+            compressai=compressai,
+            lpips_weights=lpips_weights,
+            progress=progress,
+        )
+        left_out = [f"not shown, {name}: {why}" for name, why in made.missing.items()]
+        return benchmark.page(made).encode(), "\n".join([made.summary, *left_out])
+
+    run(plan([photo] if out is None else [photo, out], None, "html", ["html", "htm"]), force, work)
+
+
+app.command()(benchmarks.bench)
+app.command()(benchmarks.report)
+app.command()(detection.detect)
+app.add_typer(studies.app, name="study")
 app.command()(training.train)
 app.command()(training.export)
 app.command()(training.pack)

@@ -71,8 +71,10 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise Corrupt(f"a picture of {width}x{height} pixels is empty, the least is 1x1; {_DAMAGED}")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise TooLarge(f"{width}x{height} pixels: a DPC picture has at most {MAX_SIDE} on a side and "
-                       f"{MAX_PIXELS} in all; scale it down or cut it into parts")
+        raise TooLarge(
+            f"{width}x{height} pixels: a DPC picture has at most {MAX_SIDE} on a side and "
+            f"{MAX_PIXELS} in all; scale it down or cut it into parts"
+        )
 
 
 def pack(file: DPCFile) -> bytes:
@@ -117,9 +119,11 @@ def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
         length, at = _LENGTH.read(body, at, f"length of the {section.title} section")
         section.check_length(length)
         if length > end - at:
-            raise Truncated(f"the {section.title} section is {length} bytes long but {end - at} are left; "
-                            "the file was cut short, get it again")
-        payloads[section.name] = bytes(body[at:at + length])
+            raise Truncated(
+                f"the {section.title} section is {length} bytes long but {end - at} are left; "
+                "the file was cut short, get it again"
+            )
+        payloads[section.name] = bytes(body[at : at + length])
         at, last = at + length, kind
     for section in _SECTIONS:
         if section.name not in payloads:
@@ -137,9 +141,11 @@ def peek(data: bytes | bytearray | memoryview) -> Header:
 
 def _read_header(view: memoryview) -> tuple[Header, int]:
     """The header, checked, and the offset of the first section."""
-    if not MAGIC.startswith(view[:len(MAGIC)]):
-        raise NotADPCFile(f"the first bytes are {bytes(view[:4]).hex(' ')}, those of a DPC file are "
-                          f"{MAGIC.hex(' ')}; give a .dpc file")
+    if not MAGIC.startswith(view[: len(MAGIC)]):
+        raise NotADPCFile(
+            f"the first bytes are {bytes(view[:4]).hex(' ')}, those of a DPC file are "
+            f"{MAGIC.hex(' ')}; give a .dpc file"
+        )
     at = len(MAGIC)
     values: dict[str, Any] = {}
     for field in _HEADER:
@@ -153,8 +159,9 @@ def _read_header(view: memoryview) -> tuple[Header, int]:
 
 def _check_version(version: int) -> None:
     if version != VERSION:
-        raise UnsupportedVersion(f"the file is of format version {version}, this release reads {VERSION}; "
-                                 "use a release of dpc that reads it")
+        raise UnsupportedVersion(
+            f"the file is of format version {version}, this release reads {VERSION}; use a release of dpc that reads it"
+        )
 
 
 def _check_flags(flags: int) -> None:
@@ -259,11 +266,13 @@ class _Section:
 
     def check_length(self, length: int) -> None:
         if length < self.shortest:
-            raise Corrupt(f"the {self.title} section is {length} bytes long, the least is {self.shortest}; "
-                          "leave the section out")
+            raise Corrupt(
+                f"the {self.title} section is {length} bytes long, the least is {self.shortest}; leave the section out"
+            )
         if length > self.longest:
-            raise TooLarge(f"the {self.title} section is {length} bytes long, the limit is {self.longest}; "
-                           f"{self.too_long}")
+            raise TooLarge(
+                f"the {self.title} section is {length} bytes long, the limit is {self.longest}; {self.too_long}"
+            )
 
     def check_absent(self) -> None:
         if self.required:

@@ -74,12 +74,15 @@ def load(source: Source) -> Picture:
             return _from_file(file, name)
     if hasattr(source, "read"):
         return _from_file(source, "the picture")
-    raise ImageError(f"a {type(source).__name__} is not a picture; give a path, bytes, a binary file object, "
-                     "a PIL image or a uint8 array")
+    raise ImageError(
+        f"a {type(source).__name__} is not a picture; give a path, bytes, a binary file object, "
+        "a PIL image or a uint8 array"
+    )
 
 
-def to_pil(rgb: UInt8, alpha: UInt8 | None = None, grey: bool = False, icc: bytes | None = None,
-           exif: bytes | None = None) -> Image.Image:
+def to_pil(
+    rgb: UInt8, alpha: UInt8 | None = None, grey: bool = False, icc: bytes | None = None, exif: bytes | None = None
+) -> Image.Image:
     """A PIL image of mode L, LA, RGB or RGBA, its info holding icc_profile and exif where given.
 
     rgb: (H, W, 3) uint8; where grey, its ITU-R 601 luma is taken. alpha: (H, W) uint8.
@@ -109,14 +112,14 @@ def alpha_from_bytes(data: bytes, width: int, height: int) -> UInt8:
     Kind and size are compared, byte for byte, before anything is decoded.
     """
     if not data.startswith(_png_start(width, height)):
-        raise Corrupt(f"the alpha section is not an 8-bit grey PNG of {width}x{height} pixels; "
-                      "the file is damaged, get it again")
+        raise Corrupt(
+            f"the alpha section is not an 8-bit grey PNG of {width}x{height} pixels; the file is damaged, get it again"
+        )
     try:
         with PngImageFile(io.BytesIO(data)) as png:
             return np.asarray(png)
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
-        raise Corrupt(f"the alpha section cannot be decoded ({_line(exc)}); "
-                      "the file is damaged, get it again") from exc
+        raise Corrupt(f"the alpha section cannot be decoded ({_line(exc)}); the file is damaged, get it again") from exc
 
 
 def _png_start(width: int, height: int) -> bytes:
@@ -126,8 +129,10 @@ def _png_start(width: int, height: int) -> bytes:
 
 def _from_array(array: npt.NDArray[Any]) -> Picture:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
-        raise ImageError(f"an array of {array.dtype} and shape {array.shape} is not a picture; "
-                         "give uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+        raise ImageError(
+            f"an array of {array.dtype} and shape {array.shape} is not a picture; "
+            "give uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
     _check_size(array.shape[1], array.shape[0], "the array")
     pixels = array if array.ndim == 3 else array[:, :, None]
     grey = pixels.shape[2] == 1
@@ -139,11 +144,13 @@ def _from_file(file: BinaryIO, name: str) -> Picture:
     try:
         image = Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise TooLarge(f"{name} is above Pillow's guard ({_line(exc)}); "
-                       "raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted") from exc
+        raise TooLarge(
+            f"{name} is above Pillow's guard ({_line(exc)}); raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted"
+        ) from exc
     except PIL.UnidentifiedImageError as exc:
-        raise ImageError(f"{name} is not a picture that Pillow {PIL.__version__} can read; "
-                         "convert it to PNG or JPEG") from exc
+        raise ImageError(
+            f"{name} is not a picture that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
+        ) from exc
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
         raise ImageError(f"{name} cannot be read ({_line(exc)}); convert it to PNG or JPEG") from exc
     with image:
@@ -156,18 +163,21 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
         # the further pictures of a multi-picture JPEG are previews or gain maps of the first
         if getattr(image, "is_animated", False) and image.format != "MPO":
             frames = getattr(image, "n_frames", "several")
-            raise ImageError(f"{name} holds {frames} frames or pages, DPC holds 1; "
-                             "save the one you want as a picture of its own")
+            raise ImageError(
+                f"{name} holds {frames} frames or pages, DPC holds 1; save the one you want as a picture of its own"
+            )
         if image.mode not in _GREY_MODES | _COLOUR_MODES:
-            raise ImageError(f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; "
-                             "convert it to 8-bit grey or RGB")
+            raise ImageError(
+                f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; convert it to 8-bit grey or RGB"
+            )
         image.load()
         return _convert(image)
     except DPCError:
         raise
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
-        raise ImageError(f"{name} cannot be decoded ({_line(exc)}); it may be damaged, "
-                         "convert it to PNG or JPEG") from exc
+        raise ImageError(
+            f"{name} cannot be decoded ({_line(exc)}); it may be damaged, convert it to PNG or JPEG"
+        ) from exc
 
 
 def _check_size(width: int, height: int, name: str) -> None:
