@@ -123,7 +123,12 @@ def test_a_simulated_rater_takes_part(chromium: Any, running: Server, name: str,
             page.click("#go")
             rater.ready()
             continue
-        rater.ready()
+        # the page may still change from the last trial to the pause before the real ones, or to the end
+        page.wait_for_function(
+            "(trial && trial.ready && !trial.sent && !$('trial').hidden) || !$('done').hidden || !$('ready').hidden"
+        )
+        if page.is_visible("#done") or page.is_visible("#ready"):
+            continue
         rater.shot(f"4-trial-{number}", whole=False)
         page.click("#show-b")
         before = rater.token()
