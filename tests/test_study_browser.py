@@ -94,6 +94,14 @@ class Rater:
         self.page.wait_for_selector("#show-b:enabled")
         self.page.wait_for_selector("#waiting", state="hidden")
 
+    def until(self, expression: str) -> None:
+        """Until a JavaScript expression is true. (The page forbids eval, so wait_for_function cannot poll.)"""
+        for _ in range(1200):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(25)
+        raise AssertionError(f"not true after 30 seconds: {expression}")
+
     def token(self) -> str:
         return str(self.page.evaluate("trial.token"))
 
@@ -124,7 +132,7 @@ def test_a_simulated_rater_takes_part(chromium: Any, running: Server, name: str,
             rater.ready()
             continue
         # the page may still change from the last trial to the pause before the real ones, or to the end
-        page.wait_for_function(
+        rater.until(
             "(trial && trial.ready && !trial.sent && !$('trial').hidden) || !$('done').hidden || !$('ready').hidden"
         )
         if page.is_visible("#done") or page.is_visible("#ready"):
@@ -225,14 +233,9 @@ def test_everything_can_be_done_by_keyboard(chromium: Any, running: Server) -> N
     press("2")
     rater.answered(before)
     page.wait_for_selector("#feedback[open]")
-    page.wait_for_function("document.activeElement.id === 'next'")
+    rater.until("document.activeElement.id === 'next'")
     press("Enter")
-    for _ in range(1200):
-        if rater.token() != before:
-            break
-        page.wait_for_timeout(25)
-    else:
-        raise AssertionError("the next trial did not come within 30 seconds")
+    rater.until(f"trial.token !== '{before}'")
     rater.ready()
     # a button that keeps the original without holding
     page.focus("#show-o")
