@@ -303,8 +303,8 @@ function lay() {
     }
     box.style.width = trial.width / density + "px";
     box.style.height = trial.height / density + "px";
-    const corner = box.getBoundingClientRect();
-    const x = corner.left - (parseFloat(box.style.left) || 0), y = corner.top - (parseFloat(box.style.top) || 0);
+    box.style.left = box.style.top = "0";
+    const { left: x, top: y } = box.getBoundingClientRect();
     box.style.left = (Math.round(x * density) / density - x) + "px";
     box.style.top = (Math.round(y * density) / density - y) + "px";
   }
@@ -337,7 +337,7 @@ function look(which) {
 function enable() {
   const seen = Boolean(trial && trial.ready && !trial.sent && trial.seen.a && trial.seen.b);
   for (const id of ["vote-a", "vote-b", "vote-none"]) if ($(id)) $(id).disabled = !seen;
-  for (const id of ["show-a", "show-b", "show-o"]) if ($(id)) $(id).disabled = !(trial && trial.ready);
+  for (const id of ["show-a", "show-b", "show-o"]) if ($(id)) $(id).disabled = !(trial && trial.ready && !trial.sent);
   const text = !trial || !trial.ready ? "" : trial.sent ? "Storing …" : seen ? (fits() ? "" : "Scroll to see the rest of the picture.") : "Look at B too, then answer.";
   if ($("hint").textContent !== text) $("hint").textContent = text;
   lay();  // a text may have moved the pictures by part of a pixel
