@@ -1,6 +1,6 @@
 """Distortions to train on: differentiable MS-SSIM, and the joint perceptual loss with its two guards.
 
-D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS + chroma 255^2 MSE of R-G and B-G + pattern * pattern(x, x_hat)
+D = a 255^2 MSE + b (1 - MS-SSIM) + c LPIPS + chroma 255^2 MSE of R-G and B-G + grid * pattern(x, x_hat)
 """
 
 from __future__ import annotations
