@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dpc import baselines
-from dpc.benchmark import curves, figures, run, table
+from dpc import baselines, figures
+from dpc.benchmark import curves, run, table
 from dpc.benchmark.report import report
 from dpc.benchmark.rows import Failure, Row, append, read, write, write_parquet
 from dpc.benchmark.run import Plan, bench

@@ -404,9 +404,7 @@ def on_a_terminal(source: str, *args: object) -> tuple[int, bytes]:
     leader, follower = pty.openpty()
     command = [sys.executable, "-c", source, *map(str, args)]
     terminal = {**os.environ, "TERM": "xterm"}
-    child = subprocess.Popen(
-        command, stderr=follower, stdout=subprocess.DEVNULL, cwd=ROOT / "src", env=terminal
-    )
+    child = subprocess.Popen(command, stderr=follower, stdout=subprocess.DEVNULL, cwd=ROOT / "src", env=terminal)
     os.close(follower)
     received = b""
     deadline = time.monotonic() + 120

@@ -226,22 +226,25 @@ def test_round_trip_at_the_limits_of_the_payloads() -> None:
     assert unpack(pack(file)) == file
 
 
-@pytest.mark.parametrize(("change", "error"), [
-    ({"width": 0}, Corrupt),
-    ({"height": -1}, Corrupt),
-    ({"width": 65536}, TooLarge),
-    ({"width": 65535, "height": 65535}, TooLarge),
-    ({"model": b"abc"}, Corrupt),
-    ({"model": b"abcde"}, Corrupt),
-    ({"level": 65536}, Corrupt),
-    ({"level": -1}, Corrupt),
-    ({"stream": None}, Corrupt),
-    ({"alpha": b""}, Corrupt),
-    ({"icc": b""}, Corrupt),
-    ({"exif": b""}, Corrupt),
-    ({"icc": bytes(2**22 + 1)}, TooLarge),
-    ({"exif": bytes(2**20 + 1)}, TooLarge),
-])
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"width": 0}, Corrupt),
+        ({"height": -1}, Corrupt),
+        ({"width": 65536}, TooLarge),
+        ({"width": 65535, "height": 65535}, TooLarge),
+        ({"model": b"abc"}, Corrupt),
+        ({"model": b"abcde"}, Corrupt),
+        ({"level": 65536}, Corrupt),
+        ({"level": -1}, Corrupt),
+        ({"stream": None}, Corrupt),
+        ({"alpha": b""}, Corrupt),
+        ({"icc": b""}, Corrupt),
+        ({"exif": b""}, Corrupt),
+        ({"icc": bytes(2**22 + 1)}, TooLarge),
+        ({"exif": bytes(2**20 + 1)}, TooLarge),
+    ],
+)
 def test_what_cannot_be_read_is_not_written(change: dict[str, object], error: type[FormatError]) -> None:
     with pytest.raises(FormatError) as caught:
         pack(replace(SMALL, **change))  # type: ignore[arg-type]

@@ -36,7 +36,11 @@ def test_the_tree_at_the_top_is_the_tree() -> None:
 
 def test_the_drawing_is_really_read() -> None:
     assert _drawn("    Top\n    ├── Left     x\n    │   └── Low\n    └── Right    y\n") == {
-        "Top": "Exception", "Left": "Top", "Low": "Left", "Right": "Top"}
+        "Top": "Exception",
+        "Left": "Top",
+        "Low": "Left",
+        "Right": "Top",
+    }
 
 
 def test_all_names_everything() -> None:

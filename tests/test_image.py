@@ -48,8 +48,8 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: 
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in parts)
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
 
 
 def tiff(order: str, *entries: tuple[int, int, int, int], thumbnail: bytes = b"") -> bytes:
@@ -89,8 +89,18 @@ def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     path.write_bytes(data)
     with path.open("rb") as file:
-        sources: list[Source] = [str(path), path, data, bytearray(data), memoryview(data), io.BytesIO(data),
-                                 file, opened(data), Image.fromarray(pixels), pixels]
+        sources: list[Source] = [
+            str(path),
+            path,
+            data,
+            bytearray(data),
+            memoryview(data),
+            io.BytesIO(data),
+            file,
+            opened(data),
+            Image.fromarray(pixels),
+            pixels,
+        ]
         for source in sources:
             picture = load(source)
             assert isinstance(picture, Picture)
@@ -131,8 +141,9 @@ def test_arrays(channels: tuple[int, ...]) -> None:
     array = noise(4, 5, *channels)
     picture = load(array)
     assert picture.grey == (channels in ((), (1,)))
-    assert np.array_equal(picture.rgb, array[:, :, :3] if channels and channels != (1,) else
-                          np.repeat(array.reshape(4, 5, 1), 3, axis=2))
+    assert np.array_equal(
+        picture.rgb, array[:, :, :3] if channels and channels != (1,) else np.repeat(array.reshape(4, 5, 1), 3, axis=2)
+    )
     if channels == (4,):
         assert picture.alpha is not None
         assert np.array_equal(picture.alpha, array[:, :, 3])
@@ -143,10 +154,21 @@ def test_arrays(channels: tuple[int, ...]) -> None:
     assert np.array_equal(turned.rgb, picture.rgb[::-1, ::2])
 
 
-@pytest.mark.parametrize("array", [
-    np.zeros((2, 2), np.float32), np.zeros((2, 2), np.uint16), np.zeros((2, 2), bool), np.zeros(4, np.uint8),
-    np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 5), np.uint8), np.zeros((1, 2, 2, 3), np.uint8),
-    np.zeros((0, 2), np.uint8), np.zeros((2, 0, 3), np.uint8), np.zeros((2, 2, 0), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2), np.float32),
+        np.zeros((2, 2), np.uint16),
+        np.zeros((2, 2), bool),
+        np.zeros(4, np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((2, 2, 5), np.uint8),
+        np.zeros((1, 2, 2, 3), np.uint8),
+        np.zeros((0, 2), np.uint8),
+        np.zeros((2, 0, 3), np.uint8),
+        np.zeros((2, 2, 0), np.uint8),
+    ],
+)
 def test_other_arrays_are_refused(array: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError, match="array"):
         load(array)
@@ -192,8 +214,10 @@ def test_rgb_with_alpha_and_without_where_it_is_opaque() -> None:
     assert load(pixels).alpha is None
 
 
-@pytest.mark.parametrize(("transparency", "alpha"), [
-    (None, None), (1, [[255, 0, 255]]), (b"\x00\x80\xff", [[0, 128, 255]]), (b"\x07", [[7, 255, 255]])])
+@pytest.mark.parametrize(
+    ("transparency", "alpha"),
+    [(None, None), (1, [[255, 0, 255]]), (b"\x00\x80\xff", [[0, 128, 255]]), (b"\x07", [[7, 255, 255]])],
+)
 def test_palette(transparency: int | bytes | None, alpha: list[list[int]] | None) -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([250, 0, 1, 0, 251, 2, 3, 0, 252])
@@ -207,11 +231,15 @@ def test_palette(transparency: int | bytes | None, alpha: list[list[int]] | None
     assert (None if picture.alpha is None else picture.alpha.tolist()) == alpha
 
 
-@pytest.mark.parametrize(("data", "grey", "alpha"), [
-    (png(2, 1, 1, 0, b"\0\x40", (b"tRNS", b"\0\1")), [0, 255], [255, 0]),
-    (png(2, 1, 8, 0, b"\0\x40\x50", (b"tRNS", b"\0\x50")), [64, 80], [255, 0]),
-    (png(2, 1, 16, 0, b"\0\x40\x00\x50\x01", (b"tRNS", b"\x50\x01")), [64, 80], [255, 0]),
-    (png(2, 1, 8, 2, b"\0\x40\x40\x40\x50\x50\x50", (b"tRNS", b"\0\x50\0\x50\0\x50")), [64, 80], [255, 0])])
+@pytest.mark.parametrize(
+    ("data", "grey", "alpha"),
+    [
+        (png(2, 1, 1, 0, b"\0\x40", (b"tRNS", b"\0\1")), [0, 255], [255, 0]),
+        (png(2, 1, 8, 0, b"\0\x40\x50", (b"tRNS", b"\0\x50")), [64, 80], [255, 0]),
+        (png(2, 1, 16, 0, b"\0\x40\x00\x50\x01", (b"tRNS", b"\x50\x01")), [64, 80], [255, 0]),
+        (png(2, 1, 8, 2, b"\0\x40\x40\x40\x50\x50\x50", (b"tRNS", b"\0\x50\0\x50\0\x50")), [64, 80], [255, 0]),
+    ],
+)
 def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) -> None:
     picture = load(data)
     assert picture.rgb[0, :, 2].tolist() == grey
@@ -244,8 +272,9 @@ def test_cmyk_goes_through_its_profile_which_is_dropped(monkeypatch: pytest.Monk
     profile = cmyk_profile()
     image = Image.fromarray(noise(9, 8, 4), "CMYK")
     picture = load(saved(image, "TIFF", icc_profile=profile))
-    through = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                                        ImageCms.createProfile("sRGB"), outputMode="RGB")
+    through = ImageCms.profileToProfile(
+        image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
     assert through is not None
     assert np.array_equal(picture.rgb, np.asarray(through))
     plain = np.asarray(image.convert("RGB"))
@@ -366,8 +395,9 @@ def test_alpha_and_grey_turn_too() -> None:
     picture = load(saved(Image.fromarray(pixels), exif=exif))
     assert picture.alpha is not None
     assert np.array_equal(np.dstack([picture.rgb, picture.alpha]), np.rot90(pixels, -1))
-    assert np.array_equal(load(saved(Image.fromarray(pixels[:, :, 0]), exif=exif)).rgb[:, :, 0],
-                          np.rot90(pixels[:, :, 0], -1))
+    assert np.array_equal(
+        load(saved(Image.fromarray(pixels[:, :, 0]), exif=exif)).rgb[:, :, 0], np.rot90(pixels[:, :, 0], -1)
+    )
 
 
 def test_orientation_in_xmp_is_applied() -> None:
@@ -404,9 +434,18 @@ GOOD_EXIF = tiff(">", (0x0112, 3, 1, 6), (0x0128, 3, 1, 2))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("exif", [
-    b"", b"Exif\0\0", b"garbage", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff",
-    *(GOOD_EXIF[:length] for length in range(10, 34))])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"Exif\0\0",
+        b"garbage",
+        b"II*\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0*\0\0\0\x08\xff\xff",
+        *(GOOD_EXIF[:length] for length in range(10, 34)),
+    ],
+)
 def test_broken_exif_is_dropped_and_the_picture_taken(exif: bytes) -> None:
     image = Image.fromarray(noise(3, 5, 3))
     image.info["exif"] = exif
@@ -427,9 +466,10 @@ def test_any_exif_is_survived_and_never_asks_for_a_turn(rest: bytes, start: byte
         assert load(again).exif == kept
 
 
-@pytest.mark.parametrize(("mode", "kind"), [
-    ("RGB", "PNG"), ("RGB", "JPEG"), ("RGB", "TIFF"), ("RGBA", "WEBP"),
-    ("L", "PNG"), ("LA", "PNG"), ("P", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "PNG"), ("RGB", "JPEG"), ("RGB", "TIFF"), ("RGBA", "WEBP"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG")],
+)
 def test_the_profile_is_kept(mode: str, kind: str) -> None:
     data = saved(Image.fromarray(noise(4, 4, 3)).convert(mode), kind, icc_profile=SRGB)
     assert load(data).icc == SRGB
@@ -438,8 +478,9 @@ def test_the_profile_is_kept(mode: str, kind: str) -> None:
 # --- what cannot be taken
 
 
-@pytest.mark.parametrize("source", [
-    b"", b"hello", b"\x89PNG\r\n\x1a\n", io.BytesIO(b"GIF89a"), io.StringIO("text"), 3, None])
+@pytest.mark.parametrize(
+    "source", [b"", b"hello", b"\x89PNG\r\n\x1a\n", io.BytesIO(b"GIF89a"), io.StringIO("text"), 3, None]
+)
 def test_what_is_no_picture_is_refused_in_one_line(source: object) -> None:
     with pytest.raises(ImageError) as caught:
         load(source)  # type: ignore[arg-type]
@@ -452,8 +493,12 @@ def test_a_path_is_named_in_the_error(tmp_path: Path) -> None:
     text.write_text("hello")
     cut = tmp_path / "cut.png"
     cut.write_bytes(saved(Image.fromarray(noise(90, 90, 3)))[:-500])
-    for path, reason in ((text, "not a picture"), (cut, "cannot be decoded"), (tmp_path, "cannot be opened"),
-                         (tmp_path / "none.png", "No such file")):
+    for path, reason in (
+        (text, "not a picture"),
+        (cut, "cannot be decoded"),
+        (tmp_path, "cannot be opened"),
+        (tmp_path / "none.png", "No such file"),
+    ):
         with pytest.raises(ImageError, match=reason) as caught:
             load(path)
         assert str(path) in str(caught.value)
@@ -465,11 +510,11 @@ def test_an_empty_pil_image_is_refused() -> None:
         load(Image.new("RGB", (3, 0)))
 
 
-@pytest.mark.parametrize(("width", "height"), [
-    (65535, 65535), (65536, 1), (1, 65536), (12000, 14000), (16385, 16384)])
+@pytest.mark.parametrize(("width", "height"), [(65535, 65535), (65536, 1), (1, 65536), (12000, 14000), (16385, 16384)])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_too_large_is_refused_before_a_pixel_is_decoded(
-        width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def loaded(self: Image.Image) -> None:
         raise AssertionError("pixels were asked for")
 
@@ -507,7 +552,7 @@ def test_damaged_pictures_give_a_picture_or_a_dpc_error(kind: str, monkeypatch: 
     data = saved(Image.fromarray(noise(16, 16, 3)), kind, **options)
     chance = random.Random(3)
     for step in range(300):
-        damaged = bytearray(data[:chance.randint(1, len(data))] if step % 3 == 0 else data)
+        damaged = bytearray(data[: chance.randint(1, len(data))] if step % 3 == 0 else data)
         reach = min(len(damaged), 400) if step % 2 else len(damaged)
         for _ in range(chance.randint(1, 6)):
             damaged[chance.randrange(reach)] ^= 1 << chance.randrange(8)
@@ -540,11 +585,23 @@ def test_alpha_of_a_strided_array() -> None:
 ALPHA = alpha_to_bytes(noise(6, 8))
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"x", ALPHA[:28], alpha_to_bytes(noise(8, 6)), alpha_to_bytes(noise(6, 9)),
-    saved(Image.new("RGB", (8, 6))), saved(Image.new("LA", (8, 6))), saved(Image.new("P", (8, 6))),
-    saved(Image.new("1", (8, 6))), saved(Image.new("I;16", (8, 6))), saved(Image.new("L", (8, 6)), "JPEG"),
-    png(65535, 65535, 8, 0, b"")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        ALPHA[:28],
+        alpha_to_bytes(noise(8, 6)),
+        alpha_to_bytes(noise(6, 9)),
+        saved(Image.new("RGB", (8, 6))),
+        saved(Image.new("LA", (8, 6))),
+        saved(Image.new("P", (8, 6))),
+        saved(Image.new("1", (8, 6))),
+        saved(Image.new("I;16", (8, 6))),
+        saved(Image.new("L", (8, 6)), "JPEG"),
+        png(65535, 65535, 8, 0, b""),
+    ],
+)
 def test_rule_r21_another_kind_or_size_of_alpha_is_corrupt(data: bytes) -> None:
     with pytest.raises(Corrupt, match="not an 8-bit grey PNG of 8x6 pixels; "):
         alpha_from_bytes(data, 8, 6)
@@ -561,7 +618,7 @@ def test_damaged_alpha_is_an_array_of_its_size_or_corrupt() -> None:
     chance = random.Random(4)
     read = 0
     for step in range(3000):
-        data = bytearray(ALPHA if step % 4 else ALPHA[:chance.randrange(len(ALPHA))])
+        data = bytearray(ALPHA if step % 4 else ALPHA[: chance.randrange(len(ALPHA))])
         for _ in range(chance.randint(1, 4)):
             if data:
                 data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
@@ -581,8 +638,12 @@ def test_damaged_alpha_is_an_array_of_its_size_or_corrupt() -> None:
 def test_to_pil() -> None:
     rgb, alpha, exif = noise(4, 6, 3), noise(4, 6), tiff("<", (0x0112, 3, 1, 1))
     grey = np.repeat(alpha[:, :, None], 3, axis=2)
-    for image, mode in ((to_pil(rgb), "RGB"), (to_pil(rgb, alpha), "RGBA"),
-                        (to_pil(grey, grey=True), "L"), (to_pil(grey, alpha, True), "LA")):
+    for image, mode in (
+        (to_pil(rgb), "RGB"),
+        (to_pil(rgb, alpha), "RGBA"),
+        (to_pil(grey, grey=True), "L"),
+        (to_pil(grey, alpha, True), "LA"),
+    ):
         assert image.mode == mode
         assert image.size == (6, 4)
         assert image.info == {}

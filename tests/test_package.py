@@ -25,13 +25,15 @@ ARROWS: dict[str, set[str]] = {
     "image": {"container", "errors"},
     "artifact": {"entropy", "errors"},
     "codec": {"artifact", "container", "entropy", "errors", "image"},
+    "figures": {"errors"},
+    "options": {"errors"},
     "pillow_plugin": {"codec", "container", "errors"},
     "batch": {"errors"},
     "baselines": {"artifact", "codec", "container", "errors", "image"},
-    "benchmark": {"__version__", "baselines", "errors", "image", "metrics"},
-    "detection": {"__version__", "baselines", "benchmark", "errors", "image"},
+    "benchmark": {"__version__", "baselines", "errors", "figures", "image", "metrics", "options"},
+    "detection": {"__version__", "baselines", "benchmark", "errors", "figures", "image", "options"},
     "metrics": {"errors", "metrics"},
-    "study": {"__version__", "baselines", "errors", "image", "metrics"},
+    "study": {"__version__", "baselines", "errors", "figures", "image", "metrics", "options"},
 }
 # What turns arguments into calls; nothing else may import it.
 COMMAND_LINE = {"cli", "batch"}

@@ -12,8 +12,9 @@ import pytest
 
 from dpc.errors import OptionError
 from dpc.study import analysis, report, scores, simulate
-from dpc.study.analysis import Vote
+from dpc.study.exclusions import exclusions
 from dpc.study.plan import Exclusion
+from dpc.study.votes import Vote
 
 OPINION = Path(__file__).parent.parent.parent / "shared" / "data" / "opinion"
 needs_opinion = pytest.mark.skipif(not OPINION.is_dir(), reason="the opinion data are not in ../shared/data/opinion")
@@ -132,7 +133,7 @@ def test_planted_spammers_are_rejected(tie: float, caught: float) -> None:
     for seed in range(4):
         world = simulate.World(dict(zip(NAMES, (0.0, 0.5, 1.0, 1.5), strict=True)), tie=tie, seed=seed)
         votes = simulate.votes(world, PAIRS, raters=30, pictures=10, each=30, spammers=8)
-        out = analysis.exclusions(votes, Exclusion(), tie > 0)
+        out = exclusions(votes, Exclusion(), tie > 0)
         bad += sum(r.startswith("spammer") for r in out)
         good += sum(r.startswith("rater") for r in out)
         assert all(reason.text and reason.rule for reasons in out.values() for reason in reasons)
@@ -149,17 +150,17 @@ def test_planted_spammers_are_rejected(tie: float, caught: float) -> None:
 )
 def test_each_rule_finds_its_offender(rule: str, change: dict[str, object]) -> None:
     plain = [Vote("r", "p", "a@1", "b@1", i % 2, side=i % 2, seconds=4.0) for i in range(30)]
-    assert analysis.exclusions(plain, Exclusion(), True) == {}
+    assert exclusions(plain, Exclusion(), True) == {}
     changed = [
         Vote(**{**v.__dict__, "answer": 0, **change} if rule != "speed" else {**v.__dict__, **change}) for v in plain
     ]
-    assert rule in {r.rule for r in analysis.exclusions(changed, Exclusion(), True)["r"]}
+    assert rule in {r.rule for r in exclusions(changed, Exclusion(), True)["r"]}
 
 
 def test_contradictions_are_found() -> None:
     clear = [Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(60)] + [Vote("r61", "p", "a@1", "b@1", 1)] * 2
     own = [Vote("x", "p", "b@1", "a@1", 0, "repeat", repeats=1) for _ in range(4)]
-    assert [r.rule for r in analysis.exclusions(clear + own, Exclusion(), False)["x"]] == ["consistency"]
+    assert [r.rule for r in exclusions(clear + own, Exclusion(), False)["x"]] == ["consistency"]
 
 
 def test_bits_at_equal_preference_are_known() -> None:

@@ -22,6 +22,7 @@ from dpc.batch import STDIO, plan, reason, run
 from dpc.benchmark import commands as benchmarks
 from dpc.detection import commands as detection
 from dpc.errors import DPCError
+from dpc.options import CompressAI, LpipsWeights, words
 from dpc.study import commands as studies
 from dpc.training import commands as training
 
@@ -224,12 +225,8 @@ def compare(
     ] = None,
     model: Model = None,
     threads: Threads = None,
-    compressai: Annotated[
-        str | None, typer.Option("--compressai", metavar="PYTHON", help="The Python that has compressai.")
-    ] = None,
-    lpips_weights: Annotated[
-        Path | None, typer.Option("--lpips-weights", metavar="D", help="Folder of the LPIPS weights.")
-    ] = None,
+    compressai: CompressAI = None,
+    lpips_weights: LpipsWeights = None,
     force: Force = False,
 ) -> None:
     """Make an HTML page of a photograph and what every codec makes of it at equal bytes."""
@@ -245,7 +242,7 @@ def compare(
             quality=quality,
             bpp=bpp,
             max_bytes=max_bytes,
-            codecs=None if codecs is None else [name.strip() for name in codecs.split(",") if name.strip()],
+            codecs=None if codecs is None else words(codecs),
             crop=part,
             model=model,
             threads=threads,

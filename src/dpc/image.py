@@ -13,6 +13,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -22,9 +23,9 @@ from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngImageFile
 
 from dpc.container import check_size
-from dpc.errors import Corrupt, DPCError, ImageError, TooLarge
+from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
 
-__all__ = ["Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "to_pil"]
+__all__ = ["SUFFIXES", "Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "pictures_in", "to_pil"]
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8"
@@ -33,6 +34,8 @@ _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
 _COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _STRIP_PIXELS = 1 << 20
 _EXIF_PREFIX = b"Exif\0\0"
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  # of pictures, where a folder is given
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,14 @@ class Picture:
     grey: bool
     icc: bytes | None
     exif: bytes | None
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """All picture files of a folder, not those below it, sorted; OptionError when there is none."""
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not found:
+        raise OptionError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give another folder")
+    return found
 
 
 def load(source: Source) -> Picture:

@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpc.errors import OptionError
+from dpc.options import (
+    CompressAI,
+    CompressAIWeights,
+    Engine,
+    Folders,
+    LpipsWeights,
+    Processes,
+    Qualities,
+    Threads,
+    folders_of,
+    numbers,
+    qualities_of,
+    words,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["bench", "folders_of", "numbers", "qualities_of", "report", "words"]
+__all__ = ["bench", "report"]
 
 
 def bench(
@@ -23,34 +36,24 @@ def bench(
     codecs: Annotated[
         str | None, typer.Option("--codecs", metavar="C,C", help="Default: all that are installed.")
     ] = None,
-    qualities: Annotated[
-        list[str] | None, typer.Option("--qualities", metavar="[C=]Q,Q", help="Of all codecs, or of one.")
-    ] = None,
+    qualities: Qualities = None,
     bpp: Annotated[
         str | None, typer.Option("--bpp", metavar="B,B", help="Bring every file of every codec to these rates.")
     ] = None,
-    folder: Annotated[
-        list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures and sizes.csv.")
-    ] = None,
+    folder: Folders = None,
     match: Annotated[
         bool, typer.Option("--match", help="Bring every codec to the size of each file in the folders as well.")
     ] = False,
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="M,M", help="Default: all that pip brings.")
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Pictures side by side.")] = 1,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of each process.")] = 1,
-    engine: Annotated[str, typer.Option("--engine", metavar="E", help="processes, or ray: a cluster.")] = "processes",
+    processes: Processes = 1,
+    threads: Threads = 1,
+    engine: Engine = "processes",
     parquet: Annotated[bool, typer.Option("--parquet", help="Leave rows.parquet beside rows.csv.")] = False,
-    lpips_weights: Annotated[
-        Path | None, typer.Option("--lpips-weights", metavar="D", help="Folder of the LPIPS weights.")
-    ] = None,
-    compressai: Annotated[
-        str | None, typer.Option("--compressai", metavar="PYTHON", help="The Python that has compressai.")
-    ] = None,
-    compressai_weights: Annotated[
-        str | None, typer.Option("--compressai-weights", metavar="W", help="A checkpoint, or untrained.")
-    ] = None,
+    lpips_weights: LpipsWeights = None,
+    compressai: CompressAI = None,
+    compressai_weights: CompressAIWeights = None,
 ) -> None:
     """Measure codecs on a folder of pictures: one row per file, in D/rows.csv."""
     # before numpy and torch are loaded, here and in every process that is started
@@ -131,36 +134,3 @@ class _Progress:
         """A picture is done; the bar tells that by itself."""
         if self._bar is None:
             typer.echo(line, err=True)
-
-
-def numbers(option: str, text: str) -> tuple[float, ...]:
-    """The numbers in "0.15,0.25"; OptionError names the option."""
-    try:
-        return tuple(float(part) for part in words(text))
-    except ValueError as error:
-        raise OptionError(f"{option} {text}: give numbers with commas between them") from error
-
-
-def words(text: str) -> list[str]:
-    """The parts of "a,b"."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def folders_of(texts: list[str]) -> dict[str, str]:
-    """Name -> folder of ["name=folder"]; OptionError otherwise."""
-    found = {}
-    for text in texts:
-        name, equals, place = text.partition("=")
-        if not name or not equals:
-            raise OptionError(f"--folder {text}: write it as NAME=DIR")
-        found[name] = place
-    return found
-
-
-def qualities_of(texts: list[str]) -> dict[str, tuple[float, ...]]:
-    """Codec -> qualities, under "" those of all others."""
-    found = {}
-    for text in texts:
-        name, _, values = text.rpartition("=")
-        found[name] = numbers("--qualities", values)
-    return found

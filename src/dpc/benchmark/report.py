@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpc.benchmark import curves, figures
+from dpc import figures
+from dpc.benchmark import curves
 from dpc.benchmark.rows import Row, read
 from dpc.benchmark.table import SECONDS, Section, cell, markdown, measured, sections
 from dpc.errors import OptionError

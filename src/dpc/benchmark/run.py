@@ -26,12 +26,11 @@ from dpc.baselines import Codec, Folder, Rgb
 from dpc.benchmark import engines
 from dpc.benchmark.rows import Failure, Key, Row, append, read, write
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.image import load
+from dpc.image import load, pictures_in
 from dpc.metrics.reference import DEFAULT, Reference, usable
 
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures", "sha256"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 GOALS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
 
 
@@ -73,13 +72,8 @@ class Result:
 
 
 def pictures(where: Path) -> list[Path]:
-    """All picture files of a folder (not below it), or the one file; OptionError when there is none."""
-    if where.is_file():
-        return [where]
-    found = sorted(p for p in where.iterdir() if p.suffix.lower() in SUFFIXES) if where.is_dir() else []
-    if not found:
-        raise OptionError(f"{where} holds no pictures ({', '.join(sorted(SUFFIXES))}); give another folder")
-    return found
+    """The pictures of a folder (not below it), or the one file; OptionError when there is none."""
+    return [where] if where.is_file() else pictures_in(where)
 
 
 def sha256(path: Path) -> str:

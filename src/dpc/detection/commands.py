@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from dpc.benchmark.commands import folders_of, numbers, qualities_of, words
+from dpc.options import (
+    CompressAI,
+    CompressAIWeights,
+    Engine,
+    Folders,
+    Processes,
+    Qualities,
+    Threads,
+    folders_of,
+    numbers,
+    qualities_of,
+    words,
+)
 
 __all__ = ["detect"]
 
@@ -35,12 +47,8 @@ def detect(
     match: Annotated[
         str, typer.Option("--match", metavar="M", help="average: one quality for all pictures; image: each one.")
     ] = "average",
-    qualities: Annotated[
-        list[str] | None, typer.Option("--qualities", metavar="[C=]Q,Q", help="Code at these, of all or of one codec.")
-    ] = None,
-    folder: Annotated[
-        list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures and sizes.csv.")
-    ] = None,
+    qualities: Qualities = None,
+    folder: Folders = None,
     categories: Annotated[
         str | None, typer.Option("--categories", metavar="N,N", help="Score these only; default: all.")
     ] = None,
@@ -55,16 +63,12 @@ def detect(
     example_bpp: Annotated[
         float, typer.Option("--example-bpp", metavar="B", help="No file of the examples is larger.")
     ] = 0.15,
-    processes: Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Pictures side by side.")] = 1,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of each process.")] = 1,
-    engine: Annotated[str, typer.Option("--engine", metavar="E", help="processes, or ray: a cluster.")] = "processes",
+    processes: Processes = 1,
+    threads: Threads = 1,
+    engine: Engine = "processes",
     device: Annotated[str, typer.Option("--device", metavar="D", help="Of the detectors: cpu or cuda.")] = "cpu",
-    compressai: Annotated[
-        str | None, typer.Option("--compressai", metavar="PYTHON", help="The Python that has compressai.")
-    ] = None,
-    compressai_weights: Annotated[
-        str | None, typer.Option("--compressai-weights", metavar="W", help="A checkpoint, or untrained.")
-    ] = None,
+    compressai: CompressAI = None,
+    compressai_weights: CompressAIWeights = None,
 ) -> None:
     """Measure how well detectors see on compressed pictures: rows, precision at equal bytes, a page."""
     # before numpy is loaded, here and in every process that is started

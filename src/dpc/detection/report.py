@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.benchmark import curves, engines, figures
+from dpc import figures
+from dpc.benchmark import curves, engines
 from dpc.benchmark.report import ANCHORS
 from dpc.benchmark.run import metadata_version
 from dpc.detection import examples as pictures_of

@@ -1,4 +1,4 @@
-"""From votes to what they say: exclusions, preferences, scores, bits at equal preference, agreement, metrics.
+"""From votes to what they say: preferences, scores, bits at equal preference, agreement, metrics.
 
 Votes of one person, and votes on one picture, resemble each other. Intervals therefore resample (or, for scores, sum
 over) people and pictures. With fewer than FEW pictures they cover other people only, and say so.
@@ -11,13 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpc.study import scores
-from dpc.study.plan import Exclusion
+from dpc.study.votes import NOT_SURE, A, Array, Vote, clusters, table
 
 __all__ = [
     "FEW",
@@ -25,165 +24,20 @@ __all__ = [
     "Bits",
     "Correlation",
     "Preference",
-    "Reason",
     "Score",
     "Scores",
-    "Vote",
     "agreement",
     "bits_at_equal_preference",
     "correlations",
     "equal_bits",
-    "exclusions",
     "krippendorff",
     "preferences",
     "score",
     "wilson",
 ]
 
-Array: TypeAlias = NDArray[np.float64]
-A, B, NOT_SURE = 0, 1, 2
 FEW = 6  # pictures below which nothing is said about other pictures
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Vote:
-    """An answer. a, b: conditions ("avif@0.25"). answer: 0 for a, 1 for b, 2 not sure. kind: pair, identical, trap,
-    repeat. side: which side the answer stood on, 0 left, 1 right, 2 none. number: of the comparison, -1 for checks.
-    repeats: the answer to the same pair before (kind repeat), in terms of this a and b. weight: so many equal votes.
-    rater "" is nobody in particular: every such vote counts as another person's."""
-
-    rater: str
-    picture: str
-    a: str
-    b: str
-    answer: int
-    kind: str = "pair"
-    side: int = 2
-    seconds: float = math.nan
-    number: int = -1
-    repeats: int | None = None
-    weight: int = 1
-    simulated: bool = False
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a person's votes are set aside. rule: attention, consistency, likelihood, speed or side."""
-
-    rule: str
-    text: str
-
-
-# exclusions
-
-
-def exclusions(votes: Sequence[Vote], rules: Exclusion, not_sure: bool) -> dict[str, list[Reason]]:
-    """Rater -> reasons, for those who are set aside.
-
-    Attention, speed and side are looked at first; consistency and likelihood are then judged by scores of the others
-    that are left, twice, so that spammers do not make each other look normal.
-    """
-    people: dict[str, list[Vote]] = defaultdict(list)
-    for vote in votes:
-        if vote.rater:
-            people[vote.rater].append(vote)
-    found: dict[str, list[Reason]] = defaultdict(list)
-    for rater, own in people.items():
-        found[rater] += [*_attention(own, rules, not_sure), *_speed(own, rules), *_side(own, rules)]
-    first = {rater for rater, reasons in found.items() if reasons}
-    out: set[str] = set()
-    judged: dict[str, list[Reason]] = {}
-    for _ in range(2):
-        left = [v for v in votes if v.kind == "pair" and v.rater not in first | out]
-        judged = {r: _by_the_others(r, own, left, rules, not_sure) for r, own in people.items()}
-        out = {rater for rater, reasons in judged.items() if reasons}
-    for rater, reasons in judged.items():
-        found[rater] += reasons
-    return {rater: reasons for rater, reasons in found.items() if reasons}
-
-
-def _attention(own: Sequence[Vote], rules: Exclusion, not_sure: bool) -> list[Reason]:
-    """Traps, where the original is a or b, and identical pairs where "not sure" is an answer. One error in one or two
-    checks is forgiven."""
-    right = total = 0
-    for v in own:
-        if v.kind == "trap":
-            total += 1
-            right += v.answer == (A if v.a == "original" else B)
-        elif v.kind == "identical" and not_sure:
-            total += 1
-            right += v.answer == NOT_SURE
-    wrong = total - right
-    if not total or right / total >= rules.attention or (wrong == 1 and total < 3):
-        return []
-    return [Reason("attention", f"{right} of {total} attention checks right, {rules.attention:.0%} are needed")]
-
-
-def _speed(own: Sequence[Vote], rules: Exclusion) -> list[Reason]:
-    times = [v.seconds for v in own if v.kind == "pair" and math.isfinite(v.seconds)]
-    if len(times) < 5 or (median := float(np.median(times))) >= rules.seconds:
-        return []
-    return [Reason("speed", f"median of {median:.2f} s for a vote, {rules.seconds:g} s are needed")]
-
-
-def _side(own: Sequence[Vote], rules: Exclusion) -> list[Reason]:
-    from scipy.stats import binomtest
-
-    left = sum(v.side == 0 for v in own)
-    right = sum(v.side == 1 for v in own)
-    if not left + right:
-        return []
-    chance = float(binomtest(left, left + right).pvalue)
-    if chance >= rules.side:
-        return []
-    return [Reason("side", f"{left} answers left and {right} right: chance {chance:.1g}, {rules.side:g} is needed")]
-
-
-def _by_the_others(
-    rater: str, own: Sequence[Vote], pairs: Sequence[Vote], rules: Exclusion, not_sure: bool
-) -> list[Reason]:
-    """Consistency and likelihood by the scores of everybody else."""
-    others = [v for v in pairs if v.rater != rater]
-    items = sorted({name for v in others for name in (v.a, v.b)})
-    index = {name: i for i, name in enumerate(items)}
-    if len(others) < 10 * max(len(items), 1):
-        return []
-    fit = scores.davidson(_table(others, index, merge=True), len(items), not_sure)
-    reasons = []
-    again = [v for v in own if v.kind == "repeat" and v.repeats is not None and v.a in index and v.b in index]
-    if again:
-        p = scores.probabilities(fit, *_ends(again, index))
-        chance = _at_most(sum(v.answer == v.repeats for v in again), (p**2).sum(1))
-        if chance < rules.consistency:
-            same = sum(v.answer == v.repeats for v in again)
-            text = (
-                f"{same} of {len(again)} repeats answered as before: chance {chance:.2g}, {rules.consistency:g} needed"
-            )
-            reasons.append(Reason("consistency", text))
-    asked = [v for v in own if v.kind == "pair" and v.a in index and v.b in index]
-    if len(asked) >= 5:
-        p = scores.probabilities(fit, *_ends(asked, index))
-        log = np.log(np.maximum(p, 1e-12))
-        expected = (p * log).sum(1)
-        variance = float(((p * log**2).sum(1) - expected**2).sum())
-        seen = float(log[np.arange(len(asked)), [v.answer for v in asked]].sum())
-        z = (seen - float(expected.sum())) / math.sqrt(variance) if variance > 1e-9 else 0.0
-        if z < -rules.likelihood:
-            text = (
-                f"log-likelihood {seen:.1f}, expected {expected.sum():.1f}: {-z:.1f} standard deviations below, "
-                f"{rules.likelihood:g} are allowed"
-            )
-            reasons.append(Reason("likelihood", text))
-    return reasons
-
-
-def _at_most(count: int, chances: Array) -> float:
-    """The probability of at most so many successes of independent trials."""
-    ways = np.ones(1)
-    for p in chances:
-        ways = np.convolve(ways, [1 - p, p])
-    return float(ways[: count + 1].sum())
 
 
 # preferences
@@ -239,7 +93,7 @@ def _preference(a: str, b: str, own: Sequence[Vote], resamples: int, rng: np.ran
         counts[answer] += v.weight
     n = sum(counts)
     share = (counts[0] + counts[2] / 2) / n
-    raters, pictures = _clusters(own)
+    raters, pictures = clusters(own)
     gain = np.array([v.weight * _points(v, a) for v in own])
     weight = np.array([v.weight for v in own], dtype=float)
     variance, degrees, over_pictures = _variance(gain, weight, raters, pictures, resamples, rng)
@@ -337,16 +191,16 @@ def score(votes: Sequence[Vote], not_sure: bool) -> Scores:
     if not own:
         return Scores((), (), np.zeros((0, 0)), -math.inf, False)
     index = {name: i for i, name in enumerate(names)}
-    merged = _table(own, index, merge=True)
+    merged = table(own, index, merge=True)
     fit = scores.davidson(merged, len(names), not_sure)
     plain = scores.bradley_terry(merged, len(names))
     groups = scores.components(merged, len(names))
-    raters, pictures = _clusters(own)
+    raters, pictures = clusters(own)
     people, shown = len(np.unique(raters)), len(np.unique(pictures))
     over_pictures = shown >= FEW
     clusterings = [raters] if people > 1 else []
     clusterings += [pictures] if over_pictures else []
-    covariance = scores.robust(fit, _table(own, index), not_sure, clusterings)[:-1, :-1]
+    covariance = scores.robust(fit, table(own, index), not_sure, clusterings)[:-1, :-1]
     degrees = max(min([people, *([shown] if over_pictures else [])]) - 1, 1)
     wide = float(t.ppf(0.5 + LEVEL / 2, degrees))
     half = wide * np.sqrt(np.maximum(np.diag(covariance), 0))
@@ -562,13 +416,13 @@ def correlations(
     ceiling = sum(max(c) for c in majority.values()) / total if total else math.nan
     rng = np.random.default_rng(seed)
     results = []
-    for metric, table in values.items():
+    for metric, measured in values.items():
         sign = 1.0 if higher[metric] else -1.0
 
         def better(
-            picture: str, a: str, b: str, table: Mapping[tuple[str, str], float] = table, sign: float = sign
+            picture: str, a: str, b: str, measured: Mapping[tuple[str, str], float] = measured, sign: float = sign
         ) -> float:
-            one, two = table.get((picture, a), math.nan), table.get((picture, b), math.nan)
+            one, two = measured.get((picture, a), math.nan), measured.get((picture, b), math.nan)
             return 0.0 if one == two else sign * (one - two)
 
         judged = [(v, d) for v in own if math.isfinite(d := better(v.picture, v.a, v.b))]
@@ -577,10 +431,10 @@ def correlations(
         gain = np.array([v.weight * (0.5 if not d else float((d > 0) == (v.answer == A))) for v, d in judged])
         weight = np.array([v.weight for v, _ in judged], dtype=float)
         accuracy = float(gain.sum() / weight.sum())
-        variance, degrees, _ = _variance(gain, weight, *_clusters([v for v, _ in judged]), resamples, rng)
+        variance, degrees, _ = _variance(gain, weight, *clusters([v for v, _ in judged]), resamples, rng)
         interval = _logit_interval(accuracy, int(weight.sum()), variance, degrees)
         pairs = [(d, s / n) for key, (s, n) in shares.items() if math.isfinite(d := better(*key))]
-        means = _condition_means(table, found)
+        means = _condition_means(measured, found)
         results.append(
             Correlation(
                 metric,
@@ -610,35 +464,3 @@ def _rank(correlate: object, pairs: Sequence[tuple[float, float]]) -> float:
     if len(pairs) < 3 or len(x) < 2 or len(y) < 2:
         return math.nan
     return float(correlate([p[0] for p in pairs], [p[1] for p in pairs]).statistic)  # type: ignore[operator]
-
-
-# votes as arrays
-
-
-def _table(votes: Sequence[Vote], index: Mapping[str, int], merge: bool = False) -> Array:
-    """(N, 5) for dpc.study.scores: a row for each vote, or for each pair of conditions."""
-    if merge:
-        counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-        for v in votes:
-            i, j = index[v.a], index[v.b]
-            answer = v.answer if i < j or v.answer == NOT_SURE else 1 - v.answer
-            counts[min(i, j), max(i, j)][answer] += v.weight
-        return np.array([[*pair, *c] for pair, c in sorted(counts.items())], dtype=float).reshape(-1, 5)
-    table = np.zeros((len(votes), 5))
-    for n, v in enumerate(votes):
-        table[n, :2] = index[v.a], index[v.b]
-        table[n, 2 + v.answer] = v.weight
-    return table
-
-
-def _ends(votes: Sequence[Vote], index: Mapping[str, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return np.array([index[v.a] for v in votes], dtype=np.intp), np.array([index[v.b] for v in votes], dtype=np.intp)
-
-
-def _clusters(votes: Sequence[Vote]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Numbers of the raters (nobody in particular: a new one each time) and of the pictures."""
-    raters: dict[str, int] = {}
-    pictures: dict[str, int] = {}
-    people = [raters.setdefault(v.rater or f"\0{n}", len(raters)) for n, v in enumerate(votes)]
-    shown = [pictures.setdefault(v.picture, len(pictures)) for v in votes]
-    return np.array(people, dtype=np.intp), np.array(shown, dtype=np.intp)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpc.errors import OptionError, ToolMissing
+from dpc.options import LpipsWeights, folders_of, numbers, words
 
 if TYPE_CHECKING:
     from dpc.study.plan import Plan
@@ -75,8 +76,8 @@ def new(
     from dpc.study import plan as plans
     from dpc.study import stimuli
 
-    names = [part.strip() for part in (codecs or "").split(",") if part.strip()]
-    rates = _numbers("--bpp", bpp or "")
+    names = words(codecs or "")
+    rates = numbers("--bpp", bpp or "")
     pictures = list(images or [])
     defaults: dict[str, Any] = {"votes": 20, "trials": 30}
     if example:
@@ -101,7 +102,7 @@ def new(
         study,
         pictures,
         codecs=names,
-        folders=_folders(folder or []),
+        folders=[(name, Path(place)) for name, place in folders_of(folder or []).items()],
         bpp=rates,
         crop=_crop(crop),
         title=title or "Which picture is closer to the original?",
@@ -145,16 +146,14 @@ def report(
         str | None, typer.Option("--metrics", metavar="M,M", help="As in dpc bench; none: no metrics.")
     ] = None,
     resamples: Annotated[int, typer.Option("--resamples", metavar="N", min=100, help="For the intervals.")] = 1000,
-    lpips_weights: Annotated[
-        Path | None, typer.Option("--lpips-weights", metavar="D", help="Folder of the LPIPS weights.")
-    ] = None,
+    lpips_weights: LpipsWeights = None,
     database: Database = None,
 ) -> None:
     """Analyse the votes: one HTML page, and a CSV of everything."""
     _libraries()
     from dpc.study import report as reports
 
-    wanted = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip() not in ("", "none")]
+    wanted = None if metrics is None else [m for m in words(metrics) if m != "none"]
     made = reports.report(
         source,
         out,
@@ -281,23 +280,6 @@ def _libraries() -> None:
         if importlib.util.find_spec(module) is None:
             raise ToolMissing(f"a study needs the package {package}; pip install 'dpc-codec[study]'")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only get in each other's way
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise OptionError(f"{option} {text}: give numbers with commas between them") from error
-
-
-def _folders(texts: list[str]) -> list[tuple[str, Path]]:
-    found = []
-    for text in texts:
-        name, equals, place = text.partition("=")
-        if not name or not equals or not place:
-            raise OptionError(f"--folder {text}: write it as NAME=DIR")
-        found.append((name, Path(place)))
-    return found
 
 
 def _crop(text: str | None) -> tuple[int, int] | None:

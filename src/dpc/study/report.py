@@ -13,7 +13,6 @@ Everything is computed with and without the people who are set aside; column "se
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,24 +22,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpc import __version__
+from dpc import __version__, figures
 from dpc.errors import OptionError
 from dpc.metrics import METRICS
 from dpc.metrics.reference import DEFAULT, PEAKS, Reference, usable
-from dpc.study import analysis, stimuli
+from dpc.study import analysis, charts, stimuli
 from dpc.study import plan as plans
-from dpc.study.analysis import Reason, Vote
 from dpc.study.app import environment
+from dpc.study.exclusions import Reason, exclusions
 from dpc.study.plan import condition
 from dpc.study.stimuli import Made
 from dpc.study.store import Person, Store, default_url
+from dpc.study.votes import Vote
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Made", "Report", "Results", "analyse", "read_table", "report"]
-
-COLOURS = ("#0b5cad", "#b45309", "#1b7f4d", "#9d3a83", "#5f6b7a", "#c2413b", "#3b8ea5", "#8a7a00")
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def report(
     if not any(v.kind == "pair" for v in data.votes):
         raise OptionError(f"{source} holds no votes yet; let people take part (dpc study serve), then report")
     only_simulated = bool(simulated) and not mixed
-    out_of = analysis.exclusions(data.votes, data.rules, data.not_sure)
+    out_of = exclusions(data.votes, data.rules, data.not_sure)
     kept = [v for v in data.votes if v.rater not in out_of]
     if not any(v.kind == "pair" for v in kept):
         data.notes.append("Everybody is set aside by the rules, so both sets below hold all votes.")
@@ -124,22 +122,15 @@ def report(
             writer.writerows([*(_cell(v) for v in line), "yes" if only_simulated else "no"] for line in lines)
 
     def figure(name: str, made: Figure | None) -> str:
-        if made is None:
-            return ""
-        for ending in ("svg", "png"):
-            files[f"{name}.{ending}"] = out / f"{name}.{ending}"
-        text = io.StringIO()
-        made.savefig(text, format="svg", metadata={"Date": None})
-        made.savefig(out / f"{name}.png", dpi=110, metadata={"Software": None})
-        files[f"{name}.svg"].write_text(text.getvalue(), encoding="utf-8")
-        return text.getvalue()[text.getvalue().index("<svg") :]
+        return "" if made is None else figures.save(made, out, name, files)
 
     _tables(table, data, sets, out_of)
     label = "SIMULATED RATERS. " if only_simulated else ""
-    figures = {
-        "preferences": figure("preferences", _preference_figure(sets["kept"], label)),
-        "scores": figure("scores", _score_figure(sets["kept"], data.bpp, label)),
-        "metrics": figure("metrics", _metric_figure(sets["kept"], label)),
+    kept_set = sets["kept"]
+    drawn = {
+        "preferences": figure("preferences", charts.preferences(kept_set.preferences, label)),
+        "scores": figure("scores", charts.scores(kept_set.scores.items, data.bpp, label)),
+        "metrics": figure("metrics", charts.metrics(kept_set.metrics, kept_set.ceiling, label)),
     }
     page = environment().get_template("report.html")
     text = page.render(
@@ -149,7 +140,7 @@ def report(
         everyone=sets["all"],
         out_of=out_of,
         simulated=only_simulated,
-        figures=figures,
+        figures=drawn,
         findings=_findings(sets["kept"]),
         sizes=_sizes(data),
         checks=_checks(data),
@@ -531,118 +522,3 @@ def _missing(data: _Source) -> list[str]:
     planned = len(plans.comparisons(plan, data.made.stimuli)) * plan.design.votes
     there = sum(v.kind == "pair" for v in data.votes)
     return [f"{there:,} of {planned:,} planned votes are there."] if there < planned else []
-
-
-# figures
-
-
-def _figure(width: float, height: float, label: str) -> Figure:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    matplotlib.rcParams.update({"svg.hashsalt": "dpc", "svg.fonttype": "path", "font.size": 10})
-    made = Figure(figsize=(width, height), layout="constrained")
-    if label:
-        made.suptitle(label.strip(), fontsize=9, color="#7a1fa2")
-    return made
-
-
-def _bare(axes: Any) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0)
-
-
-def _preference_figure(results: Results, label: str) -> Figure:
-    shown = results.preferences
-    made = _figure(8.4, 1.0 + 0.36 * len(shown), label)
-    axes = made.subplots()
-    for y, p in enumerate(reversed(shown)):
-        colour = "#0b5cad" if p.decided else "#68707a"
-        axes.plot([100 * p.interval[0], 100 * p.interval[1]], [y, y], color=colour, linewidth=2.2, alpha=0.55)
-        axes.plot(100 * p.share, y, "o", color=colour, markersize=7)
-    axes.axvline(50, color="#1b1f24", linewidth=0.9)
-    axes.set_yticks(range(len(shown)), [p.a for p in reversed(shown)])
-    axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlim(0, 100)
-    other = axes.secondary_yaxis("right")
-    other.set_yticks(range(len(shown)), [p.b for p in reversed(shown)])
-    other.tick_params(length=0)
-    other.spines["right"].set_visible(False)
-    axes.set_xticks(range(0, 101, 25), ["all prefer\nthe right", "25 %", "even", "75 %", "all prefer\nthe left"])
-    axes.grid(axis="x", alpha=0.25)
-    _bare(axes)
-    return made
-
-
-def _score_figure(results: Results, bpp: Mapping[str, float], label: str) -> Figure | None:
-    items = results.scores.items
-    if not items:
-        return None
-    methods: dict[str, list[analysis.Score]] = defaultdict(list)
-    for item in items:
-        methods[item.condition.rpartition("@")[0] or item.condition].append(item)
-    curves = all(item.condition in bpp for item in items) and any(len(m) > 1 for m in methods.values())
-    if curves:
-        made = _figure(8.4, 4.6, label)
-        axes = made.subplots()
-        for i, (method, own) in enumerate(sorted(methods.items())):
-            own.sort(key=lambda s: bpp[s.condition])
-            x = [bpp[s.condition] * (1 + 0.012 * (i - len(methods) / 2)) for s in own]
-            below = [s.elo - s.elo_interval[0] for s in own]
-            above = [s.elo_interval[1] - s.elo for s in own]
-            colour = COLOURS[i % len(COLOURS)]
-            y = [s.elo for s in own]
-            axes.errorbar(x, y, [below, above], fmt="o-", capsize=3, color=colour, linewidth=1.8, label=method)
-        axes.set_xscale("log")
-        ticks = sorted({round(float(f"{b:.2g}"), 3) for b in bpp.values()})
-        spaced: list[float] = []
-        for tick in ticks:
-            if not spaced or tick / spaced[-1] > 1.15:
-                spaced.append(tick)
-        axes.set_xticks(spaced, [f"{t:g}" for t in spaced])
-        axes.minorticks_off()
-        axes.set_xlabel("bits per pixel")
-        axes.set_ylabel("Elo (95 % interval)")
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        return made
-    made = _figure(8.4, 1.0 + 0.36 * len(items), label)
-    axes = made.subplots()
-    for row, item in enumerate(reversed(items)):
-        axes.plot(item.elo_interval, [row, row], color="#0b5cad", linewidth=2.2, alpha=0.55)
-        axes.plot(item.elo, row, "o", color="#0b5cad", markersize=7)
-    several = len({item.group for item in items}) > 1
-    axes.set_yticks(
-        range(len(items)),
-        [f"{i.condition}{f'  (group {i.group + 1})' if several else ''}" for i in reversed(items)],
-    )
-    axes.set_ylim(-0.6, len(items) - 0.4)
-    axes.set_xlabel("Elo (95 % interval); 1500 is the mean" + (" of each group" if several else ""))
-    axes.grid(axis="x", alpha=0.25)
-    _bare(axes)
-    return made
-
-
-def _metric_figure(results: Results, label: str) -> Figure | None:
-    shown = [m for m in results.metrics if m.metric not in PEAKS]
-    if not shown:
-        return None
-    made = _figure(8.4, 1.1 + 0.34 * len(shown), label)
-    axes = made.subplots()
-    for y, m in enumerate(reversed(shown)):
-        axes.plot([100 * v for v in m.interval], [y, y], color="#1b7f4d", linewidth=2.2, alpha=0.55)
-        axes.plot(100 * m.accuracy, y, "o", color="#1b7f4d", markersize=7)
-    axes.axvline(50, color="#1b1f24", linewidth=0.9)
-    axes.axvline(100 * results.ceiling, color="#1b1f24", linewidth=0.9, linestyle=":")
-    axes.text(100 * results.ceiling, len(shown) - 0.5, " the best possible", fontsize=8, va="bottom", ha="center")
-    names = [METRICS[m.metric].title if m.metric in METRICS else m.metric for m in reversed(shown)]
-    axes.set_yticks(range(len(shown)), names)
-    axes.set_ylim(-0.6, len(shown) - 0.1)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("votes that the metric foretells, % (50 is chance)")
-    axes.grid(axis="x", alpha=0.25)
-    _bare(axes)
-    return made

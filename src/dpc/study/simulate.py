@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dpc.study.analysis import Vote
 from dpc.study.plan import condition, shuffled
 from dpc.study.stimuli import Made
 from dpc.study.store import Closed, Store
+from dpc.study.votes import Vote
 
 __all__ = ["World", "fill", "planted", "votes"]
 

@@ -25,23 +25,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont
+from PIL import Image, ImageCms
 
 from dpc import __version__, baselines
-from dpc.baselines import Codec, Folder, Rgb
+from dpc.baselines import Rgb
 from dpc.errors import DPCError, ImageError, OptionError
-from dpc.image import load
+from dpc.image import load, pictures_in
 from dpc.study import plan as plans
 from dpc.study.plan import Plan, Stimulus
+from dpc.study.plates import plates
+from dpc.study.sources import Loose, Precomputed, Source, sources_of
 
 __all__ = ["EXAMPLE", "Made", "example_codecs", "example_pictures", "new", "pad", "read", "read_truth", "secret"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".ppm")
-LOSSY = (".jpg", ".jpeg", ".webp", ".avif", ".jp2")
 NEARBY = (1.0, 0.98, 1.02, 0.96, 1.04, 0.94, 1.06)  # of a goal, tried when codecs do not meet within the tolerance
 WORST_QUALITY = 3  # JPEG: blocks and false colours that nobody takes for the original
 LARGEST_PICTURE = 4096  # pixels a side that a study shows
@@ -56,55 +54,6 @@ class Made:
     plan: Plan
     stimuli: tuple[Stimulus, ...]
     notes: tuple[str, ...] = ()
-
-
-class Loose:
-    """A folder without sizes.csv: pictures that are called as the originals.
-
-    A JPEG, WebP, AVIF or JPEG 2000 file counts with its own bytes; a PNG (BMP, TIFF, PPM) with those of the file of
-    the same name and another ending beside it, which is taken for the compressed one. Where there is none the size is
-    unknown, which `unknown_sizes` must allow.
-    """
-
-    def __init__(self, name: str, path: Path, unknown_sizes: bool) -> None:
-        if not path.is_dir():
-            raise OptionError(f"{name}={path} is not a folder; give one with pictures that are called as the originals")
-        digest = hashlib.sha256(" ".join(sorted(p.name for p in path.iterdir())).encode()).hexdigest()
-        self.name, self.path, self.unknown_sizes = name, path, unknown_sizes
-        self.version, self.settings = f"folder {digest[:16]}", "precomputed"
-
-    def of(self, picture: str) -> list[tuple[float, int, Path]]:
-        """(quality: nan, bytes: 0 for unknown, file) of a picture, at most one."""
-        files = sorted(p for p in self.path.iterdir() if p.stem == picture)
-        shown = [p for p in files if p.suffix.lower() in LOSSLESS] or [p for p in files if p.suffix.lower() in LOSSY]
-        if not shown:
-            return []
-        if shown[0].suffix.lower() in LOSSY:
-            return [(math.nan, shown[0].stat().st_size, shown[0])]
-        coded = [p for p in files if p.suffix.lower() not in LOSSLESS]
-        if len(coded) > 1:
-            raise OptionError(f"{self.path} holds several files {picture}.*: name one size each in a sizes.csv")
-        if not coded and not self.unknown_sizes:
-            raise OptionError(
-                f"the compressed size of {shown[0]} is not known: put the compressed file beside it, write sizes.csv, "
-                "or allow it with --unknown-sizes"
-            )
-        return [(math.nan, coded[0].stat().st_size if coded else 0, shown[0])]
-
-
-class Precomputed:
-    """A folder with sizes.csv, see dpc.baselines.Folder."""
-
-    def __init__(self, name: str, path: Path) -> None:
-        self.folder = Folder(name, path)
-        self.name, self.version, self.settings = name, self.folder.version, self.folder.settings
-
-    def of(self, picture: str) -> list[tuple[float, int, Path]]:
-        """(quality, bytes, file) of a picture, from the smallest."""
-        return [(e.quality, e.bytes, e.decoded) for e in self.folder.of(picture)]
-
-
-Source: TypeAlias = "Codec | Loose | Precomputed"
 
 
 @dataclass(frozen=True)
@@ -153,7 +102,7 @@ def new(
         raise OptionError(
             f"--bpp {','.join(f'{r:g}' for r in bpp)}: give each rate once, from the lowest to the highest"
         )
-    sources = _sources(codecs, folders, unknown_sizes, threads)
+    sources = sources_of(codecs, folders, unknown_sizes, threads)
     if not bpp and not folders:
         raise OptionError("no sizes were given; name rates with --bpp, or a folder that has them with --folder")
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -181,7 +130,7 @@ def new(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             pictures.append(plans.Picture(path.stem, digest, width, height))
             say(f"{i + 1}/{len(paths)} {path.stem}: " + _sizes(made))
-        numbers = _plates(part / "plates", seed) if screening.colour != "off" else ()
+        numbers = plates(part / "plates", seed) if screening.colour != "off" else ()
         plan = Plan(
             title=title,
             seed=seed,
@@ -381,39 +330,11 @@ def _rate_names(stimuli: Sequence[Stimulus], method: str, count: int) -> tuple[s
     return tuple(f"{name} ({i + 1})" for i, name in enumerate(names))
 
 
-def _sources(
-    codecs: Sequence[str], folders: Sequence[tuple[str, Path]], unknown_sizes: bool, threads: int | None
-) -> list[Source]:
-    """Folders first: where no rates are given the first one sets the sizes."""
-    found: list[Source] = [
-        Precomputed(name, path) if (path / "sizes.csv").is_file() else Loose(name, path, unknown_sizes)
-        for name, path in folders
-    ]
-    for name in codecs:
-        codec = baselines.get(name, threads=threads)
-        found.append(_Named(name, codec) if codec.name != name else codec)
-    names = [s.name for s in found]
-    if twice := next((n for n in names if names.count(n) > 1), None):
-        raise OptionError(f"method {twice!r} is there twice; give the folder another name")
-    return found
-
-
-class _Named:
-    """A codec under the name that it was asked for."""
-
-    def __init__(self, name: str, codec: Codec) -> None:
-        self.name, self.version, self.settings, self.qualities = name, codec.version, codec.settings, codec.qualities
-        self.encode, self.decode = codec.encode, codec.decode
-
-
 def _paths(images: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for where in images:
         if where.is_dir():
-            inside = sorted(p for p in where.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise OptionError(f"{where} holds no pictures ({', '.join(SUFFIXES)}); give another folder")
-            found += inside
+            found += pictures_in(where)
         elif where.is_file():
             found.append(where)
         else:
@@ -485,49 +406,6 @@ def pad(data: bytes, length: int, chance: random.Random) -> bytes:
     body = b"paDd" + chance.randbytes(room)
     chunk = struct.pack(">I", room) + body + struct.pack(">I", zlib.crc32(body))
     return data[:-12] + chunk + data[-12:]
-
-
-# colour plates
-
-
-def _plates(folder: Path, seed: int) -> tuple[str, ...]:
-    """Two plates of dots: a number that differs in lightness, which everybody reads, and one in red and green only.
-
-    A screening in words, no medical test: screens differ.
-    """
-    chance = random.Random(f"{seed} plates")
-    numbers = tuple(str(n) for n in chance.sample([12, 29, 45, 57, 74, 83, 96], 2))
-    for i, number in enumerate(numbers):
-        plate(number, red_green=i == 1, chance=chance).save(folder / f"{i + 1}.png", "PNG")
-    return numbers
-
-
-def plate(number: str, red_green: bool, chance: random.Random, size: int = 300) -> Image.Image:
-    """A plate of dots of random lightness, with a number in it."""
-    mask = Image.new("L", (size, size))
-    font = ImageFont.load_default(size * 0.62)
-    ImageDraw.Draw(mask).text((size / 2, size / 2), number, 255, font, anchor="mm", stroke_width=size // 60)
-    inside = np.asarray(mask) > 127
-    scale = 3  # drawn large and reduced, for smooth edges
-    image = Image.new("RGB", (size * scale, size * scale), (238, 238, 232))
-    draw = ImageDraw.Draw(image)
-    dots: list[tuple[float, float, float]] = []
-    for radius, tries in ((9.0, 900), (6.5, 3500), (4.5, 7000), (3.2, 9000)):
-        for _ in range(tries):
-            x, y = chance.uniform(0, size), chance.uniform(0, size)
-            if math.hypot(x - size / 2, y - size / 2) + radius > size / 2 - 4:
-                continue
-            if any((x - a) ** 2 + (y - b) ** 2 < (radius + r + 1) ** 2 for a, b, r in dots):
-                continue
-            dots.append((x, y, radius))
-            light = chance.uniform(-22, 22)
-            if red_green:  # the same luma on average
-                colour = (196, 112, 82) if inside[int(y), int(x)] else (128, 148, 74)
-            else:
-                colour = (70, 70, 90) if inside[int(y), int(x)] else (176, 172, 156)
-            fill = tuple(int(min(max(c + light, 0), 255)) for c in colour)
-            draw.ellipse([scale * (v - radius) for v in (x, y)] + [scale * (v + radius) for v in (x, y)], fill)
-    return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
 # the example

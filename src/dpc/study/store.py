@@ -27,9 +27,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.study.analysis import Vote
 from dpc.study.pairing import Chooser
 from dpc.study.plan import Plan, Stimulus, comparisons, condition
+from dpc.study.votes import Vote
 
 __all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "default_url", "slots"]
 

@@ -11,13 +11,9 @@ from typing import Annotated
 import typer
 
 from dpc.errors import ModelError, ToolMissing
+from dpc.options import Folders, LpipsWeights, Processes, Threads, folders_of, numbers, words
 
 __all__ = ["export", "judge", "pack", "train"]
-
-Lpips = Annotated[
-    Path | None, typer.Option("--lpips-weights", metavar="D", help="Folder of the LPIPS weights; see docs/training.md.")
-]
-
 
 Data = Annotated[list[Path], typer.Option("--data", metavar="D", help="Folder of photographs, or a packed zip file.")]
 From = Annotated[
@@ -48,7 +44,7 @@ def train(
     device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda.")] = "auto",
     devices: Annotated[int, typer.Option("--devices", metavar="N", help="Processes, one per GPU.")] = 1,
     precision: Annotated[str, typer.Option("--precision", metavar="P", help="auto, fp32, bf16.")] = "auto",
-    lpips_weights: Lpips = None,
+    lpips_weights: LpipsWeights = None,
 ) -> None:
     """Train a model by a recipe; killed at any moment, --resume goes on."""
     began = time.monotonic()
@@ -84,7 +80,7 @@ def pack(
     quality: Annotated[
         int | None, typer.Option("--quality", metavar="Q", help="Photographs as WebP of this quality: more fit.")
     ] = None,
-    lpips_weights: Lpips = None,
+    lpips_weights: LpipsWeights = None,
 ) -> None:
     """Make one folder that trains on another machine: ./run.sh MINUTES."""
     _need("torch")
@@ -149,18 +145,15 @@ def judge(
     bpp: Annotated[str, typer.Option("--bpp", metavar="B,B", help="Rates of the table.")] = "0.15,0.25,0.5",
     quality: Annotated[str, typer.Option("--quality", metavar="Q,Q", help="Qualities to code at as well.")] = "",
     codecs: Annotated[str, typer.Option("--codecs", metavar="C,C", help="Codecs beside, as in dpc bench.")] = "",
-    folder: Annotated[
-        list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures and sizes.csv.")
-    ] = None,
+    folder: Folders = None,
     crops: Annotated[int, typer.Option("--crops", metavar="N", min=0, help="Pictures on the contact sheets.")] = 6,
-    processes: Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Pictures side by side.")] = 1,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of each process.")] = 1,
-    lpips_weights: Lpips = None,
+    processes: Processes = 1,
+    threads: Threads = 1,
+    lpips_weights: LpipsWeights = None,
 ) -> None:
     """Measure models on real files: rows, a table at equal rates, contact sheets."""
     _need("torch", "onnx")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    from dpc.benchmark.commands import folders_of, numbers, words
     from dpc.training import judge as judging
     from dpc.training.weights import is_artifact
 

@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dpc.errors import DPCError, ImageError
-from dpc.image import load
+from dpc.image import SUFFIXES, load
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 VALIDATION_EVERY = 32  # every 32nd picture is held out
 HELD_OUT = "validation/"  # in a zip file the folder of the pictures that are held out
 
@@ -73,7 +72,7 @@ def find(sources: Sequence[str | Path]) -> list[Item]:
         else:
             raise DataError(f"{source} is neither a folder nor a zip file; give folders of pictures with --data")
         if not here:
-            raise DataError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); give another with --data")
+            raise DataError(f"{source} holds no picture ({', '.join(SUFFIXES)}); give another with --data")
         found += here
     return found
 

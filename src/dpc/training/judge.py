@@ -19,11 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dpc import baselines
 from dpc.baselines import Codec, Folder, Rgb
-from dpc.benchmark.figures import by_codec
 from dpc.benchmark.rows import Row
 from dpc.benchmark.run import Plan, bench, pictures, sha256
 from dpc.benchmark.table import markdown
 from dpc.errors import OptionError, ToolMissing
+from dpc.figures import by_codec
 from dpc.image import load
 from dpc.metrics.reference import PEAKS, usable
 
