@@ -182,6 +182,7 @@ def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
         (["--bpp", "0"], "--bpp takes rates above 0"),
         (["--codecs", "jpg"], "codec 'jpg' is unknown"),
         (["--folder", "bpg"], "--folder bpg: write it as NAME=DIR"),
+        (["--folder", "b=x", "--folder", "b=y"], "--folder b=y: b is x already"),
         (["--images", "nowhere"], "nowhere holds no pictures"),
     ],
 )
