@@ -226,12 +226,13 @@ def test_sessions_have_all_their_checks(tmp_path: Path, trials: int, checks: tup
 
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     images = originals(tmp_path / "originals", 6)
-    good, bad = coded(tmp_path / "good", images, 6, rates=2), coded(tmp_path / "bad", images, 25, 1010, rates=2)
+    # three rates: of two the curves of the scores do not overlap in one run of twenty, as the votes are not seeded
+    good, bad = coded(tmp_path / "good", images, 6, rates=3), coded(tmp_path / "bad", images, 25, 1010, rates=3)
     out = command(
         "study", "new", tmp_path / "s", "--images", images, "--folder", f"good={good}", "--folder", f"bad={bad}",
         "--votes", 15, "--seed", 3, "--across-rates", "neighbours", "--trials", 12, "--title", "<b>Tom & Jerry</b>",
     )  # fmt: skip
-    assert "6 pictures, 2 methods, 2 rates: 36 pairs" in out and "540 votes are planned" in out
+    assert "6 pictures, 2 methods, 3 rates: 66 pairs" in out and "990 votes are planned" in out
     assert "smallest preference that 90 votes" in out
     assert "simulated" in command("study", "simulate", tmp_path / "s", "--raters", 24, "--spammers", 3)
     out = command(
