@@ -488,6 +488,19 @@ def test_a_report_of_nothing(tmp_path: Path) -> None:
         report([tmp_path], tmp_path / "report", anchor="x")
 
 
+def test_every_codec_of_a_figure_has_its_own_line() -> None:
+    names = [f"dpc:{i}" for i in range(8)] + [f"codec {i}" for i in range(16)]
+    styles = [figures.line_style(name, names) for name in names]
+    assert len({(s["color"], s["linestyle"]) for s in styles}) == len(names)
+
+
+def test_a_table_has_six_digits_and_no_nan(tmp_path: Path) -> None:
+    written: dict[str, Path] = {}
+    lines = [(1 / 3, math.nan, None), (np.float32(2), 7, "x,y")]
+    figures.save_table(tmp_path, "t.csv", ("a", "b", "c"), lines, written)
+    assert written["t.csv"].read_text() == 'a,b,c\n0.333333,,\n2,7,"x,y"\n'
+
+
 # commands
 
 

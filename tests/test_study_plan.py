@@ -20,6 +20,7 @@ from dpc.cli import app
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.study import plan as plans
 from dpc.study import simulate, stimuli, store
+from dpc.study.database import default_url
 from dpc.study.pairing import Chooser
 
 
@@ -226,7 +227,7 @@ def test_sessions_have_all_their_checks(tmp_path: Path, trials: int, checks: tup
 
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     images = originals(tmp_path / "originals", 6)
-    # three rates: of two the curves of the scores do not overlap in one run of twenty, as the votes are not seeded
+    # three rates: of two the curves of the scores did not overlap in 3 of 33 runs, as the votes are not seeded
     good, bad = coded(tmp_path / "good", images, 6, rates=3), coded(tmp_path / "bad", images, 25, 1010, rates=3)
     out = command(
         "study", "new", tmp_path / "s", "--images", images, "--folder", f"good={good}", "--folder", f"bad={bad}",
@@ -259,7 +260,7 @@ def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
 
 def test_simulated_raters_are_left_out_beside_people(tmp_path: Path) -> None:
     made = study(tmp_path, design=plans.Design(votes=100, trials=3), checks=plans.Checks(0, 0, 0, 0))
-    kept = store.Store(made.plan, made.stimuli, store.default_url(made.folder), stimuli.secret(made.folder))
+    kept = store.Store(made.plan, made.stimuli, default_url(made.folder), stimuli.secret(made.folder))
     assert simulate.fill(made, kept, 4) == 12
     person = kept.start("f" * 32)
     kept.screened(person.name, {}, "")

@@ -1,11 +1,15 @@
-"""How pages and figures look: colours of codecs, the style of a page, a figure as SVG and PNG."""
+"""How pages and figures look: colours of codecs, the style of a page, a figure as SVG and PNG, a table as CSV."""
 
 from __future__ import annotations
 
+import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
 
 from dpc.errors import ToolMissing
 
@@ -13,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "by_codec", "is_own", "line_style", "log_rates", "new_figure", "save"]
+__all__ = ["STYLE", "by_codec", "is_own", "line_style", "log_rates", "new_figure", "save", "save_table"]
 
 # told apart by people who see red and green alike too; DPC and its twins stand out
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
-OWN = "#000000"
+OWN = ("#000000", "#7f0000")  # the second beyond four of them
 RATES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 4)  # ticks
 
 STYLE = """
@@ -72,7 +76,8 @@ def line_style(codec: str, codecs: Iterable[str]) -> dict[str, Any]:
     codecs = list(codecs)
     own = [c for c in codecs if is_own(c)]
     if codec in own:
-        return {"color": OWN, "linewidth": 2.2, "linestyle": ("-", "--", ":", "-.")[own.index(codec) % 4]}
+        colour, dashes = divmod(own.index(codec), 4)
+        return {"color": OWN[colour % 2], "linewidth": 2.2, "linestyle": ("-", "--", ":", "-.")[dashes]}
     index = [c for c in codecs if c not in own].index(codec)
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--")[index // len(COLOURS) % 2]}
 
@@ -107,3 +112,20 @@ def save(made: Figure, out: Path, name: str, written: dict[str, Path]) -> str:
     made.savefig(out / f"{name}.png", dpi=110, metadata={"Software": None})
     written[f"{name}.svg"].write_text(svg.getvalue(), encoding="utf-8")
     return svg.getvalue()[svg.getvalue().index("<svg") :]
+
+
+def save_table(
+    out: Path, name: str, header: Sequence[str], lines: Iterable[Sequence[Any]], written: dict[str, Path]
+) -> None:
+    """Write name (CSV) into out and note it in written; a float gets six digits, nan and None nothing."""
+    written[name] = out / name
+    with open(written[name], "w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_cell(v) for v in line] for line in lines)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value

@@ -10,7 +10,6 @@ curve-METRIC.svg, .png and speed.svg, .png
 
 from __future__ import annotations
 
-import csv
 import html
 from collections import Counter
 from collections.abc import Sequence
@@ -82,11 +81,7 @@ def report(
     written: dict[str, Path] = {}
 
     def table(name: str, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-        written[name] = out / name
-        with open(written[name], "w", newline="", encoding="utf-8") as target:
-            writer = csv.writer(target, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in line] for line in lines)
+        figures.save_table(out, name, header, lines, written)
 
     tables = sections(data.rows, rates)
     table(

@@ -13,7 +13,6 @@ low and high bound the middle 95 % of resamples of the pictures, the same resamp
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import html
 import json
@@ -140,11 +139,7 @@ def report(
     files: dict[str, Path] = {}
 
     def table(name: str, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-        files[name] = out / name
-        with open(files[name], "w", newline="", encoding="utf-8") as target:
-            writer = csv.writer(target, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([_plain(v) for v in line] for line in lines)
+        figures.save_table(out, name, header, lines, files)
 
     table(
         "table.csv",
@@ -343,12 +338,6 @@ def _figure(s: Seen, name: str) -> Figure:
     axes.set_ylabel(f"{name} of {s.detector.name}, higher is better")
     axes.legend(fontsize=8, framealpha=0.8)
     return made
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return value
 
 
 def _ap(value: float) -> str:

@@ -27,9 +27,10 @@ from itsdangerous import BadSignature, TimestampSigner
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpc.errors import DPCError
+from dpc.study.database import default_url
 from dpc.study.plan import Plan
 from dpc.study.stimuli import Made, secret
-from dpc.study.store import Closed, Gone, Person, Store, Trial, default_url
+from dpc.study.store import Closed, Gone, Person, Store, Trial
 
 __all__ = ["Limiter", "create", "environment"]
 

@@ -265,9 +265,10 @@ def _serve(study: Path, host: str, port: int, database: str | None) -> None:
 
 def _store(study: Path, database: str | None) -> Store:
     from dpc.study import stimuli, store
+    from dpc.study.database import default_url
 
     made = stimuli.read(study, check=False)
-    return store.Store(made.plan, made.stimuli, database or store.default_url(study), stimuli.secret(study))
+    return store.Store(made.plan, made.stimuli, database or default_url(study), stimuli.secret(study))
 
 
 def _libraries() -> None:

@@ -29,10 +29,11 @@ from dpc.metrics.reference import DEFAULT, PEAKS, Reference, usable
 from dpc.study import analysis, charts, stimuli
 from dpc.study import plan as plans
 from dpc.study.app import environment
+from dpc.study.database import default_url
 from dpc.study.exclusions import Reason, exclusions
 from dpc.study.plan import condition
 from dpc.study.stimuli import Made
-from dpc.study.store import Person, Store, default_url
+from dpc.study.store import Person, Store
 from dpc.study.votes import Vote
 
 if TYPE_CHECKING:
@@ -115,11 +116,8 @@ def report(
     files: dict[str, Path] = {}
 
     def table(name: str, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-        files[name] = out / name
-        with open(files[name], "w", newline="", encoding="utf-8") as target:
-            writer = csv.writer(target, lineterminator="\n")
-            writer.writerow([*header, "simulated"])
-            writer.writerows([*(_cell(v) for v in line), "yes" if only_simulated else "no"] for line in lines)
+        mark = "yes" if only_simulated else "no"
+        figures.save_table(out, name, [*header, "simulated"], [[*line, mark] for line in lines], files)
 
     def figure(name: str, made: Figure | None) -> str:
         return "" if made is None else figures.save(made, out, name, files)
@@ -290,12 +288,6 @@ def read_table(path: Path) -> _Source:
 
 
 # tables
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return "" if value is None else value
 
 
 def _tables(

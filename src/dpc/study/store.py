@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import random
 import secrets
 import threading
@@ -20,66 +19,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.errors import DPCError, OptionError
+from dpc.study.database import PEOPLE, TABLES, TRIALS, VOTES, engine_of
 from dpc.study.pairing import Chooser
 from dpc.study.plan import Plan, Stimulus, comparisons, condition
 from dpc.study.votes import Vote
 
-__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "default_url", "slots"]
+__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "slots"]
 
 AHEAD = 2  # open trials of a session: the one that is shown and the one that is fetched meanwhile
 ABANDONED = 1800.0  # seconds after which an open trial no longer counts as asked
 RECOUNT = 60.0  # seconds between two counts of what was asked
 REPEAT_AFTER = 4  # trials between a pair and its repeat, where there are so many
 ANSWERS = ("a", "b", "none")  # left, right, not sure; as a browser sends them
-
-_TABLES = sa.MetaData()
-_PEOPLE = sa.Table(
-    "people",
-    _TABLES,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(32), nullable=False, unique=True),
-    sa.Column("nonce", sa.String(64), unique=True),
-    sa.Column("worker", sa.String(64), unique=True),
-    sa.Column("ticket", sa.String(64)),
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("phase", sa.String(16), nullable=False),
-    sa.Column("reason", sa.String(200)),
-    sa.Column("finished", sa.Float),
-    sa.Column("screen", sa.JSON),
-    sa.Column("simulated", sa.Boolean, nullable=False),
-)
-_TRIALS = sa.Table(
-    "trials",
-    _TABLES,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("person", sa.ForeignKey("people.id"), nullable=False, index=True),
-    sa.Column("place", sa.Integer, nullable=False),
-    sa.Column("token", sa.String(32), nullable=False, unique=True),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("comparison", sa.Integer, nullable=False, index=True),
-    sa.Column("left", sa.String(32), nullable=False),
-    sa.Column("right", sa.String(32), nullable=False),
-    sa.Column("original", sa.String(32), nullable=False),
-    sa.Column("again", sa.Integer),
-    sa.Column("handed_out", sa.Float, nullable=False),
-    sa.UniqueConstraint("person", "place"),
-)
-_VOTES = sa.Table(
-    "votes",
-    _TABLES,
-    sa.Column("trial", sa.ForeignKey("trials.id"), primary_key=True),
-    sa.Column("answer", sa.String(8), nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("looks", sa.JSON, nullable=False),
-    sa.Column("received", sa.Float, nullable=False),
-)
 
 
 class Refused(DPCError):
@@ -131,9 +88,9 @@ class Store:
         self.chooser = Chooser(plan, self.comparisons)
         self._lock = threading.RLock()
         self._counted = -RECOUNT
-        self.engine = _engine(url)
+        self.engine = engine_of(url)
         try:
-            _TABLES.create_all(self.engine)
+            TABLES.create_all(self.engine)
             self._recount()
         except SQLAlchemyError as error:
             place = sa.make_url(url).render_as_string(hide_password=True)
@@ -176,7 +133,7 @@ class Store:
                     "phase": phase,
                     "simulated": simulated,
                 }
-                c.execute(_PEOPLE.insert().values(values))
+                c.execute(PEOPLE.insert().values(values))
                 return self._person(c, name)
         except IntegrityError:  # another process was quicker
             with self.engine.connect() as c:
@@ -186,9 +143,9 @@ class Store:
             return known
 
     def _known(self, c: sa.Connection, nonce: str, worker: str | None, ticket: str | None) -> Person | None:
-        row = c.execute(sa.select(_PEOPLE.c.name).where(_PEOPLE.c.nonce == nonce)).first()
+        row = c.execute(sa.select(PEOPLE.c.name).where(PEOPLE.c.nonce == nonce)).first()
         if row is None and worker is not None:
-            row = c.execute(sa.select(_PEOPLE.c.name, _PEOPLE.c.ticket).where(_PEOPLE.c.worker == worker)).first()
+            row = c.execute(sa.select(PEOPLE.c.name, PEOPLE.c.ticket).where(PEOPLE.c.worker == worker)).first()
             if row is not None and (ticket is None or row.ticket != ticket):
                 raise Closed("You have taken part in this study already. Each person can do so once.")
         return None if row is None else self._person(c, row.name)
@@ -199,7 +156,7 @@ class Store:
             return self._person(c, name)
 
     def _person(self, c: sa.Connection, name: str, lock: bool = False) -> Person:
-        query = sa.select(_PEOPLE).where(_PEOPLE.c.name == name)
+        query = sa.select(PEOPLE).where(PEOPLE.c.name == name)
         row = c.execute(query.with_for_update() if lock else query).first()
         if row is None:
             raise Gone("This session does not exist: its data was deleted, or the link is not complete.")
@@ -213,7 +170,7 @@ class Store:
             if person.phase == "screening":
                 phase = "out" if reason else "training" if self.plan.checks.training else "trials"
                 values = {"phase": phase, "reason": reason or None, "screen": dict(screen)}
-                c.execute(_PEOPLE.update().where(_PEOPLE.c.id == person.id).values(values))
+                c.execute(PEOPLE.update().where(PEOPLE.c.id == person.id).values(values))
                 person = self._person(c, name)
                 if phase != "out":
                     self._hand_out(c, person)
@@ -230,15 +187,15 @@ class Store:
         """The session of a code, a session's name, or a crowd worker. Raises Gone."""
         worker = self._hash(who)
         with self.engine.connect() as c:
-            for row in c.execute(sa.select(_PEOPLE.c.name, _PEOPLE.c.worker)):
+            for row in c.execute(sa.select(PEOPLE.c.name, PEOPLE.c.worker)):
                 if who == row.name or who.upper() == self.code(row.name) or worker == row.worker:
                     return str(row.name)
         raise Gone(f"nobody is known as {who!r}; give a thank-you code, a session or a worker's number")
 
     def codes(self) -> list[tuple[str, str, str, int, bool]]:
         """(code, session, phase, votes, simulated) of everybody, in the order of their start."""
-        count = sa.select(sa.func.count()).select_from(_VOTES.join(_TRIALS)).where(_TRIALS.c.person == _PEOPLE.c.id)
-        query = sa.select(_PEOPLE, count.scalar_subquery().label("votes")).order_by(_PEOPLE.c.id)
+        count = sa.select(sa.func.count()).select_from(VOTES.join(TRIALS)).where(TRIALS.c.person == PEOPLE.c.id)
+        query = sa.select(PEOPLE, count.scalar_subquery().label("votes")).order_by(PEOPLE.c.id)
         with self.engine.connect() as c:
             return [(self.code(r.name), r.name, r.phase, r.votes, r.simulated) for r in c.execute(query)]
 
@@ -246,12 +203,12 @@ class Store:
         """Everything that is stored of one person, as plain data. Raises Gone."""
         with self.engine.connect() as c:
             person = self._person(c, name)
-            row = c.execute(sa.select(_PEOPLE).where(_PEOPLE.c.id == person.id)).one()
+            row = c.execute(sa.select(PEOPLE).where(PEOPLE.c.id == person.id)).one()
             trials = c.execute(
-                sa.select(_TRIALS, _VOTES.c.answer, _VOTES.c.seconds, _VOTES.c.looks, _VOTES.c.received)
-                .select_from(_TRIALS.outerjoin(_VOTES))
-                .where(_TRIALS.c.person == person.id)
-                .order_by(_TRIALS.c.place)
+                sa.select(TRIALS, VOTES.c.answer, VOTES.c.seconds, VOTES.c.looks, VOTES.c.received)
+                .select_from(TRIALS.outerjoin(VOTES))
+                .where(TRIALS.c.person == person.id)
+                .order_by(TRIALS.c.place)
             ).all()
         hidden = {"id", "nonce"}
         kept = {k: v for k, v in row._mapping.items() if k not in hidden}
@@ -269,10 +226,10 @@ class Store:
         """Delete a person with all trials and votes, in one transaction; the number of votes. Raises Gone."""
         with self._write() as c:
             person = self._person(c, name, lock=True)
-            own = sa.select(_TRIALS.c.id).where(_TRIALS.c.person == person.id)
-            count = c.execute(_VOTES.delete().where(_VOTES.c.trial.in_(own))).rowcount
-            c.execute(_TRIALS.delete().where(_TRIALS.c.person == person.id))
-            c.execute(_PEOPLE.delete().where(_PEOPLE.c.id == person.id))
+            own = sa.select(TRIALS.c.id).where(TRIALS.c.person == person.id)
+            count = c.execute(VOTES.delete().where(VOTES.c.trial.in_(own))).rowcount
+            c.execute(TRIALS.delete().where(TRIALS.c.person == person.id))
+            c.execute(PEOPLE.delete().where(PEOPLE.c.id == person.id))
         with self._lock:
             self._recount()
         return int(count)
@@ -299,9 +256,7 @@ class Store:
 
     def trial(self, token: str) -> Trial:
         """A trial that was handed out. Raises Refused."""
-        query = (
-            sa.select(_TRIALS, _VOTES.c.trial).select_from(_TRIALS.outerjoin(_VOTES)).where(_TRIALS.c.token == token)
-        )
+        query = sa.select(TRIALS, VOTES.c.trial).select_from(TRIALS.outerjoin(VOTES)).where(TRIALS.c.token == token)
         with self.engine.connect() as c:
             row = c.execute(query).first()
         if row is None:
@@ -320,18 +275,18 @@ class Store:
             with self._write() as c:
                 person = self._person(c, name, lock=True)
                 row = c.execute(
-                    sa.select(_TRIALS, _VOTES.c.trial)
-                    .select_from(_TRIALS.outerjoin(_VOTES))
-                    .where(_TRIALS.c.token == token, _TRIALS.c.person == person.id)
+                    sa.select(TRIALS, VOTES.c.trial)
+                    .select_from(TRIALS.outerjoin(VOTES))
+                    .where(TRIALS.c.token == token, TRIALS.c.person == person.id)
                 ).first()
                 if row is None:
                     raise Refused("This trial was not handed out to this session.")
                 if row.trial is not None:
                     return False, _trial(row, True)
                 first = c.execute(
-                    sa.select(sa.func.min(_TRIALS.c.place))
-                    .select_from(_TRIALS.outerjoin(_VOTES))
-                    .where(_TRIALS.c.person == person.id, _VOTES.c.trial.is_(None))
+                    sa.select(sa.func.min(TRIALS.c.place))
+                    .select_from(TRIALS.outerjoin(VOTES))
+                    .where(TRIALS.c.person == person.id, VOTES.c.trial.is_(None))
                 ).scalar()
                 if row.place != first or person.phase not in ("training", "trials"):
                     raise Refused("This trial is not the next one of this session.")
@@ -342,7 +297,7 @@ class Store:
                     "looks": dict(looks),
                     "received": time.time(),
                 }
-                c.execute(_VOTES.insert().values(values))
+                c.execute(VOTES.insert().values(values))
                 self._move_on(c, person, row.place + 1)
         except IntegrityError:  # another process stored an answer to this trial meanwhile
             return False, self.trial(token)
@@ -360,18 +315,13 @@ class Store:
             values: dict[str, Any] = {"phase": phase}
             if phase == "done":
                 values["finished"] = time.time()
-            c.execute(_PEOPLE.update().where(_PEOPLE.c.id == person.id).values(values))
+            c.execute(PEOPLE.update().where(PEOPLE.c.id == person.id).values(values))
         if phase != "done":
             self._hand_out(c, person)
 
     def _hand_out(self, c: sa.Connection, person: Person) -> None:
         """New trials, until AHEAD are open."""
-        rows = c.execute(
-            sa.select(_TRIALS, _VOTES.c.trial)
-            .select_from(_TRIALS.outerjoin(_VOTES))
-            .where(_TRIALS.c.person == person.id)
-            .order_by(_TRIALS.c.place)
-        ).all()
+        rows = _trials_of(c, person)
         self._recount_sometimes(c)
         left = [r.place for r in rows if r.trial is None]
         seen = {r.comparison for r in rows if r.kind == "pair"}
@@ -383,8 +333,8 @@ class Store:
             kind, again = ("training", None) if place < training else order[place - training]
             values = self._new_trial(kind, again, by_place, seen, chance, place)
             values |= {"person": person.id, "place": place, "token": secrets.token_hex(16), "handed_out": time.time()}
-            number = c.execute(_TRIALS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
-            by_place[place] = c.execute(sa.select(_TRIALS).where(_TRIALS.c.id == number)).one()
+            number = c.execute(TRIALS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
+            by_place[place] = c.execute(sa.select(TRIALS).where(TRIALS.c.id == number)).one()
 
     def _new_trial(
         self,
@@ -436,12 +386,7 @@ class Store:
 
     def _open(self, c: sa.Connection, name: str) -> tuple[Person, list[Trial]]:
         person = self._person(c, name)
-        rows = c.execute(
-            sa.select(_TRIALS, _VOTES.c.trial)
-            .select_from(_TRIALS.outerjoin(_VOTES))
-            .where(_TRIALS.c.person == person.id)
-            .order_by(_TRIALS.c.place)
-        ).all()
+        rows = _trials_of(c, person)
         return person, [_trial(r, r.trial is not None) for r in rows]
 
     @staticmethod
@@ -462,10 +407,10 @@ class Store:
         asked: dict[int, int] = {}
         votes: dict[int, list[int]] = {}
         query = (
-            sa.select(_TRIALS.c.comparison, _TRIALS.c.left, _VOTES.c.answer)
-            .select_from(_TRIALS.outerjoin(_VOTES))
-            .where(_TRIALS.c.kind == "pair")
-            .where(sa.or_(_VOTES.c.trial.is_not(None), _TRIALS.c.handed_out > time.time() - ABANDONED))
+            sa.select(TRIALS.c.comparison, TRIALS.c.left, VOTES.c.answer)
+            .select_from(TRIALS.outerjoin(VOTES))
+            .where(TRIALS.c.kind == "pair")
+            .where(sa.or_(VOTES.c.trial.is_not(None), TRIALS.c.handed_out > time.time() - ABANDONED))
         )
         for row in c.execute(query):
             asked[row.comparison] = asked.get(row.comparison, 0) + 1
@@ -482,25 +427,25 @@ class Store:
     def votes(self) -> list[Vote]:
         """All answers but those of the training, in the order of their trials."""
         names = {s.id: condition(s, self.plan.rates) for s in self.stimuli.values()}
-        before = _TRIALS.alias()
-        earlier = _VOTES.alias()
+        before = TRIALS.alias()
+        earlier = VOTES.alias()
         query = (
             sa.select(
-                _TRIALS,
-                _VOTES.c.answer,
-                _VOTES.c.seconds,
-                _PEOPLE.c.name,
-                _PEOPLE.c.simulated,
+                TRIALS,
+                VOTES.c.answer,
+                VOTES.c.seconds,
+                PEOPLE.c.name,
+                PEOPLE.c.simulated,
                 earlier.c.answer.label("earlier"),
             )
             .select_from(
-                _TRIALS.join(_VOTES)
-                .join(_PEOPLE)
-                .outerjoin(before, before.c.id == _TRIALS.c.again)
+                TRIALS.join(VOTES)
+                .join(PEOPLE)
+                .outerjoin(before, before.c.id == TRIALS.c.again)
                 .outerjoin(earlier, earlier.c.trial == before.c.id)
             )
-            .where(_TRIALS.c.kind != "training")
-            .order_by(_TRIALS.c.id)
+            .where(TRIALS.c.kind != "training")
+            .order_by(TRIALS.c.id)
         )
         found = []
         with self.engine.connect() as c:
@@ -527,7 +472,7 @@ class Store:
     def screens(self) -> list[tuple[Person, dict[str, Any]]]:
         """Every person and what the screening found."""
         with self.engine.connect() as c:
-            rows = c.execute(sa.select(_PEOPLE).order_by(_PEOPLE.c.id)).all()
+            rows = c.execute(sa.select(PEOPLE).order_by(PEOPLE.c.id)).all()
         return [
             (Person(r.id, r.name, r.phase, r.reason or "", r.simulated, r.started, r.finished), dict(r.screen or {}))
             for r in rows
@@ -567,51 +512,14 @@ def slots(plan: Plan, count: int, seed: str) -> list[tuple[str, int | None]]:
     return order
 
 
+def _trials_of(c: sa.Connection, person: Person) -> Sequence[Any]:
+    """Every trial of a person in order; column trial is None where there is no answer yet."""
+    query = sa.select(TRIALS, VOTES.c.trial).select_from(TRIALS.outerjoin(VOTES))
+    return c.execute(query.where(TRIALS.c.person == person.id).order_by(TRIALS.c.place)).all()
+
+
 def _trial(row: Any, answered: bool) -> Trial:
     return Trial(row.token, row.place, row.kind, row.left, row.right, row.original, answered)
-
-
-def default_url(folder: Path) -> str:
-    """The SQLite file of a study."""
-    return f"sqlite:///{folder / 'votes.sqlite'}"
-
-
-def _engine(url: str) -> sa.Engine:
-    try:
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise OptionError(
-                f"{parsed.get_backend_name()} databases are not supported; give sqlite:///FILE or "
-                "postgresql://USER@HOST/NAME"
-            )
-        if parsed.get_backend_name() == "sqlite":
-            engine = sa.create_engine(parsed, json_serializer=json.dumps, pool_size=48, max_overflow=16)
-            sa.event.listen(engine, "connect", _sqlite)
-            # SQLAlchemy's own advice: without it pysqlite decides by itself when a transaction begins
-            sa.event.listen(engine, "begin", _begin)
-            return engine
-        return sa.create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=True)
-    except sa.exc.ArgumentError as error:
-        raise OptionError(f"{url!r} is not a database URL; write postgresql://USER@HOST/NAME") from error
-    except ModuleNotFoundError as error:
-        raise ToolMissing("PostgreSQL needs the package psycopg; pip install 'psycopg[binary]'") from error
-
-
-def _sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    # FULL: an answer that was acknowledged is on disk, even when the power fails
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    """A transaction that will write asks for that at once: one that reads first could be refused later."""
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _line(error: BaseException) -> str:
