@@ -17,12 +17,12 @@ read -ra dpc <<< "${DPC:-dpc}"
 classical="jpeg jpeg2000 webp jpegxl avif bpg-like heic"
 qualities=(
     jpeg=1,2,5,10,25,60
-    jpeg2000=0.1,0.15,0.25,0.5,1
+    jpeg2000=0.05,0.1,0.15,0.25,0.5,1
     webp=0,2,8,30,65,85
     jpegxl=25,20,10,5,2.5,1.3
-    avif=5,12,24,40,62
-    bpg-like=46,43,40,34,28
-    heic=10,22,36,52
+    avif=2,5,12,24,40,62,75
+    bpg-like=50,46,43,40,34,28
+    heic=5,10,22,36,52,65
 )
 export OMP_NUM_THREADS=1
 for set in kodak set5 set14 urban100; do

@@ -312,7 +312,7 @@ def test_compressai_in_its_own_process(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_an_interpreter_without_compressai(tmp_path: Path) -> None:
     python = tmp_path / "python"
-    python.write_text(f"#!{shutil.which('sh')}\nexit 1\n")
+    python.write_text(f"#!{shutil.which('sh')}\necho Oh no >&2\nexit 1\n")
     python.chmod(0o755)
-    with pytest.raises(ToolMissing, match="has no compressai that works"):
+    with pytest.raises(ToolMissing, match=r"has no compressai that works \(Oh no\)"):
         baselines.get("compressai:mbt2018", python=str(python))

@@ -8,7 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dpc.training.losses import Distortion, ms_ssim, pattern  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from dpc.training.losses import Distortion, excess, ms_ssim, pattern  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "shared" / "weights" / "lpips"
 needs_weights = pytest.mark.skipif(
@@ -138,8 +140,9 @@ def test_chroma_sees_colour_and_not_grey() -> None:
 
 def test_pattern_finds_a_mesh_and_nothing_in_noise() -> None:
     generator = torch.Generator().manual_seed(3)
-    x = torch.rand(2, 3, 192, 192, generator=generator) * 0.2 + 0.4
-    assert (pattern(x, x + 0.02 * torch.randn(x.shape, generator=generator)) < 0.002).all()
+    x = torch.rand(8, 3, 192, 192, generator=generator) * 0.2 + 0.4
+    assert (pattern(x, 0.9 * x + 0.02 * torch.randn(x.shape, generator=generator)) < 0.002).all()
+    x = x[:2]
     fine = torch.randn(2, 3, 192, 192, generator=generator) * 0.02
     for period, least in ((2, 0.003), (4, 0.01), (8, 0.01)):
         at = (torch.arange(192) % period == 0).float()
@@ -152,6 +155,22 @@ def test_pattern_finds_a_mesh_and_nothing_in_noise() -> None:
     assert (pattern(x, x + tile) > 0.015).all()
     blocks = fine[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)  # pixels doubled
     assert (pattern(x * 0 + 0.5, 0.5 + blocks) > 0.1).all()
+
+
+def test_excess_is_power_that_the_picture_has_not() -> None:
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(3, 192, 192, generator=generator)
+    x = 30 * F.avg_pool2d(noise, 3, 1, 1) + noise
+    assert (excess(x, x) == 0).all() and (excess(x, F.avg_pool2d(x, 3, 1, 1)) == 0).all()  # a blur only takes
+    assert (excess(x, x + 4) < 1e-9).all()  # brightness is no power
+    board = 2.0 * ((torch.arange(192)[:, None] + torch.arange(192)) % 2) - 1
+    beside = torch.cos(torch.arange(192) * (2 * torch.pi * 0.47))  # what a guard against single lines leaves open
+    fine = F.avg_pool2d(x, 3, 1, 1) + noise * 2
+    for signal in (board, 2 * beside, 2 * beside[:, None], fine - x):
+        assert (excess(x, x + signal) > 0.02).all()
+        assert (excess(x, x + signal) > 2 * excess(x, x + signal / 2)).all()
+    flat = torch.zeros(1, 192, 192)
+    assert excess(flat, flat + 0.3 * noise[:1]) < 0.5  # what rounding adds costs little, also where there was nothing
 
 
 def test_pattern_of_identical_flat_pictures_is_zero_and_has_a_gradient() -> None:

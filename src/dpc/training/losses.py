@@ -18,6 +18,8 @@ from dpc.metrics.ms_ssim import C1, C2, SMALLEST, WEIGHTS, WINDOW
 JITTER = 8  # the LPIPS input is shifted by 0 .. JITTER - 1 pixels
 PERIOD = 8  # pixels: the longest period that pattern() sees, with 4 and 2
 STEADY = 0.01  # weight of a regular pattern of one level squared in pattern()
+EXCESS = 0.1  # weight of excess() in pattern()
+_NOISE = 0.5  # levels squared: the power of white noise that is added to the spectra, for flat pictures
 _FLOOR = 0.3  # levels added to a mean difference, so that the logarithm of a flat picture's is harmless
 
 
@@ -83,7 +85,7 @@ def pattern(x: Tensor, x_hat: Tensor) -> Tensor:
     To that comes what such differences cannot see, a fixed pattern that is added to the picture. LPIPS rewards one: it
     takes it for texture. So: the variance, in levels squared and times STEADY, of the error's means at the phases of a
     4x4 grid within each crop, and at those of the 16x16 grid of the latents over the whole batch (one crop is too
-    small to tell it from chance), averaged over luma, R-G and B-G.
+    small to tell it from chance), averaged over luma, R-G and B-G; and, times EXCESS, excess() of the luma.
     """
     s = torch.cat([opponent(x_hat), opponent(x_hat - x)[:, :1]], 1)
     total = s.new_zeros(s.shape[0])
@@ -98,7 +100,26 @@ def pattern(x: Tensor, x_hat: Tensor) -> Tensor:
     error = opponent(x_hat - x)[:, :, :height, :width]
     own, common = _means(error, 4), _means(error, 16).mean(0)
     steady = own.var((2, 3), correction=0).mean(1) + common.var((1, 2), correction=0).mean()
-    return total / 2 + STEADY * steady
+    return total / 2 + STEADY * steady + EXCESS * excess(opponent(x)[:, 0], s[:, 0])
+
+
+def excess(x: Tensor, x_hat: Tensor) -> Tensor:
+    """How much more power at high frequencies x_hat has than x: (N,) float32, 0 for no more.
+
+    x, x_hat: (N, H, W) float, in 8-bit levels. Power spectra along rows and along columns, windowed, averaged over the
+    picture; the squared logarithm of their ratio wherever x_hat's is larger, mean over the frequencies from 1/8 cycle
+    per pixel on and over both directions. A codec has less power than the picture there, so this says nothing of an
+    honest one. LPIPS, for which such power is texture, would fill the band below the highest frequency with it.
+    """
+    total = x.new_zeros(x.shape[0])
+    s = torch.stack([x_hat, x])
+    for t in (s, s.transpose(2, 3)):
+        n = t.shape[3]
+        window = torch.hann_window(n, device=t.device)
+        power = torch.fft.rfft((t - t.mean(3, keepdim=True)) * window).abs().square().mean(2)
+        log = (power[..., n // 8 :] / window.square().sum() + _NOISE).log()
+        total = total + (log[0] - log[1]).clamp(min=0).square().mean(1)
+    return total / 2
 
 
 def _means(x: Tensor, period: int) -> Tensor:
