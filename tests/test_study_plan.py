@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from dpc.cli import app
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.study import plan as plans
-from dpc.study import simulate, stimuli, store
+from dpc.study import simulate, slots, stimuli, store
 from dpc.study.database import default_url
 from dpc.study.pairing import Chooser
 
@@ -212,14 +212,14 @@ def test_sessions_have_all_their_checks(tmp_path: Path, trials: int, checks: tup
     made = study(tmp_path)
     plan = dataclasses.replace(made.plan, design=plans.Design(trials=trials), checks=plans.Checks(3, *checks))
     for seed in range(20):
-        order = store.slots(plan, 100, str(seed))
+        order = slots.slots(plan, 100, str(seed))
         kinds = [kind for kind, _ in order]
         wanted = {"pair": trials, "identical": checks[0], "trap": checks[1], "repeat": min(checks[2], trials)}
         assert {k: kinds.count(k) for k in wanted} == wanted and kinds[0] == "pair"
         for place, (kind, again) in enumerate(order):
             if kind == "repeat":
                 assert again is not None and again < place and kinds[again] == "pair"
-                assert trials < 30 or place - again > store.REPEAT_AFTER
+                assert trials < 30 or place - again > slots.REPEAT_AFTER
 
 
 # the commands, from the plan to the report

@@ -63,8 +63,8 @@ class CompressAI:
             [found, "-c", "import compressai; print(compressai.__version__)"], capture_output=True, text=True
         )
         if asked.returncode:
-            said = asked.stderr.strip().splitlines()
-            raise ToolMissing(f"{found} has no compressai that works ({said[-1] if said else 'it said nothing'}); {how}")
+            said = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ToolMissing(f"{found} has no compressai that works ({said}); {how}")
         self.name = f"compressai:{model}" + (f":{metric}" if metric != "mse" else "")
         self.version = f"compressai {asked.stdout.strip()}"
         self.settings = f"{model}, {metric}, weights {weights or 'of its zoo'}, CPU, {threads} threads"

@@ -28,14 +28,14 @@ from dpc.errors import DPCError, OptionError
 from dpc.study.database import PEOPLE, TABLES, TRIALS, VOTES, engine_of
 from dpc.study.pairing import Chooser
 from dpc.study.plan import Plan, Stimulus, comparisons, condition
+from dpc.study.slots import slots
 from dpc.study.votes import Vote
 
-__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "slots"]
+__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial"]
 
 AHEAD = 2  # open trials of a session: the one that is shown and the one that is fetched meanwhile
 ABANDONED = 1800.0  # seconds after which an open trial no longer counts as asked
 RECOUNT = 60.0  # seconds between two counts of what was asked
-REPEAT_AFTER = 4  # trials between a pair and its repeat, where there are so many
 ANSWERS = ("a", "b", "none")  # left, right, not sure; as a browser sends them
 
 
@@ -480,36 +480,6 @@ class Store:
 
     def _hash(self, text: str) -> str:
         return hmac.new(self.secret, f"worker {text}".encode(), hashlib.sha256).hexdigest()
-
-
-def slots(plan: Plan, count: int, seed: str) -> list[tuple[str, int | None]]:
-    """(kind, for a repeat the place of the pair that comes again) of a session's trials after the training.
-
-    Checks are spread evenly, in an order that depends on the seed. A repeat comes at least REPEAT_AFTER places after
-    its pair, where the session is so long.
-    """
-    chance = random.Random(f"{seed} slots")
-    pairs = min(plan.design.trials, count)
-    checks = ["identical"] * plan.checks.identical + ["trap"] * plan.checks.traps
-    chance.shuffle(checks)
-    repeats = min(plan.checks.repeats, pairs)
-    order: list[tuple[str, int | None]] = [("pair", None)] * pairs
-    for i, kind in enumerate(checks):  # one in each equal stretch, not before the first pair
-        step = len(order) / len(checks)
-        order.insert(max(1, int(i * step + chance.uniform(0, step))), (kind, None))
-    for i in range(repeats):
-        low = max(len(order) * (i + 1) // (repeats + 1), 1)
-        place = min(len(order), low + REPEAT_AFTER // 2 + chance.randint(0, 2))
-        order.insert(place, ("repeat", None))
-    used: set[int] = set()
-    for place, (kind, _) in enumerate(order):
-        if kind == "repeat":
-            earlier = [p for p in range(place) if order[p][0] == "pair"]  # never empty: the first place is a pair
-            fresh = [p for p in earlier if p not in used] or earlier
-            chosen = chance.choice([p for p in fresh if place - p > REPEAT_AFTER] or fresh[:1])
-            used.add(chosen)
-            order[place] = ("repeat", chosen)
-    return order
 
 
 def _trials_of(c: sa.Connection, person: Person) -> Sequence[Any]:

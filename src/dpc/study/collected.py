@@ -1,0 +1,150 @@
+"""Where a report's votes come from: a study's folder, or a table of votes; with rates and metrics of what was shown."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpc.errors import OptionError
+from dpc.metrics import METRICS
+from dpc.metrics.reference import DEFAULT, PEAKS, Reference, usable
+from dpc.study import plan as plans
+from dpc.study import stimuli
+from dpc.study.database import default_url
+from dpc.study.plan import condition
+from dpc.study.stimuli import Made
+from dpc.study.store import Person, Store
+from dpc.study.votes import Vote
+
+__all__ = ["Collected", "read_study", "read_table"]
+
+
+@dataclass
+class Collected:
+    """A study, or a table of votes. values: metric -> (picture, condition) -> value."""
+
+    title: str
+    votes: list[Vote]
+    bpp: dict[str, float]
+    not_sure: bool
+    rules: plans.Exclusion
+    made: Made | None = None
+    people: list[tuple[Person, dict[str, Any]]] = field(default_factory=list)
+    values: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
+    higher: dict[str, bool] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_study(
+    folder: Path, url: str | None, metrics: Sequence[str] | None, weights: Path | None, say: Callable[[str], None]
+) -> Collected:
+    """The votes of a study's folder. metrics: names; None: all that can be measured here; []: none."""
+    made = stimuli.read(folder)
+    store = Store(made.plan, made.stimuli, url or default_url(folder), stimuli.secret(folder))
+    votes, people = store.votes(), store.screens()
+    store.close()
+    plan = made.plan
+    rates: dict[str, list[float]] = defaultdict(list)
+    for s in made.stimuli:
+        if s.kind == "coded" and s.bytes:
+            rates[condition(s, plan.rates)].append(s.bpp)
+    bpp = {name: float(np.exp(np.mean(np.log(values)))) for name, values in rates.items()}
+    data = Collected(plan.title, votes, bpp, plan.design.not_sure, plan.exclusion, made, people)
+    if any(s.kind == "coded" and not s.bytes for s in made.stimuli):
+        data.notes.append("Some compressed sizes are not known: equal size cannot be claimed for those methods.")
+    chosen, without = usable(DEFAULT if metrics is None else metrics, weights) if metrics != [] else ([], {})
+    for name, why in without.items():
+        data.notes.append(f"{name} is left out: {why}")
+    if chosen and votes:
+        data.values = _measure(made, chosen, weights, say)
+        data.higher = {name: name not in PEAKS and METRICS[name].higher_is_better for name in chosen}
+    return data
+
+
+def _measure(
+    made: Made, metrics: Sequence[str], weights: Path | None, say: Callable[[str], None]
+) -> dict[str, dict[tuple[str, str], float]]:
+    """Metrics of what was shown, kept in measured.csv of the study."""
+    file = made.folder / "measured.csv"
+    known: dict[tuple[str, str], float] = {}
+    if file.exists():
+        with open(file, newline="", encoding="utf-8") as source:
+            known = {(r["sha256"], r["metric"]): float(r["value"]) for r in csv.DictReader(source)}
+    for picture in made.plan.pictures:
+        own = [s for s in made.stimuli if s.picture == picture.name]
+        coded = [s for s in own if s.kind == "coded"]
+        lacking = [m for m in metrics if any((s.sha256, m) not in known for s in coded)]
+        if not lacking:
+            continue
+        say(f"measuring {picture.name}: {', '.join(lacking)}")
+        original = next(s for s in own if s.kind == "original")
+        reference = Reference(_pixels(made, original.id), lacking, weights)
+        for s in coded:
+            for name, value in reference.measure(_pixels(made, s.id)).items():
+                known[s.sha256, name] = value
+    part = file.with_suffix(".part")
+    with open(part, "w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(("sha256", "metric", "value"))
+        writer.writerows((*key, f"{value:.9g}") for key, value in sorted(known.items()))
+    part.replace(file)
+    return {
+        m: {(s.picture, condition(s, made.plan.rates)): known[s.sha256, m] for s in made.stimuli if s.kind == "coded"}
+        for m in metrics
+    }
+
+
+def _pixels(made: Made, name: str) -> Any:
+    from PIL import Image
+
+    with Image.open(made.folder / "stimuli" / f"{name}.png") as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_table(path: Path) -> Collected:
+    """Votes that were collected elsewhere, counted or one by one, in a CSV file.
+
+    picture, a, b        which picture, and two conditions, METHOD or METHOD@RATE
+    votes_a, votes_b     how many preferred each; not_sure: how many could not tell (may be left out)
+    rater                who voted, or empty or left out: every vote is then another person's
+    bpp_a, bpp_b         rates, for bits at equal preference (may be left out)
+    NAME_a, NAME_b       a metric of each (may be left out); more is better, unless dpc knows it the other way
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        votes: list[Vote] = []
+        rates: dict[str, list[float]] = defaultdict(list)
+        values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+        known = {"votes", "bpp"}
+        extra = [n[:-2] for n in (rows[0] if rows else {}) if n.endswith("_a") and n[:-2] not in known]
+        for row in rows:
+            a, b, picture = row["a"], row["b"], row["picture"]
+            counts = (int(row["votes_a"]), int(row["votes_b"]), int(row.get("not_sure") or 0))
+            if min(counts) < 0 or not a or not b or a == b:
+                raise ValueError(f"a row of {picture}: counts from 0, and two different conditions are needed")
+            rater = row.get("rater") or ""
+            votes += [Vote(rater, picture, a, b, i) for i, n in enumerate(counts) for _ in range(n)]
+            for name, end in ((a, "a"), (b, "b")):
+                if row.get(f"bpp_{end}"):
+                    rates[name].append(float(row[f"bpp_{end}"]))
+                for metric in extra:
+                    if row.get(f"{metric}_{end}"):
+                        values[metric][picture, name] = float(row[f"{metric}_{end}"])
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} is no study folder and cannot be read as a table: {error}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise OptionError(
+            f"{path} is not a table of votes ({type(error).__name__}: {error}); it needs the columns picture, a, b, "
+            "votes_a and votes_b"
+        ) from error
+    bpp = {name: float(np.exp(np.mean(np.log(v)))) for name, v in rates.items() if min(v) > 0}
+    higher = {m: METRICS[m].higher_is_better if m in METRICS else True for m in values}
+    ties = any(v.answer == 2 for v in votes)
+    return Collected(path.stem, votes, bpp, ties, plans.Exclusion(), values=dict(values), higher=higher)
