@@ -87,20 +87,22 @@ def pattern(x: Tensor, x_hat: Tensor) -> Tensor:
     4x4 grid within each crop, and at those of the 16x16 grid of the latents over the whole batch (one crop is too
     small to tell it from chance), averaged over luma, R-G and B-G; and, times EXCESS, excess() of the luma.
     """
-    s = torch.cat([opponent(x_hat), opponent(x_hat - x)[:, :1]], 1)
+    own, error = opponent(x), opponent(x_hat - x)
+    s = torch.cat([own + error, error[:, :1]], 1)
     total = s.new_zeros(s.shape[0])
-    for t in (s, s.transpose(2, 3)):
-        width = (t.shape[3] - 2) // PERIOD * PERIOD
-        left, middle, right = t[..., :width], t[..., 1 : width + 1], t[..., 2 : width + 2]
-        d = torch.cat([right - middle, 2 * middle - left - right], 1)
-        d = (d.square() + 0.01).sqrt().mean(2)  # (N, 8, width)
-        phases = (d.unflatten(2, (-1, PERIOD)).mean(2) + _FLOOR).log()
-        total = total + phases.var(2, correction=0).mean(1)
+    for axis in (3, 2):
+        n = (s.shape[axis] - 2) // PERIOD * PERIOD
+        first = s.diff(dim=axis).narrow(axis, 0, n + 1)
+        ahead = first.narrow(axis, 1, n)
+        for d in (ahead, ahead - first.narrow(axis, 0, n)):
+            size = (d.square() + 0.01).sqrt().mean(5 - axis)  # (N, 4, n)
+            phases = (size.unflatten(2, (-1, PERIOD)).mean(2) + _FLOOR).log()
+            total = total + phases.var(2, correction=0).mean(1) / 2
     height, width = (n // 16 * 16 for n in x.shape[2:])
-    error = opponent(x_hat - x)[:, :, :height, :width]
-    own, common = _means(error, 4), _means(error, 16).mean(0)
-    steady = own.var((2, 3), correction=0).mean(1) + common.var((1, 2), correction=0).mean()
-    return total / 2 + STEADY * steady + EXCESS * excess(opponent(x)[:, 0], s[:, 0])
+    error = error[:, :, :height, :width]
+    means, common = _means(error, 4), _means(error, 16).mean(0)
+    steady = means.var((2, 3), correction=0).mean(1) + common.var((1, 2), correction=0).mean()
+    return total / 2 + STEADY * steady + EXCESS * excess(own[:, 0], s[:, 0])
 
 
 def excess(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -113,11 +115,12 @@ def excess(x: Tensor, x_hat: Tensor) -> Tensor:
     """
     total = x.new_zeros(x.shape[0])
     s = torch.stack([x_hat, x])
-    for t in (s, s.transpose(2, 3)):
-        n = t.shape[3]
-        window = torch.hann_window(n, device=t.device)
-        power = torch.fft.rfft((t - t.mean(3, keepdim=True)) * window).abs().square().mean(2)
-        log = (power[..., n // 8 :] / window.square().sum() + _NOISE).log()
+    for axis in (3, 2):
+        n = s.shape[axis]
+        window = torch.hann_window(n, device=s.device)
+        windowed = (s - s.mean(axis, keepdim=True)) * (window if axis == 3 else window[:, None])
+        power = torch.fft.rfft(windowed, dim=axis).narrow(axis, n // 8, n // 2 + 1 - n // 8).abs().square()
+        log = (power.mean(5 - axis) / window.square().sum() + _NOISE).log()
         total = total + (log[0] - log[1]).clamp(min=0).square().mean(1)
     return total / 2
 
