@@ -303,18 +303,18 @@ def test_released_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(artifact.resources, "files", lambda package: tmp_path)
     assert artifact.released() == {}
-    with pytest.raises(UnknownModel, match="dpc-3 is missing from this installation; install dpc again"):
+    with pytest.raises(UnknownModel, match="dpc-4 is missing from this installation; install dpc again"):
         artifact.find()
     with pytest.raises(UnknownModel, match=r"there is no model 'x'.*one of none"):
         artifact.find("x")
-    for name in ("dpc-3", "other"):
+    for name in ("dpc-4", "other"):
         (tmp_path / "models" / f"{name}.dpcmodel").write_bytes(DATA)
     (tmp_path / "models" / "README.md").write_text("no model")
-    assert list(artifact.released()) == ["dpc-3", "other"]
-    assert artifact.find() == artifact.find("dpc-3") == tmp_path / "models" / "dpc-3.dpcmodel"
+    assert list(artifact.released()) == ["dpc-4", "other"]
+    assert artifact.find() == artifact.find("dpc-4") == tmp_path / "models" / "dpc-4.dpcmodel"
     assert artifact.find("other") == tmp_path / "models" / "other.dpcmodel"
     assert artifact.find(MODEL) == artifact.find(str(MODEL)) == MODEL
-    with pytest.raises(UnknownModel, match=r"there is no model 'x'.*one of dpc-3, other"):
+    with pytest.raises(UnknownModel, match=r"there is no model 'x'.*one of dpc-4, other"):
         artifact.find("x")
     with pytest.raises(UnknownModel):
         artifact.find(tmp_path)
