@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dpc
-from dpc import artifact, codec, container, entropy, image
+from dpc import api, artifact, codec, container, entropy, image, tiles
 from dpc.artifact import Artifact
 from dpc.codec import Codec
 from dpc.container import DPCFile
@@ -97,11 +97,11 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "models" / f"{artifact.DEFAULT}.dpcmodel"
     path.write_bytes(make_tiny.MODEL.read_bytes())
     monkeypatch.setattr(artifact.resources, "files", lambda package: tmp_path)
-    codec._released_ids.cache_clear()
-    codec._codec.cache_clear()
+    api._released_ids.cache_clear()
+    api._codec.cache_clear()
     yield path
-    codec._released_ids.cache_clear()
-    codec._codec.cache_clear()
+    api._released_ids.cache_clear()
+    api._codec.cache_clear()
 
 
 # round trips
@@ -329,7 +329,7 @@ def test_times_are_told() -> None:
 
 
 def test_progress_rises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "CORE", 8)
+    monkeypatch.setattr(tiles, "CORE", 8)
     pixels = content("photo", 500, 100)
     for call in (lambda p: TINY.encode(pixels, progress=p), lambda p: TINY.decode(TINY.encode(pixels), progress=p)):
         seen: list[float] = []
@@ -451,7 +451,7 @@ def test_the_numbers_of_the_format_are_those_of_the_networks() -> None:
     # docs/format.md and test_exact.py have them written out
     assert (networks.A_BITS, networks.A_MAX, networks.W_BITS, networks.W_MAX) == (4, 255, 6, 127)
     assert (networks.INDEX_BITS, networks.MAGNITUDE_MAX, networks.STRIDE, networks.HYPER_STRIDE) == (7, 15, 16, 4)
-    assert (networks.STRIDE, networks.HYPER_STRIDE) == (codec.STRIDE, codec.HYPER)
+    assert (networks.STRIDE, networks.HYPER_STRIDE) == (tiles.STRIDE, tiles.HYPER)
     assert artifact.FINE == 64
 
 
@@ -482,16 +482,16 @@ def test_what_is_no_file(data: bytes, error: type[DPCError]) -> None:
 def test_tiles_cover_the_picture_once() -> None:
     for h, w in [(4, 4), (112, 113), (113, 112), (96, 400), (193, 305), (120, 1000), (196, 308)]:
         seen = np.zeros((h, w), int)
-        for core, outer, inner in codec._tiles(h, w):
+        for core, outer, inner in tiles.tiles(h, w):
             seen[core] += 1
             grid = np.arange(h * w).reshape(h, w)
             np.testing.assert_array_equal(grid[outer][inner], grid[core])
             for side, whole in zip(outer, (h, w), strict=True):
                 assert whole % 4 or side.start % 4 == side.stop % 4 == 0
-                assert min(2 * codec.HALO, whole) <= side.stop - side.start <= codec.CORE + 2 * codec.HALO
+                assert min(2 * tiles.HALO, whole) <= side.stop - side.start <= tiles.CORE + 2 * tiles.HALO
             for a, b, whole in zip(core, outer, (h, w), strict=True):
-                assert b.start == 0 or a.start - b.start >= codec.HALO
-                assert b.stop == whole or b.stop - a.stop >= codec.HALO
+                assert b.start == 0 or a.start - b.start >= tiles.HALO
+                assert b.stop == whole or b.stop - a.stop >= tiles.HALO
         assert (seen == 1).all()
 
 
@@ -502,9 +502,9 @@ def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyP
     picture = photo(16 * 37 + 5, 16 * 29 + 11)
     whole = [(quality, one.encode(picture, quality=quality)) for quality in (15, 80)]
     wanted = [(one._read(container.unpack(data)), one.decode(data, as_array=True).astype(int)) for _, data in whole]
-    monkeypatch.setattr(codec, "CORE", 8)
-    monkeypatch.setattr(codec, "HALO", 8)
-    assert len(list(codec._tiles(30, 38))) == 20
+    monkeypatch.setattr(tiles, "CORE", 8)
+    monkeypatch.setattr(tiles, "HALO", 8)
+    assert len(list(tiles.tiles(30, 38))) == 20
     for (quality, data), (latents, pixels) in zip(whole, wanted, strict=True):
         # read: exactly the same, and the picture within one level
         mine = one._read(container.unpack(data))
@@ -536,7 +536,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
     for name, value in model.named_parameters():
         if not name.startswith(("log_gain", "offset", "z_index")):
             value.data.normal_(std=0.5)
-    columns = 6 * codec.HALO
+    columns = 6 * tiles.HALO
     latents, z = torch.randn(1, 6, 8, columns), torch.randint(-9, 9, (1, 4, 2, columns // 4)).float()
     plane, gain = torch.from_numpy(codec._even(8, columns)), torch.ones(1, 6, 1, 1)
     picture = torch.randint(0, 256, (1, 128, 16 * columns, 3), dtype=torch.uint8)
@@ -544,7 +544,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
 
     def seen(halo: int, graph: Any, *inputs: Any) -> float:
         """The largest influence on a tile's core of what lies beyond its halo."""
-        core, outer = slice(2 * codec.HALO, 3 * codec.HALO), slice(2 * codec.HALO - halo, 3 * codec.HALO + halo)
+        core, outer = slice(2 * tiles.HALO, 3 * tiles.HALO), slice(2 * tiles.HALO - halo, 3 * tiles.HALO + halo)
 
         def cut(tensor: Any, part: slice, whole: int) -> Any:
             axis = 2 if tensor.shape[-1] == 3 else 3
@@ -554,7 +554,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
             start, stop = part.start * size // whole, part.stop * size // whole
             return tensor.narrow(axis, start, stop - start)
 
-        inner = slice(halo, halo + codec.HALO)
+        inner = slice(halo, halo + tiles.HALO)
         with torch.no_grad():
             whole, tile = graph(*inputs), graph(*(cut(t, outer, columns) for t in inputs))
         wanted = cut(whole, core, columns).double()
@@ -571,7 +571,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
         (deploy.MeanGraph(model), z, latents.round(), gain, plane),
         (lambda y: g_s(y, torch.eye(8)[:1]), latents),
     ]
-    assert max(seen(codec.HALO, *graph) for graph in graphs) < 1e-5
+    assert max(seen(tiles.HALO, *graph) for graph in graphs) < 1e-5
     assert min(seen(0, *graph) for graph in graphs) > 1e-3  # so the check finds a halo that is too small
 
 
@@ -677,7 +677,7 @@ def assert_refused(data: bytes, error: type[DPCError], message: str) -> None:
 @pytest.mark.parametrize("quality", [5, 40, 95])
 @pytest.mark.parametrize("number", ["05", "13", "23"])
 def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) -> None:
-    one = codec._codec(artifact.find(), 1)
+    one = api._codec(artifact.find(), 1)
     path = KODAK / f"kodim{number}.png"
     data, latents, tables = one.encode(path, quality=quality), one.latents(path, quality), one.artifact.tables
     bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 import dpc
-from dpc import codec
+from dpc import api
 from dpc.container import pack, unpack
 
 ROOT = Path(__file__).parent.parent
@@ -62,8 +62,8 @@ def test_open_tells_size_and_mode_and_load_decodes(mode: str, crop: Image.Image,
 def test_pixels_are_not_decoded_before_load(crop: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(crop)
     calls = []
-    decode = codec.decode
-    monkeypatch.setattr(codec, "decode", lambda *args: calls.append(args) or decode(*args))
+    decode = api.decode
+    monkeypatch.setattr(api, "decode", lambda *args: calls.append(args) or decode(*args))
     with Image.open(io.BytesIO(data)) as image:
         assert calls == []
         image.load()

@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpc.codec import Codec, FileInfo, ModelInfo, decode, encode, inspect, models
+    from dpc.api import FileInfo, ModelInfo, decode, encode, inspect, models
+    from dpc.codec import Codec
     from dpc.errors import (
         Corrupt,
         DPCError,
@@ -57,14 +58,15 @@ __all__ = [
     "register",
 ]
 
-_IN_CODEC = {"Codec", "FileInfo", "ModelInfo", "decode", "encode", "inspect", "models"}
+_HOMES = {"Codec": "codec", "register": "pillow_plugin"} | dict.fromkeys(
+    ("FileInfo", "ModelInfo", "decode", "encode", "inspect", "models"), "api"
+)
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "codec" if name in _IN_CODEC else "pillow_plugin" if name == "register" else "errors"
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 

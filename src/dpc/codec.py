@@ -1,4 +1,4 @@
-"""Codec: picture -> bytes -> picture, with a quality, a rate or a size as the goal; large pictures in tiles.
+"""Codec: picture -> bytes -> picture, with a quality, a rate or a size as the goal.
 
     encode   image -> y (analysis, once) ; then per quality: y, gain -> z_hat -> r -> scale indices -> bytes
     decode   bytes -> z_hat -> scale indices and r, group by group -> y_hat (means) -> image (synthesis)
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,45 +24,14 @@ from dpc import artifact, container, image
 from dpc.artifact import Artifact
 from dpc.container import DPCFile
 from dpc.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder
-from dpc.errors import Corrupt, OptionError, UnknownModel, WrongModel
+from dpc.errors import Corrupt, OptionError, WrongModel
+from dpc.tiles import HYPER, STRIDE, cut, hyper, tiles
 
-STRIDE = 16  # pixels per latent position
-HYPER = 4  # latent positions per hyper-latent position
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
-CORE = 96  # latent positions of a tile, without its halo
-HALO = 8  # latent positions; more than any network sees
 DEFAULT_QUALITY = 40.0
 
 Progress = Callable[[float], None]
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """What a .dpc file says of itself. bpp counts every byte of the file; model is None when it is not installed."""
-
-    width: int
-    height: int
-    mode: str
-    quality: float
-    level: int
-    model: str | None
-    model_id: str
-    bytes: int
-    bpp: float
-    sections: dict[str, int]
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """An installed model. id: sha256 identity, 64 hex digits; the first 8 name it in files."""
-
-    name: str
-    id: str
-    path: str
-    bytes: int
-    default: bool
-    description: str
 
 
 @dataclass(frozen=True)
@@ -181,7 +149,7 @@ class Codec:
         """
         self.times = {"network": 0.0, "entropy": 0.0, "file": 0.0}
         with self._timed("file"):
-            file = container.unpack(_bytes(source))
+            file = container.unpack(file_bytes(source))
             if file.model != self.artifact.id:
                 raise WrongModel(
                     f"the file was made with model {file.model.hex()}, this codec holds {self.artifact.name} "
@@ -210,8 +178,8 @@ class Codec:
         height, width = rgb.shape[:2]
         h, w = max(SMALLEST, -(-height // STRIDE)), max(SMALLEST, -(-width // STRIDE))
         y = np.empty((1, self.artifact.sizes.latents, h, w), np.float32)
-        tiles = list(_tiles(h, w))
-        for done, (core, outer, inner) in enumerate(tiles):
+        every = list(tiles(h, w))
+        for done, (core, outer, inner) in enumerate(every):
             rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in outer)
             piece = rgb[rows, columns]
             missing = (rows.stop - rows.start - piece.shape[0], columns.stop - columns.start - piece.shape[1])
@@ -220,7 +188,7 @@ class Codec:
             with self._timed("network"):
                 (out,) = self.artifact.run("analysis", image=np.ascontiguousarray(piece)[None])
             y[(..., *core)] = out[(..., *inner)]
-            progress(0.9 * (done + 1) / len(tiles))
+            progress(0.9 * (done + 1) / len(every))
         return y
 
     def _quantise(self, y: NDArray[np.float32], level: int) -> Latents:
@@ -236,18 +204,18 @@ class Codec:
         z = np.empty((1, a.sizes.hyper_latents, padded.shape[2] // HYPER, padded.shape[3] // HYPER), np.float32)
         r = np.empty((n, h, w), np.int32)
         with self._timed("network"):
-            for core, outer, inner in _tiles(*padded.shape[2:]):
-                (out,) = a.run("hyper", y=_cut(padded, outer), gain=gain)
-                z[(..., *_hyper(core))] = out[(..., *_hyper(inner))]
-            for core, outer, inner in _tiles(*padded.shape[2:]):
+            for core, outer, inner in tiles(*padded.shape[2:]):
+                (out,) = a.run("hyper", y=cut(padded, outer), gain=gain)
+                z[(..., *hyper(core))] = out[(..., *hyper(inner))]
+            for core, outer, inner in tiles(*padded.shape[2:]):
                 (out,) = a.run(
                     "quantise",
-                    y=_cut(padded, outer),
-                    z_hat=_cut(z, _hyper(outer)),
+                    y=cut(padded, outer),
+                    z_hat=cut(z, hyper(outer)),
                     gain=gain,
-                    even=_cut(even, outer),
+                    even=cut(even, outer),
                     offset=offset,
-                    valid=_cut(valid, outer),
+                    valid=cut(valid, outer),
                     rounding=rounding,
                 )
                 here = r[(..., *core)]
@@ -280,13 +248,13 @@ class Codec:
         for g, size in enumerate(a.sizes.groups):
             index = np.empty((size, h, w), np.uint8)
             offset = a.offsets[level, start : start + size].astype(np.float32)[:, None, None]
-            for t, (core, outer, inner) in enumerate(_tiles(*full)):
+            for t, (core, outer, inner) in enumerate(tiles(*full)):
                 with self._timed("network"):
                     if g == 0:
-                        f, out = a.run("scale0", z_hat=_cut(z, _hyper(outer)))
+                        f, out = a.run("scale0", z_hat=cut(z, hyper(outer)))
                         features.append(f)
                     else:
-                        (out,) = a.run(f"scale{g}", features=features[t], r=_cut(known[:, :start], outer))
+                        (out,) = a.run(f"scale{g}", features=features[t], r=cut(known[:, :start], outer))
                 here = index[(..., *core)]
                 part = out[0][(..., *inner)][:, : here.shape[1], : here.shape[2]]
                 here[...] = np.clip(part + offset, 0, len(a.tables) - 1)
@@ -309,20 +277,18 @@ class Codec:
         y_hat = np.empty((1, n, h, w), np.float32)
         rgb = np.empty((file.height, file.width, 3), np.uint8)
         with self._timed("network"):
-            for core, outer, inner in _tiles(*full):
-                (out,) = a.run(
-                    "means", z_hat=_cut(z, _hyper(outer)), r=_cut(r, outer), gain=gain, even=_cut(even, outer)
-                )
+            for core, outer, inner in tiles(*full):
+                (out,) = a.run("means", z_hat=cut(z, hyper(outer)), r=cut(r, outer), gain=gain, even=cut(even, outer))
                 here = y_hat[(..., *core)]
                 here[...] = out[(..., *inner)][:, :, : here.shape[2], : here.shape[3]]
             del r
-            tiles = list(_tiles(h, w))
-            for done, (core, outer, inner) in enumerate(tiles):
-                (out,) = a.run("synthesis", y_hat=_cut(y_hat, outer), weights=weights)
+            every = list(tiles(h, w))
+            for done, (core, outer, inner) in enumerate(every):
+                (out,) = a.run("synthesis", y_hat=cut(y_hat, outer), weights=weights)
                 rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in inner)
                 pixels = rgb[tuple(slice(s.start * STRIDE, s.stop * STRIDE) for s in core)]
                 pixels[...] = out[0][rows, columns][: pixels.shape[0], : pixels.shape[1]]
-                progress((done + 1) / len(tiles))
+                progress((done + 1) / len(every))
         return rgb
 
     # integers <-> bytes
@@ -425,37 +391,6 @@ class Codec:
             self.times[part] = self.times.get(part, 0.0) + time.perf_counter() - begin
 
 
-Box = tuple[slice, slice]
-
-
-def _tiles(h: int, w: int) -> Iterator[tuple[Box, Box, Box]]:
-    """Tiles of h x w positions: (core in the whole, core and halo in the whole, core inside the latter)."""
-
-    def spans(n: int) -> list[tuple[slice, slice, slice]]:
-        starts = range(0, n, CORE) if n > CORE + 2 * HALO else [0]
-        result = []
-        for i in starts:
-            stop = min(i + CORE, n) if len(starts) > 1 else n
-            low, high = max(0, i - HALO), min(n, stop + HALO)
-            # a last piece too thin for the networks borrows more from its neighbour
-            low = min(low, max(0, high - 2 * HALO))
-            result.append((slice(i, stop), slice(low, high), slice(i - low, stop - low)))
-        return result
-
-    for r_core, r_outer, r_inner in spans(h):
-        for c_core, c_outer, c_inner in spans(w):
-            yield (r_core, c_core), (r_outer, c_outer), (r_inner, c_inner)
-
-
-def _hyper(box: Box) -> Box:
-    rows, columns = (slice(s.start // HYPER, -(-s.stop // HYPER)) for s in box)
-    return rows, columns
-
-
-def _cut(a: Array, box: Box) -> Array:
-    return np.ascontiguousarray(a[(..., *box)])
-
-
 def _even(h: int, w: int) -> NDArray[np.float32]:
     return ((np.arange(h)[:, None] + np.arange(w)[None]) % 2 == 0).astype(np.float32)[None, None]
 
@@ -464,90 +399,10 @@ def _silent(_: float) -> None:
     return None
 
 
-def _bytes(source: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
+def file_bytes(source: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
+    """The bytes of a file that is given as bytes, path or binary file object."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
         return Path(source).read_bytes()
     return source.read()
-
-
-@lru_cache(maxsize=4)
-def _codec(path: Path, threads: int | None) -> Codec:
-    return Codec(path, threads)
-
-
-def encode(
-    image: image.Source,
-    *,
-    quality: float | None = None,
-    bpp: float | None = None,
-    max_bytes: int | None = None,
-    model: str | Path | None = None,
-    exif: bool = True,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> bytes:
-    """The picture as a .dpc file; see Codec.encode. The networks stay loaded for the next call."""
-    codec = _codec(artifact.find(model), threads)
-    return codec.encode(image, quality=quality, bpp=bpp, max_bytes=max_bytes, exif=exif, progress=progress)
-
-
-def decode(
-    data: bytes | str | os.PathLike[str] | BinaryIO,
-    *,
-    as_array: bool = False,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Any:
-    """The picture in a .dpc file, with the installed model that made it; see Codec.decode."""
-    raw = _bytes(data)
-    header = container.peek(raw)
-    found = _released_ids().get(header.model)
-    if found is None:
-        container.unpack(raw)  # a damaged file is reported as such
-        raise UnknownModel(
-            f"the file was made with model {header.model.hex()}, which is not installed (installed: "
-            f"{', '.join(f'{p.stem} {i.hex()}' for i, p in _released_ids().items()) or 'none'}); "
-            "update dpc, or decode with the model's own artifact: dpc decode --model PATH"
-        )
-    return _codec(found, threads).decode(raw, as_array=as_array, progress=progress)
-
-
-def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
-    """What a .dpc file holds, without decoding the picture. Raises FormatError."""
-    raw = _bytes(data)
-    file = container.unpack(raw)
-    path = _released_ids().get(file.model)
-    levels = 1 + (artifact.sizes_of(path).fine_levels - 1 if path else 448)
-    parts = {"stream": file.stream, "alpha": file.alpha, "icc": file.icc, "exif": file.exif}
-    return FileInfo(
-        width=file.width,
-        height=file.height,
-        mode=("L" if file.grey else "RGB") + ("A" if file.alpha is not None else ""),
-        quality=1 + 99 * file.level / (levels - 1),
-        level=file.level,
-        model=path.stem if path else None,
-        model_id=file.model.hex(),
-        bytes=len(raw),
-        bpp=8 * len(raw) / (file.width * file.height),
-        sections={k: len(v) for k, v in parts.items() if v is not None},
-    )
-
-
-def models() -> list[ModelInfo]:
-    """The models that ship with this installation."""
-    result = []
-    for name, path in artifact.released().items():
-        meta = artifact.metadata_of(path)
-        result.append(
-            ModelInfo(
-                name, meta["identity"], str(path), path.stat().st_size, name == artifact.DEFAULT, meta["description"]
-            )
-        )
-    return result
-
-
-@lru_cache(maxsize=1)
-def _released_ids() -> dict[bytes, Path]:
-    return {bytes.fromhex(artifact.metadata_of(p)["identity"][:8]): p for p in artifact.released().values()}

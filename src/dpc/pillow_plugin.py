@@ -19,7 +19,7 @@ from dpc.errors import DPCError, FormatError, ImageError
 
 __all__ = ["DPCDecoder", "DPCImageFile", "register"]
 
-# dpc.codec is imported where pixels are coded: it loads ONNX Runtime, which opening a file does not need.
+# dpc.api is imported where pixels are coded: it loads ONNX Runtime, which opening a file does not need.
 
 
 def register() -> None:
@@ -68,7 +68,7 @@ class DPCDecoder(ImageFile.PyDecoder):
 
     def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
         """Fill the picture; returns (-1, 0), Pillow's sign for "done, no error"."""
-        from dpc.codec import decode
+        from dpc.api import decode
 
         if self.fd is None:
             raise OSError("the file is closed; open it again")
@@ -88,7 +88,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     exif: True (default) keeps the picture's own, bytes or an Image.Exif replace it, None or False drop it.
     icc_profile: bytes replace the picture's profile, None drops it.
     """
-    from dpc.codec import encode
+    from dpc.api import encode
 
     options = image.encoderinfo
     exif = options.get("exif", True)

@@ -1,0 +1,122 @@
+"""dpc.encode, decode, inspect and models: the codec with the installed models, which stay loaded between calls."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dpc import artifact, container, image
+from dpc.codec import Codec, Progress, file_bytes
+from dpc.errors import UnknownModel
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a .dpc file says of itself. bpp counts every byte of the file; model is None when it is not installed."""
+
+    width: int
+    height: int
+    mode: str
+    quality: float
+    level: int
+    model: str | None
+    model_id: str
+    bytes: int
+    bpp: float
+    sections: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """An installed model. id: sha256 identity, 64 hex digits; the first 8 name it in files."""
+
+    name: str
+    id: str
+    path: str
+    bytes: int
+    default: bool
+    description: str
+
+
+@lru_cache(maxsize=4)
+def _codec(path: Path, threads: int | None) -> Codec:
+    return Codec(path, threads)
+
+
+def encode(
+    image: image.Source,
+    *,
+    quality: float | None = None,
+    bpp: float | None = None,
+    max_bytes: int | None = None,
+    model: str | Path | None = None,
+    exif: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> bytes:
+    """The picture as a .dpc file; see Codec.encode. The networks stay loaded for the next call."""
+    codec = _codec(artifact.find(model), threads)
+    return codec.encode(image, quality=quality, bpp=bpp, max_bytes=max_bytes, exif=exif, progress=progress)
+
+
+def decode(
+    data: bytes | str | os.PathLike[str] | BinaryIO,
+    *,
+    as_array: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """The picture in a .dpc file, with the installed model that made it; see Codec.decode."""
+    raw = file_bytes(data)
+    header = container.peek(raw)
+    found = _released_ids().get(header.model)
+    if found is None:
+        container.unpack(raw)  # a damaged file is reported as such
+        raise UnknownModel(
+            f"the file was made with model {header.model.hex()}, which is not installed (installed: "
+            f"{', '.join(f'{p.stem} {i.hex()}' for i, p in _released_ids().items()) or 'none'}); "
+            "update dpc, or decode with the model's own artifact: dpc decode --model PATH"
+        )
+    return _codec(found, threads).decode(raw, as_array=as_array, progress=progress)
+
+
+def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
+    """What a .dpc file holds, without decoding the picture. Raises FormatError."""
+    raw = file_bytes(data)
+    file = container.unpack(raw)
+    path = _released_ids().get(file.model)
+    levels = 1 + (artifact.sizes_of(path).fine_levels - 1 if path else 448)
+    parts = {"stream": file.stream, "alpha": file.alpha, "icc": file.icc, "exif": file.exif}
+    return FileInfo(
+        width=file.width,
+        height=file.height,
+        mode=("L" if file.grey else "RGB") + ("A" if file.alpha is not None else ""),
+        quality=1 + 99 * file.level / (levels - 1),
+        level=file.level,
+        model=path.stem if path else None,
+        model_id=file.model.hex(),
+        bytes=len(raw),
+        bpp=8 * len(raw) / (file.width * file.height),
+        sections={k: len(v) for k, v in parts.items() if v is not None},
+    )
+
+
+def models() -> list[ModelInfo]:
+    """The models that ship with this installation."""
+    result = []
+    for name, path in artifact.released().items():
+        meta = artifact.metadata_of(path)
+        result.append(
+            ModelInfo(
+                name, meta["identity"], str(path), path.stat().st_size, name == artifact.DEFAULT, meta["description"]
+            )
+        )
+    return result
+
+
+@lru_cache(maxsize=1)
+def _released_ids() -> dict[bytes, Path]:
+    return {bytes.fromhex(artifact.metadata_of(p)["identity"][:8]): p for p in artifact.released().values()}
