@@ -489,7 +489,7 @@ def test_a_report_of_nothing(tmp_path: Path) -> None:
 
 
 def test_every_codec_of_a_figure_has_its_own_line() -> None:
-    names = [f"dpc:{i}" for i in range(8)] + [f"codec {i}" for i in range(16)]
+    names = [f"dpc:{i}" for i in range(16)] + [f"codec {i}" for i in range(16)]
     styles = [figures.line_style(name, names) for name in names]
     assert len({(s["color"], s["linestyle"]) for s in styles}) == len(names)
 

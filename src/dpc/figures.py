@@ -21,7 +21,7 @@ __all__ = ["STYLE", "by_codec", "is_own", "line_style", "log_rates", "new_figure
 
 # told apart by people who see red and green alike too; DPC and its twins stand out
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
-OWN = ("#000000", "#7f0000")  # the second beyond four of them
+OWN = ("#000000", "#8b0000", "#3f007d", "#00441b")  # the next one beyond four of them, in four kinds of line
 RATES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 4)  # ticks
 
 STYLE = """
@@ -77,7 +77,7 @@ def line_style(codec: str, codecs: Iterable[str]) -> dict[str, Any]:
     own = [c for c in codecs if is_own(c)]
     if codec in own:
         colour, dashes = divmod(own.index(codec), 4)
-        return {"color": OWN[colour % 2], "linewidth": 2.2, "linestyle": ("-", "--", ":", "-.")[dashes]}
+        return {"color": OWN[colour % len(OWN)], "linewidth": 2.2, "linestyle": ("-", "--", ":", "-.")[dashes]}
     index = [c for c in codecs if c not in own].index(codec)
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--")[index // len(COLOURS) % 2]}
 

@@ -139,13 +139,14 @@ def report(
 def _figure(s: Seen, name: str) -> Figure:
     made = figures.new_figure(7.2, 4.6)
     axes = made.subplots()
+    bands = name == "AP" and sum(map(figures.is_own, s.points)) <= 3  # of more they hide each other
     for codec, points in s.points.items():
         style = figures.line_style(codec, s.points)
         bpps = [p.bpp for p in points]
         axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
         axes.plot(bpps, [p.values[name] for p in points], label=codec, **style)
         bounds = np.array([middle(p.aps) for p in points])
-        if name == "AP" and figures.is_own(codec) and np.isfinite(bounds).all():
+        if bands and figures.is_own(codec) and np.isfinite(bounds).all():
             axes.fill_between(bpps, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.1)
     axes.axhline(s.original.values[name], color="#777777", linestyle=(0, (1, 2)), label="uncompressed")
     if s.points:
