@@ -295,8 +295,11 @@ def test_a_plan_that_cannot_be_carried_out(images: Path, tmp_path: Path, changes
 
 
 def test_no_pictures_and_no_engine(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="holds no pictures"):
+    with pytest.raises(OptionError, match="out is not there; give a folder"):
         bench(QUICK, tmp_path / "out", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OptionError, match="holds no pictures"):
+        bench(QUICK, tmp_path / "empty", tmp_path / "out")
     with pytest.raises(OptionError, match="processes, ray"):
         bench(QUICK, images, tmp_path / "out", engine="dask")
     assert run.pictures(images / "p0.png") == [images / "p0.png"]
