@@ -295,7 +295,7 @@ def test_a_plan_that_cannot_be_carried_out(images: Path, tmp_path: Path, changes
 
 
 def test_no_pictures_and_no_engine(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="out is not there; give a folder"):
+    with pytest.raises(OptionError, match="out does not exist; give a folder"):
         bench(QUICK, tmp_path / "out", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="holds no pictures"):

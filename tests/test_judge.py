@@ -183,7 +183,7 @@ def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
         (["--codecs", "jpg"], "codec 'jpg' is unknown"),
         (["--folder", "bpg"], "--folder bpg: write it as NAME=DIR"),
         (["--folder", "b=x", "--folder", "b=y"], "--folder b=y: b is x already"),
-        (["--images", "nowhere"], "nowhere is not there; give a folder"),
+        (["--images", "nowhere"], "nowhere does not exist; give a folder"),
     ],
 )
 def test_what_cannot_be_judged_gives_one_line(options: list[str], message: str, tmp_path: Path, images: Path) -> None:

@@ -57,7 +57,7 @@ class Picture:
 def pictures_in(folder: Path) -> list[Path]:
     """All picture files of a folder, not those below it, sorted; OptionError when there is none, or no folder."""
     if not folder.is_dir():
-        raise OptionError(f"{folder} is {'a file' if folder.exists() else 'not there'}; give a folder of pictures")
+        raise OptionError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}; give a folder of pictures")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
         raise OptionError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give another folder")
