@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from dpc import baselines, figures
 from dpc.benchmark import curves, run, table
+from dpc.benchmark.drawing import curves_of
 from dpc.benchmark.report import report
 from dpc.benchmark.rows import Failure, Row, append, read, write, write_parquet
 from dpc.benchmark.run import Plan, bench
@@ -495,6 +496,23 @@ def test_every_codec_of_a_figure_has_its_own_line() -> None:
     names = [f"dpc:{i}" for i in range(16)] + [f"codec {i}" for i in range(16)]
     styles = [figures.line_style(name, names) for name in names]
     assert len({(s["color"], s["linestyle"]) for s in styles}) == len(names)
+
+
+def test_a_panel_for_each_metric_that_was_measured() -> None:
+    pytest.importorskip("matplotlib")
+    data = {
+        codec: [row(codec=codec, bpp=b, metrics={"psnr": 30 + b, "ssim": 0.9, "ms_ssim": 0.9}) for b in (0.1, 0.2)]
+        for codec in ("dpc:a", "jpeg")
+    }
+    made = curves_of(("psnr", "lpips_alex", "ssim", "ms_ssim"), data)
+    assert made and [axes.get_ylabel().split(",")[0] for axes in made.axes] == [
+        "PSNR (dB",
+        "SSIM (RGB)",
+        "MS-SSIM (RGB)",
+    ]
+    assert [line.get_label() for line in made.axes[0].lines] == ["dpc:a", "jpeg"]
+    assert made.axes[0].lines[0].get_ydata()[0] == pytest.approx(30.1)
+    assert curves_of(("lpips_alex",), data) is None
 
 
 def test_a_table_has_six_digits_and_no_nan(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from dpc import figures
 from dpc.benchmark import curves
+from dpc.benchmark.drawing import curve_of
 from dpc.benchmark.rows import Row, read
 from dpc.benchmark.table import SECONDS, Section, cell, markdown, measured, sections
 from dpc.errors import OptionError
@@ -118,26 +119,13 @@ def report(
             [(codec, *point) for codec, line in lines.items() for point in line],
         )
         if any(lines.values()):
-            pictures.append(figures.save(_curves(metric, lines, data), out, f"curve-{metric}", written))
+            pictures.append(figures.save(curve_of(metric, lines, data.rows), out, f"curve-{metric}", written))
     speed = _speed(data, differences, anchor)
     if speed:
         pictures.append(figures.save(speed, out, "speed", written))
     written["report.html"] = out / "report.html"
     written["report.html"].write_text(_page(data, tables, anchor, differences, pictures), encoding="utf-8")
     return written
-
-
-def _curves(metric: str, lines: dict[str, list[tuple[float, float]]], data: _Set) -> Figure:
-    made = figures.new_figure(7.2, 4.6)
-    axes = made.subplots()
-    for codec, line in lines.items():
-        if line:
-            axes.plot(*zip(*line, strict=True), label=codec, **figures.line_style(codec, data.rows))
-    figures.log_rates(axes, [r for line in lines.values() for r, _ in line])
-    direction = "higher" if METRICS[metric].higher_is_better else "lower"
-    axes.set_ylabel(f"{METRICS[metric].title}, {direction} is better")
-    axes.legend(fontsize=8, framealpha=0.8)
-    return made
 
 
 def _seconds(rows: Sequence[Row], name: str) -> float:

@@ -183,4 +183,4 @@ def judge(
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(text)
-    typer.echo(f"{out}: rows.csv, table.md, contact sheets; {time.monotonic() - begin:.0f} s", err=True)
+    typer.echo(f"{out}: rows.csv, table.md, curves.png, contact sheets; {time.monotonic() - begin:.0f} s", err=True)

@@ -2,6 +2,7 @@
 
     rows.csv        one row per codec, picture and file; what is in it is not measured again (dpc.benchmark.rows)
     table.md        every metric at the same rates (dpc.benchmark.table)
+    curves.png      the metrics over the rate, and curves.svg
     crops-RATE.png  the same crop of some pictures: the original beside every codec at the nearest rate
 
 LPIPS as a training loss and as a test is circular: read the trunk that was not trained on, PSNR and MS-SSIM beside it,
@@ -19,11 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dpc import baselines
 from dpc.baselines import Codec, Folder, Rgb
+from dpc.benchmark.drawing import curves_of
 from dpc.benchmark.rows import Row
 from dpc.benchmark.run import Plan, bench, pictures, sha256
 from dpc.benchmark.table import markdown
 from dpc.errors import OptionError, ToolMissing
-from dpc.figures import by_codec
+from dpc.figures import by_codec, save
 from dpc.image import load
 from dpc.metrics.reference import PEAKS, usable
 
@@ -91,6 +93,13 @@ def judge(
     rows = [r for r in result.rows if (r.codec, r.version, r.settings) in versions and r.sha256 in hashes]
     text = markdown(by_codec(rows), goals)
     (out / "table.md").write_text(text, encoding="utf-8")
+    try:
+        drawn = curves_of([m for m in METRICS if m not in PEAKS], by_codec(rows))
+    except ToolMissing as error:
+        say(f"no curves: {error}")
+    else:
+        if drawn:
+            save(drawn, out, "curves", {})
     if crops:
         chosen = paths[:: max(1, len(paths) // crops)][:crops]
         for goal in goals:
