@@ -303,18 +303,18 @@ def test_released_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(artifact.resources, "files", lambda package: tmp_path)
     assert artifact.released() == {}
-    with pytest.raises(UnknownModel, match="dpc-4 is missing from this installation; install dpc again"):
+    with pytest.raises(UnknownModel, match=f"{artifact.DEFAULT} is missing from this installation; install dpc again"):
         artifact.find()
     with pytest.raises(UnknownModel, match=r"there is no model 'x'.*one of none"):
         artifact.find("x")
-    for name in ("dpc-4", "other"):
+    for name in (artifact.DEFAULT, "other"):
         (tmp_path / "models" / f"{name}.dpcmodel").write_bytes(DATA)
     (tmp_path / "models" / "README.md").write_text("no model")
-    assert list(artifact.released()) == ["dpc-4", "other"]
-    assert artifact.find() == artifact.find("dpc-4") == tmp_path / "models" / "dpc-4.dpcmodel"
+    assert list(artifact.released()) == [artifact.DEFAULT, "other"]
+    assert artifact.find() == artifact.find(artifact.DEFAULT) == tmp_path / "models" / f"{artifact.DEFAULT}.dpcmodel"
     assert artifact.find("other") == tmp_path / "models" / "other.dpcmodel"
     assert artifact.find(MODEL) == artifact.find(str(MODEL)) == MODEL
-    with pytest.raises(UnknownModel, match=r"there is no model 'x'.*one of dpc-4, other"):
+    with pytest.raises(UnknownModel, match=rf"there is no model 'x'.*one of {artifact.DEFAULT}, other"):
         artifact.find("x")
     with pytest.raises(UnknownModel):
         artifact.find(tmp_path)

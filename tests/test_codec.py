@@ -346,7 +346,7 @@ def test_the_functions_use_the_installed_model(released: Path) -> None:
     source, quality = make_tiny.pictures()["photo"]
     data = golden("photo")
     assert dpc.encode(source, quality=quality) == data
-    assert dpc.encode(source, quality=quality, model="dpc-4", threads=1) == data
+    assert dpc.encode(source, quality=quality, model=artifact.DEFAULT, threads=1) == data
     assert dpc.encode(source, quality=quality, model=make_tiny.MODEL) == data
     assert np.abs(dpc.decode(data, as_array=True) - TINY.decode(data, as_array=True).astype(int)).max() <= 1
     assert dpc.decode(io.BytesIO(data)).size == dpc.decode(make_tiny.GOLDEN / "photo.dpc", threads=2).size == (96, 80)
@@ -354,7 +354,7 @@ def test_the_functions_use_the_installed_model(released: Path) -> None:
     with pytest.raises(UnknownModel, match="there is no model 'dpc-9'"):
         dpc.encode(source, model="dpc-9")
     (model,) = dpc.models()
-    assert (model.name, model.id, model.default) == ("dpc-4", TINY.artifact.identity, True)
+    assert (model.name, model.id, model.default) == (artifact.DEFAULT, TINY.artifact.identity, True)
     assert (model.path, model.bytes) == (str(released), released.stat().st_size)
 
 
@@ -362,7 +362,7 @@ def test_inspect(released: Path) -> None:
     data = golden("profile-exif")
     info = dpc.inspect(data)
     assert (info.width, info.height, info.mode) == (48, 64, "RGB")
-    assert (info.model, info.model_id) == ("dpc-4", TINY.artifact.id.hex())
+    assert (info.model, info.model_id) == (artifact.DEFAULT, TINY.artifact.id.hex())
     assert (info.quality, info.level) == (1, 0)
     assert (info.bytes, info.bpp) == (len(data), 8 * len(data) / 48 / 64)
     assert info.sections.keys() == {"stream", "icc", "exif"}
@@ -374,7 +374,9 @@ def test_inspect(released: Path) -> None:
 
 def test_a_file_of_a_model_that_is_not_installed(released: Path) -> None:
     data = packed(container.unpack(golden("photo")), model=b"\1\2\3\4")
-    with pytest.raises(UnknownModel, match=r"made with model 01020304, which is not installed \(installed: dpc-4 "):
+    with pytest.raises(
+        UnknownModel, match=rf"made with model 01020304, which is not installed \(installed: {artifact.DEFAULT} "
+    ):
         dpc.decode(data)
     info = dpc.inspect(data)
     assert (info.model, info.model_id) == (None, "01020304")

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from dpc.artifact import Artifact  # noqa: E402
+from dpc.artifact import DEFAULT, Artifact, released  # noqa: E402
 from dpc.cli import app  # noqa: E402
 from dpc.errors import DPCError, OptionError, ToolMissing  # noqa: E402
 from dpc.training import calibrate, devices, loop, recipe  # noqa: E402
@@ -34,7 +34,7 @@ from dpc.training.loop import Run, train  # noqa: E402
 from dpc.training.model import Model  # noqa: E402
 from dpc.training.networks import Network  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
-from dpc.training.weights import weights_of  # noqa: E402
+from dpc.training.weights import located, weights_of  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT.parent / "shared" / "weights" / "lpips"
@@ -470,6 +470,17 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_p
     with pytest.raises(DPCError, match=message) as error:
         begin("mse", data=[photos], began=time.monotonic(), out=tmp_path, say=quiet, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(not released(), reason="no model is released yet")
+def test_a_released_model_is_named_unless_there_is_such_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located(Path(DEFAULT)) == released()[DEFAULT]
+    assert weights_of(Path(DEFAULT)).state.keys() == weights_of(released()[DEFAULT]).state.keys()
+    (tmp_path / DEFAULT).write_bytes(b"")
+    assert located(Path(DEFAULT)) == Path(DEFAULT)
+    with pytest.raises(CheckpointError, match="there is no checkpoint dpc-0"):
+        weights_of(Path("dpc-0"))
 
 
 def test_several_devices_need_fabric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ __all__ = ["export", "judge", "pack", "train"]
 
 Data = Annotated[list[Path], typer.Option("--data", metavar="D", help="Folder of photographs, or a packed zip file.")]
 From = Annotated[
-    Path | None, typer.Option("--from", metavar="M", help="Start from the weights of an artifact or a checkpoint.")
+    Path | None, typer.Option("--from", metavar="M", help="Start from the weights of a model or a checkpoint.")
 ]
 
 
@@ -139,7 +139,9 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
 
 
 def judge(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Artifacts and checkpoints.")],
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL", help="Released models by name, artifacts, checkpoints.")
+    ],
     images: Annotated[Path, typer.Option("--images", metavar="D", help="Folder of original pictures.")],
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for rows, table and contact sheets.")],
     bpp: Annotated[str, typer.Option("--bpp", metavar="B,B", help="Rates of the table.")] = "0.15,0.25,0.5",
@@ -155,12 +157,12 @@ def judge(
     _need("torch", "onnx")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     from dpc.training import judge as judging
-    from dpc.training.weights import is_artifact
+    from dpc.training.weights import is_artifact, located
 
     goals, qualities = numbers("--bpp", bpp), numbers("--quality", quality)
     others, places = words(codecs), folders_of(folder or [])
     artifacts = []
-    for path in models:
+    for path in map(located, models):
         if not is_artifact(path):
             name = f"{path.resolve().parent.name}-{path.stem}"
             out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dpc.artifact import Artifact, released
 from dpc.training.checkpoint import load_checkpoint, recipe_of
 from dpc.training.networks import Network
 from dpc.training.recipe import Recipe, to_dict
@@ -25,6 +26,11 @@ class Weights:
     training: dict[str, Any]
 
 
+def located(path: Path) -> Path:
+    """The file that is meant: the path itself, or that of a released model of this name where there is no such file."""
+    return path if path.exists() else released().get(str(path), path)
+
+
 def is_artifact(path: Path) -> bool:
     """Whether a file is a model artifact (a checkpoint is a zip archive too, with other members)."""
     try:
@@ -35,9 +41,9 @@ def is_artifact(path: Path) -> bool:
 
 
 def weights_of(path: Path) -> Weights:
-    """The weights in an artifact or a checkpoint. Raises ModelError or CheckpointError."""
+    """The weights in an artifact (also a released model by its name) or a checkpoint. ModelError, CheckpointError."""
+    path = located(path)
     if is_artifact(path):
-        from dpc.artifact import Artifact
         from dpc.training.export import load
 
         artifact = Artifact(path)
