@@ -82,6 +82,19 @@ def test_encode_and_decode_give_back_the_picture(png: Path, tmp_path: Path) -> N
         assert image.tobytes() == dpc.decode(data).tobytes()
 
 
+def test_a_file_larger_than_its_input_is_said_to_be(png: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.jpg"
+    with Image.open(png) as image:
+        image.convert("RGB").save(small, quality=1)
+    before = small.stat().st_size
+    result = run("encode", small, "--quality", "100")
+    assert result.exit_code == 0 and small.with_suffix(".dpc").stat().st_size > before
+    assert f"; larger than the input ({before:,} bytes), --max-bytes {before} would not be" in result.stdout
+    result = run("encode", small, "--max-bytes", str(before), "-f")
+    assert result.exit_code == 0 and "larger" not in result.stdout
+    assert small.with_suffix(".dpc").stat().st_size <= before
+
+
 def test_outputs_are_named_after_inputs(png: Path) -> None:
     assert run("encode", png).exit_code == 0
     assert png.with_suffix(".dpc").exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -134,8 +135,9 @@ def encode(
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
 
     def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        given = sys.stdin.buffer.read() if source == STDIO else source
         data = dpc.encode(
-            sys.stdin.buffer.read() if source == STDIO else source,
+            given,
             quality=quality,
             bpp=bpp,
             max_bytes=max_bytes,
@@ -145,7 +147,11 @@ def encode(
             progress=progress,
         )
         info = dpc.inspect(data)
-        return data, f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        note = f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        before = os.path.getsize(given) if isinstance(given, str) else len(given)
+        if info.bytes > before:
+            note += f"; larger than the input ({before:,} bytes), --max-bytes {before} would not be"
+        return data, note
 
     run(plan(paths, out_dir, "dpc", ["dpc"]), force, work)
 
