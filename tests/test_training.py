@@ -28,6 +28,7 @@ from dpc.training import calibrate, devices, loop, recipe  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.data import Batches, DataError, Photos  # noqa: E402
+from dpc.training.drawn import drawn  # noqa: E402
 from dpc.training.export import half_precision, logistic_tables  # noqa: E402
 from dpc.training.log import at_rate  # noqa: E402
 from dpc.training.loop import Run, train  # noqa: E402
@@ -267,6 +268,26 @@ def test_batches_depend_on_seed_and_step_alone(photos: Path) -> None:
         assert np.array_equal(part, crops[rank::2]) and np.array_equal(some, levels[rank::2])
     assert not np.array_equal(alone[6][0], crops)
     assert not np.array_equal(Batches(pictures, 8, 4, 192, 7, 0, 1)[5][0], crops)
+
+
+def test_a_share_of_the_crops_is_drawn(photos: Path) -> None:
+    pictures = Photos([photos], 192)
+    plain, some = Batches(pictures, 7, 40, 192, 7, 0, 1), Batches(pictures, 7, 40, 192, 7, 0, 1, 0.3)
+    crops, levels = some[5]
+    changed = [not np.array_equal(a, b) for a, b in zip(crops, plain[5][0], strict=True)]
+    assert 4 < sum(changed) < 22 and np.array_equal(levels, plain[5][1])
+    assert np.array_equal(crops, Batches(pictures, 7, 40, 192, 7, 0, 1, 0.3)[5][0])
+
+
+def test_drawn_crops_are_pictures_of_the_same_size_with_edges() -> None:
+    photo = np.full((192, 192, 3), 128, np.uint8)
+    crops = [drawn(np.random.default_rng(i), photo) for i in range(40)]
+    assert all(c.shape == photo.shape and c.dtype == np.uint8 and c.flags.c_contiguous for c in crops)
+    steps = [np.abs(np.diff(c.astype(int), axis=1)).max() for c in crops]
+    assert np.mean(np.array(steps) > 60) > 0.9  # text stands out from its ground
+    assert {int(c.reshape(-1, 3).mean() > 127) for c in crops} == {0, 1}
+    assert len({c.tobytes() for c in crops}) == 40
+    assert np.array_equal(drawn(np.random.default_rng(3), photo), crops[3])
 
 
 def test_a_split_and_no_overlap(photos: Path) -> None:

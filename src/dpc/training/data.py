@@ -24,6 +24,7 @@ from PIL import Image
 
 from dpc.errors import DPCError, ImageError
 from dpc.image import SUFFIXES, load
+from dpc.training.drawn import drawn
 
 VALIDATION_EVERY = 32  # every 32nd picture is held out
 HELD_OUT = "validation/"  # in a zip file the folder of the pictures that are held out
@@ -183,21 +184,35 @@ class Batches:
     """The batches of a training by step, for a torch DataLoader: batches[step] is (crops, levels).
 
     crops: (n, size, size, 3) uint8; levels: (n,) float32 in [0, last_level]. n is this process's share of the batch:
-    process `rank` of `world` takes the samples rank, rank + world, ...
+    process `rank` of `world` takes the samples rank, rank + world, ... share_drawn: of the crops, in [0, 1); these get
+    text and shapes (drawn.py).
     """
 
     def __init__(
-        self, photos: Photos, seed: int, batch: int, size: int, last_level: int, rank: int, world: int
+        self,
+        photos: Photos,
+        seed: int,
+        batch: int,
+        size: int,
+        last_level: int,
+        rank: int,
+        world: int,
+        share_drawn: float = 0.0,
     ) -> None:
         self._photos, self._seed, self._size, self._last = photos, seed, size, last_level
+        self._drawn = share_drawn
         self._samples = range(rank, batch, world)
 
     def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         rngs = [np.random.default_rng([self._seed, step, i]) for i in self._samples]
         # a little beyond both ends, so that the extreme levels are seen as often as the others
         levels = np.array([rng.random() * (self._last + 0.6) - 0.3 for rng in rngs], np.float32)
-        crops = np.stack([self._photos.crop(rng, self._size) for rng in rngs])
+        crops = np.stack([self._crop(rng) for rng in rngs])
         return crops, levels.clip(0, self._last)
+
+    def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        crop = self._photos.crop(rng, self._size)
+        return drawn(rng, crop) if self._drawn and rng.random() < self._drawn else crop
 
 
 def _decoded(items: Sequence[Item], ahead: int = 32) -> Iterator[NDArray[np.uint8]]:

@@ -133,7 +133,7 @@ def train(
     total = run.steps or recipe.steps
     horizon = run.horizon or (minutes_before + run.minutes if run.minutes and not run.steps else None)
     last_level = recipe.network.levels - 1
-    source = Batches(photos, recipe.seed, recipe.batch, recipe.crop, last_level, rank, fabric.world_size)
+    source = Batches(photos, recipe.seed, recipe.batch, recipe.crop, last_level, rank, fabric.world_size, recipe.drawn)
     batches = _stream(source, step, device, fabric.world_size, run.loaders)
     keeper = Keeper(run.out, found=resume is not None and resume.resolve() == (run.out / "last.pt").resolve())
     log = Log(run.out / "log.csv", state is not None, step) if rank == 0 else None

@@ -54,6 +54,7 @@ class Recipe:
     steps: int = 100_000
     crop: int = 192
     batch: int = 4
+    drawn: float = 0.0
     lambda_min: float = 0.00016
     lambda_max: float = 0.08
     rate_balance: float = 0.5
@@ -79,7 +80,7 @@ class Recipe:
         for name in ("learning_rate", "final_learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0")
-        for name in ("warmup", "decay_from", "ema"):
+        for name in ("drawn", "warmup", "decay_from", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 0 and below 1")
         if not 0 < self.lambda_min < self.lambda_max:
