@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import shutil
@@ -224,6 +225,15 @@ def test_a_folder_without_proper_sizes(tmp_path: Path, text: str | None) -> None
         baselines.Folder("mine", tmp_path)
 
 
+def test_a_folder_with_a_size_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text("image,qp,bytes,decoded\na,1,0,a.png\n")
+    with pytest.raises(OptionError, match="gives a 0 bytes"):
+        baselines.Folder("mine", tmp_path)
+    (tmp_path / "sizes.csv").write_text("image,qp,bytes,decoded\n" + "a" * 200_000 + ",1,1,a.png\n")
+    with pytest.raises(OptionError, match="field larger than field limit"):
+        baselines.Folder("mine", tmp_path)
+
+
 @pytest.mark.skipif(not (SHARED / "kodak-bpg444").is_dir(), reason="no ../shared/data/kodak-bpg444")
 def test_the_folder_of_genuine_bpg_files() -> None:
     folder = baselines.Folder("bpg", SHARED / "kodak-bpg444")
@@ -316,3 +326,20 @@ def test_an_interpreter_without_compressai(tmp_path: Path) -> None:
     python.chmod(0o755)
     with pytest.raises(ToolMissing, match=r"has no compressai that works \(Oh no\)"):
         baselines.get("compressai:mbt2018", python=str(python))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_an_interpreter_that_does_not_run_and_one_that_talks_nonsense(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/nowhere/sh\n")
+    python.chmod(0o755)
+    with pytest.raises(ToolMissing, match="does not run"):
+        baselines.get("compressai:mbt2018", python=str(python))
+    python.write_text(f"#!{shutil.which('sh')}\necho 9.9\n")
+    with pytest.raises(OptionError, match="weights nowhere.pth of mbt2018 cannot be read"):
+        baselines.get("compressai:mbt2018", python=str(python), weights="nowhere.pth")
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    c = baselines.get("compressai:mbt2018", python=str(python), weights=str(tmp_path / "w.pth"))
+    assert c.model == hashlib.sha256(b"weights").hexdigest()  # type: ignore[attr-defined]
+    with pytest.raises(DPCError, match="CompressAI's process ended"):
+        c.encode(photo(), 3)

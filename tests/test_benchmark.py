@@ -24,7 +24,7 @@ from dpc import baselines, figures
 from dpc.benchmark import curves, run, table
 from dpc.benchmark.drawing import curves_of
 from dpc.benchmark.report import report
-from dpc.benchmark.rows import Failure, Row, append, read, write, write_parquet
+from dpc.benchmark.rows import Failure, Row, alone, append, merged, read, write, write_parquet
 from dpc.benchmark.run import Plan, bench
 from dpc.cli import app
 from dpc.errors import DPCError, OptionError, ToolMissing
@@ -174,6 +174,48 @@ def test_it_goes_on_where_it_stopped(images: Path, tmp_path: Path, monkeypatch: 
     assert more.new == len(more.rows) == len(whole.rows)
 
 
+def test_a_later_run_adds_metrics_and_loses_none(images: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, codecs=("jpeg",), qualities={"": (20,)})
+    bench(plan, images, tmp_path / "out")
+    done = bench(replace(plan, metrics=("ms_ssim", "psnr")), images, tmp_path / "out")
+    assert done.new == 3 and all(set(r.metrics) == {"psnr", "ssim", "ms_ssim"} for r in done.rows)
+    assert [set(r.metrics) for r in read(tmp_path / "out" / "rows.csv")] == [set(r.metrics) for r in done.rows]
+    assert bench(replace(plan, metrics=("ssim", "ms_ssim")), images, tmp_path / "out").new == 0
+    old, new = row(metrics={"psnr": 1.0}), row(metrics={"ssim": 2.0})
+    assert merged([old, new])[0].metrics == {"psnr": 1.0, "ssim": 2.0}
+    for other in (replace(new, bytes=26), replace(new, model="x")):  # another file: what the old one had is not its own
+        assert merged([old, other]) == [other]
+
+
+def test_two_runs_do_not_write_to_one_folder(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with alone(tmp_path / "out"), pytest.raises(OptionError, match="another run writes to .*out now"):
+        bench(QUICK, images, tmp_path / "out")
+    assert bench(QUICK, images, tmp_path / "out").new == 12
+
+
+def test_a_picture_that_is_there_twice_counts_once(images: Path, tmp_path: Path) -> None:
+    (images / "q.png").write_bytes((images / "p1.png").read_bytes())
+    done = bench(QUICK, images, tmp_path / "out")
+    assert done.missing == {"q.png": "the same file as p1.png"} and {r.image for r in done.rows} == {"p0", "p1", "p2"}
+
+
+def _fails_at_p1(task: Any) -> Any:
+    if task[1].stem == "p1":
+        raise RuntimeError("no memory")
+    return list(run.measure(*task))
+
+
+def test_a_fault_in_a_worker_costs_its_own_picture(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_all", _fails_at_p1)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    done = bench(replace(QUICK, codecs=("jpeg",), metrics=("psnr",)), images, tmp_path / "out", processes=2)
+    assert {r.image for r in done.rows} == {"p0", "p2"}
+    assert [(f.image, f.reason) for f in done.failures] == [("p1", "RuntimeError: no memory")]
+
+
 def test_what_metrics_need_of_an_original_is_computed_once(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +325,8 @@ def test_what_is_missing_is_left_out_and_named(images: Path, tmp_path: Path, mon
         ({"codecs": ("jpg",)}, "'jpg' is unknown"),
         ({"codecs": ()}, "no codec was given"),
         ({"qualities": {"jpeg": (101.0,)}}, "jpeg takes a quality of 1 to 95, not 101"),
+        ({"qualities": {"jpeg": (20.5,)}}, "jpeg takes whole qualities, not 20.5"),
+        ({"qualities": {"jpg": (20.0,)}}, "qualities are given for 'jpg', which is no codec"),
         ({"goals": (0.0,)}, "0 bpp"),
         ({"metrics": ("vmaf",)}, "'vmaf' is unknown"),
         ({"folders": {"jpeg": "."}}, "give it another name"),
@@ -317,6 +361,26 @@ def test_a_folder_is_measured_at_all_it_has(images: Path, tmp_path: Path) -> Non
     assert (r.codec, r.image, r.quality, r.bytes) == ("mine", "p0", 30, 500)
     assert r.metrics["psnr"] == psnr(photo(0), photo(0) // 2) and math.isnan(r.encode_s)
     assert [(f.codec, f.image) for f in done.failures] == [("mine", "p1")]
+
+
+def test_a_precomputed_picture_that_changed_is_measured_again(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.fromarray(photo(0) // 2).save(folder / "a.png")
+    (folder / "sizes.csv").write_text("image,qp,bytes,decoded\np0,30,500,a.png\n")
+    plan = Plan((), folders={"mine": str(folder)}, metrics=("psnr",))
+    bench(plan, images, tmp_path / "out")
+    Image.fromarray(photo(1) // 2).save(folder / "b.png")
+    with open(folder / "sizes.csv", "a") as file:
+        file.write("p1,30,400,b.png\n")
+    done = bench(plan, images, tmp_path / "out")
+    assert done.new == 1 and len(figures.by_codec(done.rows)) == 1  # a longer sizes.csv is the same codec
+    Image.fromarray(photo(0)).save(folder / "a.png")
+    done = bench(plan, images, tmp_path / "out")
+    assert done.new == 1 and len(done.rows) == 2 and done.rows[0].metrics["psnr"] == math.inf
+    (folder / "sizes.csv").write_text("image,qp,bytes,decoded\np0,30,501,a.png\np1,30,400,b.png\n")
+    done = bench(plan, images, tmp_path / "out")
+    assert done.new == 1 and [r.bytes for r in done.rows] == [501, 400]
 
 
 def test_codecs_are_brought_to_the_sizes_in_a_folder(images: Path, tmp_path: Path) -> None:
@@ -373,6 +437,9 @@ def test_values_between_files_are_linear_in_log_bpp() -> None:
     assert curves.at([(0.2, 5.0)], 0.203) == 5.0
     assert curves.at([(0.2, 5.0)], 0.21) is None and curves.at([], 0.2) is None
     assert curves.at([(0.1, 20.0), (0.4, math.inf)], 0.2) is None
+    near = [(0.1, 28.0), (0.2499, 30.0), (0.25, 30.05)]  # the last step must not be prolonged
+    assert curves.at(near, 0.2575) == pytest.approx(30.115, abs=0.01)
+    assert curves.at([(0.2, 5.0), (0.2001, 6.0)], 0.203) == 6.0
 
 
 def test_means_over_pictures() -> None:
@@ -382,11 +449,12 @@ def test_means_over_pictures() -> None:
     assert curves.mean_at({k: [(0.1, v)] for k, v in (("a", 1.0), ("b", 2.0), ("c", 9.0))}, 0.1, median=True) == (
         curves.Point(2.0, 3)
     )
-    line = curves.curve(pictures)
+    line = curves.curve(pictures, 3)
     assert curves.mean_at(pictures, {"a": 0.1, "b": 0.5, "d": 1.0}) == curves.Point(5.0, 2)
     assert line[0][0] == pytest.approx(0.2) and line[-1][0] == pytest.approx(0.4)
     assert all(curves.mean_at(pictures, r) == curves.Point(v, 3) for r, v in line)
-    assert curves.curve({}) == [] and curves.curve({"a": [(0.1, 1.0)]}) == []
+    assert curves.curve({}, 0) == [] and curves.curve({"a": [(0.1, 1.0)]}, 1) == []
+    assert curves.curve(pictures, 4) == []  # a mean over three pictures beside one over four would mislead
 
 
 def test_rate_differences_of_known_curves() -> None:
@@ -542,7 +610,12 @@ def test_the_commands(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (images / "broken.png").write_bytes(b"")
     done = CliRunner().invoke(app, [*start, "--bpp", "1.0"])
     assert done.exit_code == 1 and "failed, broken" in done.output and "0 of them new; 1 failed" in done.output
-    for wrong in (["--bpp", "a"], ["--folder", "b"], ["--qualities", "jpeg=x"]):
+    for wrong in (
+        ["--bpp", "a"],
+        ["--folder", "b"],
+        ["--qualities", "jpeg=x"],
+        ["--qualities", "1", "--qualities", "2"],
+    ):
         done = CliRunner().invoke(app, [*start, *wrong])
         assert done.exit_code == 1 and wrong[0] in done.output
 

@@ -75,5 +75,7 @@ def qualities_of(texts: list[str]) -> dict[str, tuple[float, ...]]:
     found = {}
     for text in texts:
         name, _, values = text.rpartition("=")
+        if name in found:
+            raise OptionError(f"--qualities {text}: {name or 'the others'} were given already; write them in one list")
         found[name] = numbers("--qualities", values)
     return found

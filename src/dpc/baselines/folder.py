@@ -53,18 +53,25 @@ class Folder:
                 )
                 for r in rows
             )
-        except (OSError, IndexError, KeyError, StopIteration, ValueError, TypeError) as error:
+        except (OSError, IndexError, KeyError, StopIteration, ValueError, TypeError, csv.Error) as error:
             raise OptionError(
                 f"{path} holds no sizes.csv with the columns image, bytes or file, decoded and one for the quality "
                 f"({type(error).__name__}: {error})"
             ) from error
+        if wrong := next((e for e in self.entries if e.bytes < 1), None):
+            raise OptionError(f"{path / 'sizes.csv'} gives {wrong.image} {wrong.bytes} bytes; a file has 1 or more")
         self.name = name
-        self.version = f"sizes.csv {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        self.version = "files of a folder"  # each file's identity stands in its row
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.settings = f"precomputed, the quality is {quality}"
 
     def of(self, image: str) -> list[Entry]:
         """What there is of a picture (its file name without ending), from the smallest file to the largest."""
         return sorted((e for e in self.entries if e.image == image), key=lambda e: e.bytes)
+
+    def identity(self, entry: Entry) -> str:
+        """Of a coded picture: the hash of its size and of the file that was decoded from it. OSError without that."""
+        return hashlib.sha256(f"{entry.bytes} ".encode() + entry.decoded.read_bytes()).hexdigest()
 
     def decoded(self, entry: Entry, original: Rgb) -> Rgb:
         """The decoded picture, uint8 (H, W, 3). ImageError when it is unreadable or not of the original's size."""

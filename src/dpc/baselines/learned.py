@@ -9,12 +9,14 @@ to it through pipes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 from importlib import resources
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -34,6 +36,7 @@ MODELS = {
 }
 """Architectures, and how many qualities each has."""
 METRICS = ("mse", "ms-ssim")
+START = 300  # seconds in which an environment must say its version
 
 
 class CompressAI:
@@ -59,12 +62,24 @@ class CompressAI:
         self._command = [found, "-u", str(resources.files("dpc.baselines") / "compressai_worker.py")]
         self._options = {"model": model, "metric": metric, "weights": weights, "threads": threads}
         self._process: subprocess.Popen[bytes] | None = None
-        asked = subprocess.run(
-            [found, "-c", "import compressai; print(compressai.__version__)"], capture_output=True, text=True
-        )
+        try:
+            asked = subprocess.run(
+                [found, "-c", "import compressai; print(compressai.__version__)"],
+                capture_output=True,
+                text=True,
+                timeout=START,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ToolMissing(f"{found} does not run ({' '.join(str(error).split())}); {how}") from error
         if asked.returncode:
             said = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ToolMissing(f"{found} has no compressai that works ({said}); {how}")
+        self.model = ""
+        if weights not in (None, "untrained"):
+            try:
+                self.model = hashlib.sha256(Path(str(weights)).read_bytes()).hexdigest()
+            except OSError as error:
+                raise OptionError(f"the weights {weights} of {model} cannot be read: {error.strerror}") from error
         self.name = f"compressai:{model}" + (f":{metric}" if metric != "mse" else "")
         self.version = f"compressai {asked.stdout.strip()}"
         self.settings = f"{model}, {metric}, weights {weights or 'of its zoo'}, CPU, {threads} threads"
@@ -112,7 +127,7 @@ class CompressAI:
         try:
             send(stdin, self._options | request, payload)
             answer, data = receive(stdout)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             self._errors.seek(0)
             said = (self._errors.read().decode(errors="replace").strip() or "nothing").splitlines()[-1]
             self.close()

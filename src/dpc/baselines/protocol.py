@@ -46,10 +46,12 @@ class Codec(Protocol):
 
 
 def check(codec: Codec, quality: float) -> None:
-    """OptionError unless the quality lies between the first and the last of the codec's."""
+    """OptionError unless the quality lies among the codec's: between the first and the last, and whole in a range."""
     low, high = sorted((codec.qualities[0], codec.qualities[-1]))
     if not low <= quality <= high:
         raise OptionError(f"{codec.name} takes a quality of {low:g} to {high:g}, not {quality:g}")
+    if isinstance(codec.qualities, range) and quality != int(quality):
+        raise OptionError(f"{codec.name} takes whole qualities, not {quality:g}")
 
 
 def need(module: str, package: str, what: str) -> ModuleType:

@@ -66,7 +66,7 @@ def bench(
     chosen = qualities_of(qualities or [])
     goals = numbers("--bpp", bpp or "")
     plan = run.Plan(
-        codecs=tuple(words(codecs) if codecs is not None else baselines.available()),
+        codecs=tuple(words(codecs)) if codecs is not None else baselines.NAMES,
         qualities=chosen,
         goals=goals or (() if chosen or match else run.GOALS),
         folders=folders_of(folder or []),

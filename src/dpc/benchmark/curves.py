@@ -58,15 +58,19 @@ def points(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[float, floa
 def at(curve: Points, rate: float, reach: float = 1 + NEAR) -> float | None:
     """The value of one picture at a rate, linear in log bpp; None further outside its files than the factor reach.
 
-    curve: (bpp, value), ascending. Outside its files the last segment is followed; a single file stands for a rate that
-    it is NEAR to.
+    curve: (bpp, value), ascending. Outside its files the line through the last file and the nearest one at least NEAR
+    away from it is followed; a single file, or several so near to each other, stand for a rate that they are NEAR to.
     """
     if not curve or not curve[0][0] / reach <= rate <= curve[-1][0] * reach:
         return None
-    if len(curve) == 1:
-        return curve[0][1] if abs(math.log(rate / curve[0][0])) <= NEAR else None
-    i = min(max(sum(bpp <= rate for bpp, _ in curve), 1), len(curve) - 1)
-    (b0, v0), (b1, v1) = curve[i - 1], curve[i]
+    i = sum(bpp <= rate for bpp, _ in curve)
+    if 0 < i < len(curve):
+        (b0, v0), (b1, v1) = curve[i - 1], curve[i]
+    else:
+        (b0, v0), *others = curve if i == 0 else curve[::-1]
+        if (found := next((p for p in others if abs(math.log(p[0] / b0)) >= NEAR), None)) is None:
+            return v0 if abs(math.log(rate / b0)) <= NEAR else None
+        b1, v1 = found
     if math.isinf(v0) or math.isinf(v1):
         return None
     return v0 + (v1 - v0) * math.log(rate / b0) / math.log(b1 / b0)
@@ -82,9 +86,12 @@ def mean_at(curves: Mapping[str, Points], rate: float | Mapping[str, float], med
     return Point(float((np.median if median else np.mean)(values)), len(values)) if values else None
 
 
-def curve(curves: Mapping[str, Points]) -> list[tuple[float, float]]:
-    """(bpp, mean value) at the rates that every picture has, in steps of 5 %; empty when there is no such rate."""
-    if not curves:
+def curve(curves: Mapping[str, Points], pictures: int) -> list[tuple[float, float]]:
+    """(bpp, mean value) at the rates that every picture has, in steps of 5 %; empty when there is no such rate.
+
+    pictures: how many there must be; means over fewer would not be comparable.
+    """
+    if len(curves) < max(pictures, 1):
         return []
     low, high = max(c[0][0] for c in curves.values()), min(c[-1][0] for c in curves.values())
     if not low < high:

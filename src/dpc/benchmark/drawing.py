@@ -44,7 +44,8 @@ def curves_of(metrics: Sequence[str], data: Mapping[str, Sequence[Row]]) -> Figu
 
     data: see figures.by_codec. Raises ToolMissing without matplotlib.
     """
-    found = {m: {codec: curves.curve(curves.points(rows, m)) for codec, rows in data.items()} for m in metrics}
+    count = len({row.sha256 for rows in data.values() for row in rows})
+    found = {m: {codec: curves.curve(curves.points(rows, m), count) for codec, rows in data.items()} for m in metrics}
     found = {m: lines for m, lines in found.items() if any(lines.values())}
     if not found:
         return None

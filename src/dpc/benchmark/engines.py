@@ -30,8 +30,8 @@ def work(
 ) -> Iterator[tuple[Task, Result | str]]:
     """(task, function(task)) in the order in which they are done, by `count` workers.
 
-    engine: one of ENGINES. The function and the tasks travel to other processes, by pickle. Where a worker dies the
-    reason, in one line, stands in place of the result. Raises ToolMissing without ray.
+    engine: one of ENGINES. The function and the tasks travel to other processes, by pickle. Where a worker dies or the
+    function fails the reason, in one line, stands in place of the result. Raises ToolMissing without ray.
     """
     return (_ray if engine == "ray" else _processes)(function, tasks, count)
 
@@ -40,6 +40,15 @@ def _processes(
     function: Callable[[Task], Result], tasks: Iterable[Task], count: int
 ) -> Iterator[tuple[Task, Result | str]]:
     """A process that dies takes the others with it: what is then left is done one by one, each in its own process."""
+
+    def result_of(future: Future[Result]) -> Result | str:
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            raise
+        except Exception as error:
+            return line(error)
+
     context = multiprocessing.get_context("spawn")
     source = iter(tasks)
     left: dict[int, Task] = {}
@@ -51,18 +60,18 @@ def _processes(
                 waiting[pool.submit(function, task)] = number
                 while len(waiting) >= AHEAD * count:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        found = future.result()
+                        found = result_of(future)
                         yield left.pop(waiting.pop(future)), found
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    found = future.result()
+                    found = result_of(future)
                     yield left.pop(waiting.pop(future)), found
         except BrokenProcessPool:
             pass
     for task in chain(list(left.values()), source):
         with ProcessPoolExecutor(1, context) as pool:
             try:
-                result: Result | str = pool.submit(function, task).result()
+                result = result_of(pool.submit(function, task))
             except BrokenProcessPool:
                 result = "the process died (out of memory?)"
         yield task, result

@@ -111,20 +111,23 @@ def report(
         [(c, anchor, m, d.percent, d.pictures, d.overlap) for (c, m), d in differences.items() if d],
     )
     pictures = []
+    partial: dict[str, int] = {}
     for metric in shown:
-        lines = {codec: curves.curve(data.points(codec, metric)) for codec in data.rows}
+        lines = {codec: curves.curve(data.points(codec, metric), data.pictures) for codec in data.rows}
         table(
             f"curve-{metric}.csv",
             ("codec", "bpp", "mean"),
             [(codec, *point) for codec, line in lines.items() for point in line],
         )
+        counts = {codec: len(data.points(codec, metric)) for codec in data.rows}
+        partial |= {codec: count for codec, count in counts.items() if 0 < count < data.pictures}
         if any(lines.values()):
             pictures.append(figures.save(curve_of(metric, lines, data.rows), out, f"curve-{metric}", written))
     speed = _speed(data, differences, anchor)
     if speed:
         pictures.append(figures.save(speed, out, "speed", written))
     written["report.html"] = out / "report.html"
-    written["report.html"].write_text(_page(data, tables, anchor, differences, pictures), encoding="utf-8")
+    written["report.html"].write_text(_page(data, tables, anchor, differences, pictures, partial), encoding="utf-8")
     return written
 
 
@@ -169,6 +172,7 @@ def _page(
     anchor: str,
     differences: dict[tuple[str, str], curves.Difference | None],
     pictures: Sequence[str],
+    partial: dict[str, int],
 ) -> str:
     text = html.escape
     parts = [
@@ -220,6 +224,9 @@ def _page(
                 )
             parts.append("</tr>")
     parts.append("</table></div><h2>Curves</h2>")
+    if partial:
+        said = ", ".join(f"{text(codec)} ({count} of {data.pictures})" for codec, count in partial.items())
+        parts.append(f"<p class=note>Curves are drawn of codecs that have all pictures. These have fewer: {said}.</p>")
     parts += [f"<figure>{picture}</figure>" for picture in pictures]
     parts.append(
         "<h2>What was measured</h2><div class=scroll><table><tr><th>codec<th>version<th>settings<th>pictures<th>files"

@@ -1,6 +1,7 @@
 """Rows: one for each codec, picture and quality, in a CSV file that grows as they are measured.
 
-    codec, version, settings, model   what coded; model is the sha256 identity of a DPC artifact
+    codec, version, settings, model   what coded; model: the sha256 identity of a DPC artifact or of CompressAI's
+                                      checkpoint, of a precomputed picture that of its files (Folder.identity)
     image, sha256, width, height      which picture; the hash is of its file
     quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
     bytes, bpp                        of the whole file
@@ -14,18 +15,21 @@ Failures lie beside it in failures.csv: codec, image, quality or goal, and the r
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dpc.errors import DPCError, ToolMissing
+from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.metrics.reference import NAMES
 
-__all__ = ["Failure", "Key", "Row", "append", "need_pyarrow", "read", "write", "write_parquet"]
+__all__ = ["Failure", "Key", "Row", "alone", "append", "merged", "need_pyarrow", "read", "write", "write_parquet"]
 
 Key: TypeAlias = "tuple[str, str, str, str, float | None, float | None]"
 
@@ -107,10 +111,41 @@ def read(path: Path) -> list[Row]:
             )
             for row in rows
         ]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise DPCError(
             f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another folder"
         ) from error
+
+
+def merged(rows: Iterable[Row]) -> list[Row]:
+    """One row of each key, the last; it keeps what an earlier one measured of the same file and it did not."""
+    found: dict[Key, Row] = {}
+    for row in rows:
+        before = found.get(row.key)
+        if before and (before.bytes, before.model) == (row.bytes, row.model):
+            row = dataclasses.replace(row, metrics={**before.metrics, **row.metrics})
+        found[row.key] = row
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While it is entered no other run writes to the folder; OptionError when one does. (Not checked on Windows.)"""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise OptionError(f"another run writes to {folder} now; wait for its end, or give another --out") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:

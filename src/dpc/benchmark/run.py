@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from dpc import __version__, baselines
 from dpc.baselines import Codec, Folder, Rgb
 from dpc.benchmark import engines
-from dpc.benchmark.rows import Failure, Key, Row, append, read, write
+from dpc.benchmark.rows import Failure, Key, Row, alone, append, merged, read, write
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.image import load, pictures_in
 from dpc.metrics.reference import DEFAULT, Reference, usable
@@ -104,11 +104,35 @@ def bench(
     paths = pictures(images)
     plan, missing = _usable(plan)
     out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        return _bench(plan, _distinct(paths, missing), out, missing, processes, engine, progress, say)
+
+
+def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> list[Path]:
+    """The files without those whose content another one has: rows know a picture by its content."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        first = found.setdefault(sha256(path), path)
+        if first != path:
+            missing[path.name] = f"the same file as {first.name}"
+    return list(found.values())
+
+
+def _bench(
+    plan: Plan,
+    paths: Sequence[Path],
+    out: Path,
+    missing: dict[str, str],
+    processes: int,
+    engine: str,
+    progress: Callable[[float], None] | None,
+    say: Callable[[str], None] | None,
+) -> Result:
     file = out / "rows.csv"
-    rows = read(file)
+    rows = merged(read(file))
     if file.exists():
         write(file, rows)  # without a line that was cut off
-    known = {row.key: frozenset(row.metrics) for row in rows}
+    known = {row.key: (row.model, frozenset(row.metrics)) for row in rows}
     failures: list[Failure] = []
     new = done = 0
     tasks = [(plan, path, known) for path in paths]
@@ -136,8 +160,7 @@ def bench(
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow([f.name for f in fields(Failure)])
         writer.writerows(astuple(f) for f in failures)
-    # a row that was measured again with more metrics stands in place of the old one
-    latest = list({row.key: row for row in rows}.values())
+    latest = merged(rows)
     order = {path.stem: i for i, path in enumerate(paths)}
     latest.sort(key=lambda r: (order.get(r.image, len(order)), r.image, r.codec, r.goal is not None, r.bpp))
     write(file, latest)
@@ -148,13 +171,17 @@ def _usable(plan: Plan) -> tuple[Plan, dict[str, str]]:
     """The plan without codecs and metrics that are missing here, and why they are."""
     missing: dict[str, str] = {}
     codecs = []
+    for name in plan.qualities:
+        if name and name not in (*baselines.NAMES, *plan.codecs) and not name.startswith(("dpc:", "compressai:")):
+            raise OptionError(
+                f"qualities are given for {name!r}, which is no codec; choose {', '.join(baselines.NAMES)}"
+            )
     for name in dict.fromkeys(plan.codecs):
         try:
             codec = _codec(name, plan.threads, plan.python, plan.network_weights)
             for quality, _ in plan.points(name):
-                low, high = sorted((codec.qualities[0], codec.qualities[-1]))
-                if quality is not None and not low <= quality <= high:
-                    raise OptionError(f"{name} takes a quality of {low:g} to {high:g}, not {quality:g}")
+                if quality is not None:
+                    baselines.check(codec, quality)
             codecs.append(name)
         except ToolMissing as error:
             missing[name] = str(error)
@@ -173,7 +200,8 @@ def _usable(plan: Plan) -> tuple[Plan, dict[str, str]]:
 
 # where the pictures are worked on
 
-Task = tuple[Plan, Path, Mapping[Key, frozenset[str]]]
+Known: TypeAlias = "Mapping[Key, tuple[str, frozenset[str]]]"  # model and metrics of the rows that are there
+Task = tuple[Plan, Path, Known]
 Found: TypeAlias = "Iterable[Row | Failure]"
 
 
@@ -192,7 +220,7 @@ def _codec(name: str, threads: int, python: str | None, weights: str | None) -> 
 _WARM: set[int] = set()
 
 
-def measure(plan: Plan, path: Path, known: Mapping[Key, frozenset[str]]) -> Iterator[Row | Failure]:
+def measure(plan: Plan, path: Path, known: Known) -> Iterator[Row | Failure]:
     """The rows of one picture that are not known, each as soon as it is there; what fails becomes a Failure."""
     try:
         digest, rgb = sha256(path), load(path).rgb
@@ -203,14 +231,14 @@ def measure(plan: Plan, path: Path, known: Mapping[Key, frozenset[str]]) -> Iter
     pixels = rgb.shape[0] * rgb.shape[1]
     reference: Reference | None = None
 
-    def row(coded: _Coded, subject: Codec | Folder, goal: float | None) -> Row:
+    def row(coded: _Coded, subject: Codec | Folder, goal: float | None, model: str) -> Row:
         nonlocal reference
         reference = reference or Reference(rgb, plan.metrics, plan.weights)
         return Row(
             codec=subject.name,
             version=subject.version,
             settings=subject.settings,
-            model=getattr(subject, "model", ""),
+            model=model,
             **common,
             quality=coded.quality,
             goal=goal,
@@ -225,9 +253,10 @@ def measure(plan: Plan, path: Path, known: Mapping[Key, frozenset[str]]) -> Iter
             metrics=reference.measure(coded.rgb),
         )
 
-    def have(subject: Codec | Folder, quality: float | None, goal: float | None) -> bool:
+    def have(subject: Codec | Folder, quality: float | None, goal: float | None, model: str) -> bool:
         key = (subject.name, subject.version, subject.settings, digest, quality, goal)
-        return known.get(key, frozenset()) >= set(plan.metrics)
+        before, metrics = known.get(key, ("", frozenset()))
+        return before == model and metrics >= set(plan.metrics)
 
     folders = [Folder(name, Path(place)) for name, place in plan.folders.items()]
     goals = [8 * entry.bytes / pixels for folder in folders for entry in folder.of(path.stem)] if plan.match else []
@@ -236,18 +265,20 @@ def measure(plan: Plan, path: Path, known: Mapping[Key, frozenset[str]]) -> Iter
         for quality, goal in plan.points(name, goals):
             try:
                 codec = _codec(name, plan.threads, plan.python, plan.network_weights)
-                if not have(codec, quality, goal):
-                    yield row(_code(codec, rgb, quality, goal, tried), codec, goal)
+                model = getattr(codec, "model", "")
+                if not have(codec, quality, goal, model):
+                    yield row(_code(codec, rgb, quality, goal, tried), codec, goal, model)
             except Exception as error:  # a codec's fault of any kind costs this row only
                 what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
                 yield Failure(name, path.stem, what, engines.line(error))
     for folder in folders:
         for entry in folder.of(path.stem):
             try:
-                if not have(folder, entry.quality, None):
+                model = folder.identity(entry)
+                if not have(folder, entry.quality, None, model):
                     decoded = folder.decoded(entry, rgb)
-                    yield row(_Coded(entry.quality, entry.bytes, decoded), folder, None)
-            except (DPCError, OSError) as error:
+                    yield row(_Coded(entry.quality, entry.bytes, decoded), folder, None, model)
+            except Exception as error:  # a picture's or a metric's fault costs this row only
                 yield Failure(folder.name, path.stem, f"quality {entry.quality:g}", engines.line(error))
 
 
@@ -305,8 +336,11 @@ def _memory(name: str) -> float:
 @lru_cache(maxsize=1)
 def commit() -> str:
     """The git commit of this code, "-dirty" behind it when files differ, "" when it is not a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
+        # an installed copy may lie below another repository
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10, check=True)
+        command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -74,6 +74,12 @@ def cell(metric: str, point: curves.Point | None, pictures: int) -> str:
     return f"{point.value:.{digits}f}" + (f" ({point.pictures})" if point.pictures < pictures else "")
 
 
+def _together(between: str, texts: Sequence[str]) -> str:
+    """Several means of the same pictures in one cell, the number of pictures once."""
+    values, counts = zip(*(text.partition(" ")[::2] for text in texts), strict=True)
+    return between.join(values) + next((f" {count}" for count in counts if count), "")
+
+
 def markdown(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> str:
     """All `sections` in Markdown."""
     names = measured([row for rows in data.values() for row in rows])
@@ -96,8 +102,8 @@ def markdown(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> str:
         for codec in data:
             texts = {name: cell(name, section.cells[codec, name], section.pictures) for name in (*names, *SECONDS)}
             cells = [texts[name] for name in shown]
-            cells += [" ".join(texts[name].partition(" ")[0] for name in peaks)] if peaks else []
-            cells += [", ".join(texts[name].partition(" ")[0] for name in SECONDS)]
+            cells += [_together(" ", [texts[name] for name in peaks])] if peaks else []
+            cells += [_together(", ", [texts[name] for name in SECONDS])]
             if any(section.cells[codec, name] for name in names):
                 lines.append(f"| {codec} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ import numpy as np
 from dpc import __version__, baselines
 from dpc.baselines import Codec, Entry, Folder, Rgb
 from dpc.benchmark import engines
-from dpc.benchmark.rows import Failure
+from dpc.benchmark.rows import Failure, alone
 from dpc.benchmark.run import commit, tools
 from dpc.detection import detectors
 from dpc.detection.dataset import Dataset, Picture, match
@@ -122,16 +122,32 @@ def detect(
     labels = {text: match(detector(text, plan.threads, plan.device), data) for text in plan.detectors}
     plan, missing, codecs = _usable(plan)
     out.mkdir(parents=True, exist_ok=True)
-    if plan.match == "average":
-        plan = _with_qualities(plan, data, out, missing, say)
+    with alone(out):
+        if plan.match == "average":
+            plan = _with_qualities(plan, data, out, missing, say)
+        given = Result([], 0, [], missing, plan, codecs, dict(zip(names, labels.values(), strict=True)))
+        return _detect(given, labels, data, out, processes, engine, progress, say if each else lambda _: None)
 
+
+def _detect(
+    given: Result,
+    labels: Labels,
+    data: Dataset,
+    out: Path,
+    processes: int,
+    engine: str,
+    progress: Callable[[float], None],
+    say: Callable[[str], None],
+) -> Result:
+    """The result with its rows: those that are in out already and those that the plan asks for beside them."""
+    plan = given.plan
     old = {file: read(file) for file in sorted((out / "rows").glob("*.csv.gz"))}
     for file, rows in old.items():
         write(file, rows)  # without what was cut off
-    known: dict[int, set[Key]] = {}
+    known: dict[int, set[tuple[Key, str]]] = {}
     for rows in old.values():
         for row in rows:
-            known.setdefault(row.image, set()).add(row.key)
+            known.setdefault(row.image, set()).add((row.key, row.model))
     tasks = (Task(plan, p, data.sha256, labels, frozenset(known.get(p.id, ()))) for p in data.pictures)
     results: Iterable[tuple[Task, Iterable[Row | Failure] | str]]
     if engine == "processes" and processes == 1:
@@ -156,9 +172,8 @@ def detect(
         spent = time.monotonic() - begin
         left = spent / done * (len(data.pictures) - done)
         count = sum(map(len, new.values()))
-        if each:
-            name = task.picture.path.name
-            say(f"{done}/{len(data.pictures)} {name}: {count} new rows, {spent:.0f} s, about {left:.0f} s left")
+        name = task.picture.path.name
+        say(f"{done}/{len(data.pictures)} {name}: {count} new rows, {spent:.0f} s, about {left:.0f} s left")
     with open(out / "failures.csv", "w", newline="", encoding="utf-8") as target:
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(("codec", "image", "what", "reason"))
@@ -174,8 +189,7 @@ def detect(
         old[file] = latest
         write(file, latest)
     here = [row for rows in old.values() for row in rows if row.annotations == data.sha256 and row.image in order]
-    by_name = dict(zip(names, labels.values(), strict=True))
-    return Result(here, sum(map(len, new.values())), failures, missing, plan, codecs, by_name)
+    return replace(given, rows=here, new=sum(map(len, new.values())), failures=failures)
 
 
 def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
@@ -307,7 +321,7 @@ class Task:
     picture: Picture
     annotations: str
     labels: Labels
-    known: frozenset[Key]
+    known: frozenset[tuple[Key, str]]
 
 
 @lru_cache(maxsize=32)
@@ -344,17 +358,21 @@ def _measure(task: Task) -> Iterator[Row | Failure]:
         return
 
     def rows(
-        subject: Codec | Folder | None, quality: float | None, goal: float | None, code: Callable[[], _Coded]
+        subject: Codec | Folder | None,
+        quality: float | None,
+        goal: float | None,
+        code: Callable[[], _Coded],
+        model: str = "",
     ) -> Iterator[Row]:
         coded: _Coded | None = None
-        about = (ORIGINAL, "", "", "") if subject is None else (
-            subject.name, subject.version, subject.settings, getattr(subject, "model", "")
-        )  # fmt: skip
+        about = (ORIGINAL, "", "", "")
+        if subject is not None:
+            about = (subject.name, subject.version, subject.settings, model or getattr(subject, "model", ""))
         for text in plan.detectors:
             looks = detector(text, plan.threads, plan.device)
             looked = (looks.name, looks.version, looks.settings)
             point = (None, goal) if goal is not None else (quality, None)
-            if (*looked, *about[:3], task.annotations, picture.id, sha256, *point) in task.known:
+            if ((*looked, *about[:3], task.annotations, picture.id, sha256, *point), about[3]) in task.known:
                 continue
             if coded is None:
                 coded = code()
@@ -399,7 +417,7 @@ def _measure(task: Task) -> Iterator[Row | Failure]:
         for entry in folder.of(picture.path.stem):
             try:
                 code = partial(_decoded, folder, entry, rgb)
-                yield from rows(folder, entry.quality, None, code)
+                yield from rows(folder, entry.quality, None, code, folder.identity(entry))
             except Exception as error:
                 yield Failure(name, picture.path.name, f"quality {entry.quality:g}", engines.line(error))
 

@@ -57,7 +57,8 @@ class Precomputed:
 
     def __init__(self, name: str, path: Path) -> None:
         self.folder = Folder(name, path)
-        self.name, self.version, self.settings = name, self.folder.version, self.folder.settings
+        self.name, self.version = name, f"sizes.csv {self.folder.digest[:16]}"
+        self.settings = self.folder.settings
 
     def of(self, picture: str) -> list[tuple[float, int, Path]]:
         """(quality, bytes, file) of a picture, from the smallest."""
