@@ -703,3 +703,20 @@ def test_the_benchmark_of_speed_runs(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     done = subprocess.run([*script, str(tmp_path / "none")], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'none'} holds no pictures\n")
+
+
+def test_the_benchmark_of_text_runs(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "text.py"), "--bpp", "1", "--out", str(tmp_path / "t.png")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*script, "--codecs", f"dpc:{make_tiny.MODEL},jpeg"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and "jpeg" in lines[1] and lines[1].endswith("dB")
+    with Image.open(tmp_path / "t.png") as shown:
+        assert shown.height == 384 and shown.width % 512 == 0
