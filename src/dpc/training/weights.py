@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from dpc.artifact import Artifact, released
 from dpc.training.checkpoint import load_checkpoint, recipe_of
 from dpc.training.networks import Network
 from dpc.training.recipe import Recipe, to_dict
@@ -28,7 +27,11 @@ class Weights:
 
 def located(path: Path) -> Path:
     """The file that is meant: the path itself, or that of a released model of this name where there is no such file."""
-    return path if path.exists() else released().get(str(path), path)
+    if path.exists():
+        return path
+    from dpc.artifact import released  # a pack trains without what this needs
+
+    return released().get(str(path), path)
 
 
 def is_artifact(path: Path) -> bool:
@@ -44,6 +47,7 @@ def weights_of(path: Path) -> Weights:
     """The weights in an artifact (also a released model by its name) or a checkpoint. ModelError, CheckpointError."""
     path = located(path)
     if is_artifact(path):
+        from dpc.artifact import Artifact
         from dpc.training.export import load
 
         artifact = Artifact(path)
