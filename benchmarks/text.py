@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dpc import baselines
-from dpc.errors import OptionError
+from dpc.errors import DPCError
 from dpc.metrics.psnr import psnr
 
 SIZES = (10, 12, 14, 18, 24, 32)
@@ -48,11 +48,11 @@ def main() -> None:
     for bpp in map(float, given.bpp.split(",")):
         shown = [original]
         for name in given.codecs.split(","):
-            codec = baselines.get(name)
             try:
+                codec = baselines.get(name)
                 _, data = baselines.at_bytes(codec, original, int(bpp * original.size / 3 / 8))
-            except OptionError as error:
-                print(f"{bpp:g} bpp  {codec.name:16s} {error}")
+            except DPCError as error:
+                print(f"{bpp:g} bpp  {name:16s} {error}")
                 continue
             decoded = codec.decode(data)
             shown.append(decoded)

@@ -200,6 +200,13 @@ def test_a_picture_that_is_there_twice_counts_once(images: Path, tmp_path: Path)
     assert done.missing == {"q.png": "the same file as p1.png"} and {r.image for r in done.rows} == {"p0", "p1", "p2"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_picture_that_cannot_be_opened_costs_its_own_rows(images: Path, tmp_path: Path) -> None:
+    (images / "a.png").symlink_to(tmp_path / "nowhere.png")
+    done = bench(QUICK, images, tmp_path / "out")
+    assert done.new == 12 and [f.image for f in done.failures] == ["a"]
+
+
 def _fails_at_p1(task: Any) -> Any:
     if task[1].stem == "p1":
         raise RuntimeError("no memory")

@@ -15,7 +15,7 @@
     vvc             VVenC intra, 4:2:0                                vvencapp, vvdecapp
     compressai:MODEL[:METRIC]  learned codecs of CompressAI           a Python that has compressai
 
-`get` makes one, `available` lists those that work here, `at_bytes` and `at_bpp` find a codec's quality for a size.
+`get` makes one, `missing` says why one does not work here, `at_bytes` and `at_bpp` find a codec's quality for a size.
 Pictures that somebody else coded are not a Codec, they are a `Folder`.
 """
 
@@ -30,7 +30,7 @@ from dpc.baselines.protocol import Codec, Rgb, check
 from dpc.baselines.sizes import at_bpp, at_bytes
 from dpc.errors import DPCError, OptionError, ToolMissing
 
-__all__ = ["NAMES", "Codec", "Entry", "Folder", "Rgb", "at_bpp", "at_bytes", "available", "check", "get"]
+__all__ = ["NAMES", "Codec", "Entry", "Folder", "Rgb", "at_bpp", "at_bytes", "check", "get", "missing"]
 
 _MAKERS: dict[str, Callable[[], Codec]] = {
     **{name: partial(pillow.make, name) for name in pillow.FORMATS},
@@ -59,11 +59,6 @@ def get(name: str, *, threads: int | None = 1, python: str | None = None, weight
     if name not in _MAKERS:
         raise OptionError(f"codec {name!r} is unknown; choose from {', '.join(NAMES)}, dpc:MODEL, compressai:MODEL")
     return _MAKERS[name]()
-
-
-def available() -> list[str]:
-    """Those of NAMES that work on this machine."""
-    return [name for name in NAMES if missing(name) is None]
 
 
 def missing(name: str) -> str | None:

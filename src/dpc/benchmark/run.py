@@ -112,7 +112,11 @@ def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> list[Path]:
     """The files without those whose content another one has: rows know a picture by its content."""
     found: dict[str, Path] = {}
     for path in paths:
-        first = found.setdefault(sha256(path), path)
+        try:
+            digest = sha256(path)
+        except OSError:
+            digest = str(path)  # it fails when its turn comes, and costs its own rows only
+        first = found.setdefault(digest, path)
         if first != path:
             missing[path.name] = f"the same file as {first.name}"
     return list(found.values())

@@ -111,7 +111,7 @@ def _paragraph(rng: np.random.Generator, image: Image.Image, ground: Colour, sca
     lines = int(rng.integers(1, max(2, min(8, int(image.height / (1.4 * height))))))
     text = "\n".join(_words(rng, int(image.width / (0.5 * height)) + 1) for _ in range(lines))
     width, stroke = float(rng.uniform(0.75, 1.3)), int(rng.random() < 0.25 and height > 14)
-    left, top, right, bottom = ImageDraw.Draw(image).multiline_textbbox((0, 0), text, font, stroke_width=stroke)
+    _, _, right, bottom = ImageDraw.Draw(image).multiline_textbbox((0, 0), text, font, stroke_width=stroke)
     mask = Image.new("L", (int(right) + 4, int(bottom) + 4))
     ImageDraw.Draw(mask).multiline_text((2, 0), text, 255, font, stroke_width=stroke)
     if rng.random() < 0.5:  # narrower, wider, slanted
