@@ -35,7 +35,7 @@ from dpc.training.loop import Run, train  # noqa: E402
 from dpc.training.model import Model  # noqa: E402
 from dpc.training.networks import Network  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
-from dpc.training.weights import located, weights_of  # noqa: E402
+from dpc.training.weights import Weights, grown, located, weights_of  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT.parent / "shared" / "weights" / "lpips"
@@ -480,7 +480,7 @@ def test_export_calibrate_and_start_again(
         ({"horizon": 5.0}, "--horizon"),
         ({"minutes": 5.0, "horizon": 2.0}, "--horizon"),
         ({"resume": Path("a"), "start": Path("b")}, "--resume and --from exclude each other"),
-        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, "another network than recipe mse"),
+        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, r"another \[network\] than the recipe"),
         ({"device": "cuda:99"}, "torch sees no such device|there are"),
         ({"device": "abacus"}, "none that torch knows"),
         ({"devices": 3}, "--devices 3 does not divide the batch of 4"),
@@ -491,6 +491,32 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_p
     with pytest.raises(DPCError, match=message) as error:
         begin("mse", data=[photos], began=time.monotonic(), out=tmp_path, say=quiet, **options)
     assert "\n" not in str(error.value)
+
+
+def test_a_deeper_network_starts_as_the_one_it_grew_from() -> None:
+    source = ROOT / "tests" / "data" / "tiny.dpcmodel"
+    weights = weights_of(source)
+    net = weights.network
+    deeper = dataclasses.replace(
+        net,
+        encoder_depths=tuple(d + 1 for d in net.encoder_depths),
+        decoder_depths=(net.decoder_depths[0] + 2, *net.decoder_depths[1:]),
+    )
+    state = grown(weights, deeper, source)
+    assert len(state) > len(weights.state)
+    models = [Model(n).eval() for n in (net, deeper)]
+    for model, values in zip(models, (weights.state, state), strict=True):
+        model.load_state_dict(values)
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    y = [m.g_a(x) for m in models]
+    assert torch.equal(*y)
+    w = torch.nn.functional.one_hot(torch.tensor([0]), net.levels).float()
+    assert torch.equal(*(m.g_s(y[0], w) for m in models))
+
+    with pytest.raises(OptionError, match="can only grow"):
+        grown(Weights(deeper, state, None, {}), net, source)
+    with pytest.raises(OptionError, match="another \\[network\\]"):
+        grown(weights, dataclasses.replace(deeper, mean_width=net.mean_width + 8), source)
 
 
 @pytest.mark.skipif(not released(), reason="no model is released yet")

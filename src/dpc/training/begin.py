@@ -8,7 +8,7 @@ from pathlib import Path
 from dpc.errors import OptionError
 from dpc.training.loop import Run, train
 from dpc.training.recipe import read
-from dpc.training.weights import weights_of
+from dpc.training.weights import grown, weights_of
 
 
 def begin(
@@ -47,12 +47,7 @@ def begin(
     plan = read(recipe)
     warm = None
     if start:
-        weights = weights_of(start)
-        if weights.network != plan.network:
-            raise OptionError(
-                f"{start} has another network than recipe {plan.name}; give a recipe with the same [network]"
-            )
-        warm = weights.state
+        warm = grown(weights_of(start), plan.network, start)
     if resume and resume.is_dir():
         resume = resume / "last.pt"
     run = Run(

@@ -8,7 +8,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from dpc.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
 from dpc.training.data import HELD_OUT, Photos
 from dpc.training.recipe import Recipe, to_dict
-from dpc.training.weights import Weights, weights_of
+from dpc.training.weights import Weights, grown, weights_of
 
 SEED = 5
 KEPT = ("JPEG", "WEBP")  # packed as they are
@@ -93,8 +93,8 @@ def pack(
     networks = {n: LPIPS(n, lpips_weights) for n in nets}
     warm = weights_of(start) if start else None
     for recipe in recipes:
-        if warm and warm.network != recipe.network:
-            raise OptionError(f"{start} has another network than recipe {recipe.name}; leave one of them out")
+        if warm and start:
+            grown(warm, recipe.network, start)  # says at once what does not fit
 
     try:
         _code(out)
@@ -139,7 +139,8 @@ def _lpips(out: Path, networks: Mapping[str, LPIPS]) -> None:
 
 def _warm(out: Path, weights: Weights, recipe: Recipe) -> None:
     """Weights alone, as a checkpoint without an optimiser."""
-    about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(weights.recipe or recipe))}
+    own = weights.recipe or replace(recipe, network=weights.network)
+    about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(own))}
     known = {k: weights.training.get(k, 0) for k in ("step", "minutes", "crops", "data_sha256")}
     torch.save(about | known | {"ema": half(weights.state)}, out / "warm.pt")
 

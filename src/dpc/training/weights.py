@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from dpc.errors import OptionError
 from dpc.training.checkpoint import load_checkpoint, recipe_of
+from dpc.training.model import Model
 from dpc.training.networks import Network
 from dpc.training.recipe import Recipe, to_dict
 
@@ -57,3 +60,22 @@ def weights_of(path: Path) -> Weights:
     recipe = recipe_of(state)
     training = {k: state[k] for k in ("step", "minutes", "crops", "data_sha256")} | {"recipe": to_dict(recipe)}
     return Weights(recipe.network, {k: v.float() for k, v in state["ema"].items()}, recipe, training)
+
+
+def grown(weights: Weights, network: Network, source: Path) -> dict[str, Tensor]:
+    """State of a Model of this network that computes what the weights compute: blocks that they lack are identities.
+
+    Only depths may grow. OptionError, naming the source, where the network differs in anything else or is shallower.
+    """
+    had = weights.network
+    for side in ("encoder_depths", "decoder_depths"):
+        have, want = getattr(had, side), getattr(network, side)
+        if any(w < h for h, w in zip(have, want, strict=True)):
+            raise OptionError(f"{source} has {side} {have}, the recipe's {want} are smaller; they can only grow")
+    if replace(had, encoder_depths=network.encoder_depths, decoder_depths=network.decoder_depths) != network:
+        raise OptionError(
+            f"{source} has another [network] than the recipe; only encoder_depths and decoder_depths can grow"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Model(network).state_dict() | weights.state
