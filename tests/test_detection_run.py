@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import html
 import json
 import math
@@ -76,6 +77,9 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows.write(file, rows.read(file))
     assert file.read_bytes() == first and not list(file.parent.glob("*.part"))
     assert rows.read(tmp_path / "none.csv.gz") == []
+    many = row(found=np.ones((6000, 6)))
+    rows.write(file, [many])
+    assert len(rows.read(file)[0].found) == 6000
 
 
 def test_what_a_killed_run_leaves_can_be_read(tmp_path: Path) -> None:
@@ -86,10 +90,24 @@ def test_what_a_killed_run_leaves_can_be_read(tmp_path: Path) -> None:
     data = file.read_bytes()
     for cut in (whole, whole + 1, whole + 30, len(data) - 1):
         file.write_bytes(data[:cut])
-        assert [r.image for r in rows.read(file)] == [1, 2]
-    file.write_bytes(__import__("gzip").compress(b"a,b\n1,2\n"))
-    with pytest.raises(DPCError, match="does not hold rows of this version"):
-        rows.read(file)
+        assert [r.image for r in rows.read(file)] == ([1, 2, 3] if cut == len(data) - 1 else [1, 2])
+    file.write_bytes(data[: whole - 9])  # one part, as a finished run leaves it, without its end
+    assert [r.image for r in rows.read(file)][:1] == [1]
+
+
+def test_rows_that_are_damaged_are_refused_and_stay(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    detect(plan, data, out)
+    file = out / "rows" / "jpeg.csv.gz"
+    sound = file.read_bytes()
+    middle = len(sound) // 2
+    flipped = sound[:middle] + bytes([sound[middle] ^ 8]) + sound[middle + 1 :]
+    for content in (flipped, sound + b"more", b"a text", gzip.compress(b"a,b\n1,2\n")):
+        file.write_bytes(content)
+        with pytest.raises(DPCError, match="does not hold rows of this version") as error:
+            detect(plan, data, out)
+        assert "\n" not in str(error.value) and str(file) in str(error.value)
+        assert file.read_bytes() == content
 
 
 # runs
@@ -129,7 +147,7 @@ def test_it_goes_on_where_it_stopped(data: dataset.Dataset, plan: Plan, tmp_path
     (out / "rows" / "jpeg.csv.gz").unlink()
     rows.append(out / "rows" / "jpeg.csv.gz", kept)
     with open(out / "rows" / "jpeg.csv.gz", "ab") as file:
-        file.write(b"\x1f\x8b\x08cut off")
+        file.write(gzip.compress(b"cut off")[:14])
     assert detect(plan, data, out).new == 7
     assert files == {p: p.read_bytes() for p in (out / "rows").iterdir()}
     # another codec leaves the files of the others alone

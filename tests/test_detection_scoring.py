@@ -22,7 +22,7 @@ from dpc.errors import OptionError, ToolMissing
 from dpc.image import load
 
 pytest.importorskip("pycocotools")
-from dpc.detection import scoring  # noqa: E402
+from dpc.detection import points, scoring  # noqa: E402
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "detection"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the detection set is not in ../shared/data/detection")
@@ -222,3 +222,12 @@ def test_yolox_nano_has_its_known_precision() -> None:
         usual.accumulate()
         usual.summarize()
     assert list(values.values()) == pytest.approx(usual.stats.tolist(), abs=0.001)
+
+
+def test_an_interval_needs_nine_tenths_of_the_draws() -> None:
+    draws = np.arange(50.0)
+    assert points.middle(draws) == pytest.approx((1.225, 47.775))
+    draws[:5] = np.nan
+    assert np.isfinite(points.middle(draws)).all()
+    draws[5] = np.nan
+    assert np.isnan(points.middle(draws)).all() and np.isnan(points.middle(draws[:0])).all()

@@ -424,6 +424,18 @@ def test_a_training_is_not_overwritten(whole: Path, photos: Path) -> None:
     assert (whole / "last.pt").read_bytes() == before
 
 
+def test_going_on_elsewhere_overwrites_no_other_training(tmp_path: Path, photos: Path, whole: Path) -> None:
+    other = tmp_path / "other"
+    train(dataclasses.replace(RECIPE, seed=9), run(other, photos, steps=1), say=quiet)
+    before = (other / "last.pt").read_bytes()
+    with pytest.raises(OptionError, match="holds a training already"):
+        train(RECIPE, run(other, photos, steps=7), resume=whole / "last.pt", say=quiet)
+    (other / "previous.pt").write_bytes((whole / "last.pt").read_bytes())
+    with pytest.raises(OptionError, match="holds a training already"):
+        train(RECIPE, run(other, photos, steps=7), resume=other / "previous.pt", say=quiet)
+    assert (other / "last.pt").read_bytes() == before
+
+
 def test_a_changed_recipe_is_named_when_a_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
     said: list[str] = []
     plan = dataclasses.replace(RECIPE, clip=2.0, learning_rate=1e-3)
@@ -474,7 +486,10 @@ def test_export_calibrate_and_start_again(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"minutes": 0.0}, "--minutes 0: give more than 0"),
+        ({"minutes": 0.0}, "--minutes 0: give a number of minutes"),
+        ({"minutes": float("nan")}, "--minutes nan: give a number of minutes"),
+        ({"minutes": float("inf")}, "--minutes inf"),
+        ({"minutes": 1.0, "horizon": float("nan")}, "--horizon nan"),
         ({"steps": 0}, "--steps 0: give at least 1"),
         ({"minutes": 1.0, "steps": 5}, "exclude each other"),
         ({"horizon": 5.0}, "--horizon"),
@@ -517,6 +532,24 @@ def test_a_deeper_network_starts_as_the_one_it_grew_from() -> None:
         grown(Weights(deeper, state, None, {}), net, source)
     with pytest.raises(OptionError, match="another \\[network\\]"):
         grown(weights, dataclasses.replace(deeper, mean_width=net.mean_width + 8), source)
+    with pytest.raises(ValueError, match="must have three entries"):
+        dataclasses.replace(net, decoder_depths=(1, 2))
+
+
+def test_tables_are_interpolated_in_float32_under_bf16() -> None:
+    model = Model(NETWORK)
+    torch.nn.init.normal_(model.log_gain, generator=torch.Generator().manual_seed(3))
+    seen: list[torch.dtype] = []
+    model.h_a.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = model.interpolation(torch.tensor([0.3])) @ model.log_gain
+        exact = torch.exp(model.interpolation(torch.tensor([0.3])).double() @ model.log_gain.double())
+        gains: list[torch.Tensor] = []
+        model.g_a.register_forward_hook(lambda *_: torch.ones(1, NETWORK.latents, 4, 4))
+        model.h_a.register_forward_pre_hook(lambda _, given: gains.append(given[0]))
+        model(torch.zeros(1, 3, 64, 64), torch.tensor([0.3]))
+    assert y.dtype == torch.bfloat16 and seen == [torch.float32]
+    assert torch.allclose(gains[0][0, :, 0, 0].double(), exact[0], rtol=1e-5)
 
 
 @pytest.mark.skipif(not released(), reason="no model is released yet")

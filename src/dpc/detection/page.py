@@ -61,7 +61,7 @@ def page_of(
     spread = (
         f"Intervals hold the middle 95 % of {resamples} resamples of the pictures (drawn with replacement, the same "
         "for every codec). They say how far a figure depends on which pictures were tested; a difference whose "
-        "interval holds 0 shows nothing."
+        "interval holds 0 shows nothing. A BD-rate has an interval where nine of ten resamples have a BD-rate."
         if resamples
         else "No intervals were computed."
     )

@@ -176,9 +176,12 @@ def _identity(data: Dataset, found: Mapping[int, Boxes], samples: Samples) -> st
 
 
 def middle(values: Values) -> tuple[float, float]:
-    """Where the middle of resampled values lies; nan where half of them or more are missing."""
+    """Where the middle of resampled values lies; nan where there are none or more than a tenth are missing.
+
+    Those that are missing are not a fair draw: a BD-rate lacks where a curve is ragged.
+    """
     there = values[np.isfinite(values)]
-    if len(there) <= len(values) / 2:
+    if len(there) < max(1, 0.9 * len(values)):
         return math.nan, math.nan
     low, high = np.percentile(there, MIDDLE)
     return float(low), float(high)

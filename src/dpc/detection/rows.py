@@ -93,19 +93,21 @@ def file_of(folder: Path, codec: str) -> Path:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a file, none when it does not exist; DPCError when it is something else.
+    """The rows of a file, none when it does not exist; DPCError when it is damaged or something else.
 
-    A last part that was cut off when a run was killed is left out.
+    Of a last part that was cut off when a run was killed, the rows that are whole count.
     """
     if not path.exists():
         return []
-    text = _unzip(path.read_bytes())
+    csv.field_size_limit(1 << 24)  # some thousand boxes of one picture are longer than the default
     try:
+        text = _unzip(path.read_bytes())
         lines = csv.DictReader(io.StringIO(text[: text.rfind(b"\n") + 1].decode("utf-8"), newline=""))
         return [_row(line) for line in lines if line["detector"] != "detector"]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise DPCError(
-            f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another folder"
+            f"{path} does not hold rows of this version ({type(error).__name__} {error}); "
+            "move it away or give another folder"
         ) from error
 
 
@@ -134,16 +136,14 @@ def _zip(rows: Sequence[Row]) -> bytes:
 
 
 def _unzip(data: bytes) -> bytes:
-    """All members that are whole, and what can be had of a last one."""
-    parts = []
-    while data[:2] == b"\x1f\x8b":
+    """All members, and what can be had of a last one that was cut off; ValueError for anything else."""
+    parts: list[bytes] = []
+    while data:
         member = zlib.decompressobj(31)
         try:
-            part = member.decompress(data) + member.flush()
-        except zlib.error:
-            break
-        if member.eof:
-            parts.append(part)
+            parts.append(member.decompress(data))
+        except zlib.error as error:
+            raise ValueError(f"damaged after {len(parts)} whole parts: {error}") from error
         data = member.unused_data
     return b"".join(parts)
 

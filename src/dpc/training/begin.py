@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def begin(
     folder of a run. start: an artifact or checkpoint whose weights to begin with. out: default runs/NAME, or the folder
     of the checkpoint that is resumed. Raises DPCError.
     """
-    if minutes is not None and minutes <= 0:
-        raise OptionError(f"--minutes {minutes:g}: give more than 0")
+    for name, value in (("--minutes", minutes), ("--horizon", horizon)):
+        if value is not None and not 0 < value < math.inf:
+            raise OptionError(f"{name} {value:g}: give a number of minutes, more than 0")
     if steps is not None and steps < 1:
         raise OptionError(f"--steps {steps}: give at least 1")
     if horizon is not None and (minutes is None or steps is not None or horizon < minutes):

@@ -81,7 +81,7 @@ def train(
     if run.precision not in ("auto", "fp32", "bf16"):
         raise OptionError(f"--precision {run.precision} is unknown; use auto, fp32 or bf16")
     state = _resumed(resume, recipe, say) if resume else None
-    if not state and (run.out / "last.pt").exists():
+    if _holds_another(run.out / "last.pt", resume):
         raise OptionError(
             f"{run.out} holds a training already; --resume {run.out / 'last.pt'} goes on, or name another --out"
         )
@@ -287,6 +287,16 @@ def bf16_pays(device: torch.device) -> bool:
                     conv(x)
                     own.append(time.perf_counter() - begin)
     return min(times[True]) < 0.8 * min(times[False])
+
+
+def _holds_another(last: Path, resume: Path | None) -> bool:
+    """Whether a last.pt lies there that is not the one to go on from. A broken one may be replaced when resuming."""
+    if not last.exists() or (resume and resume.resolve() == last.resolve()):
+        return False
+    try:
+        return resume is None or bool(load_checkpoint(last))
+    except CheckpointError:
+        return False
 
 
 def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:

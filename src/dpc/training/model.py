@@ -85,11 +85,13 @@ class Model(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Output:
         """x: (N, 3, H, W) in [0, 1], H and W multiples of 64; level: (N,) in [0, levels - 1]."""
         weights = self.interpolation(level)
-        gain = torch.exp(weights @ self.log_gain)[:, :, None, None]
-        offset = self._rounded(weights @ self.offset)
+        with torch.autocast(x.device.type, enabled=False):  # the artifact interpolates its tables in float32
+            gain = torch.exp(weights @ self.log_gain)[:, :, None, None]
+            offset = self._rounded(weights @ self.offset)
+            z_index = self._rounded(weights @ self.z_index)
         y = self.g_a(x) * gain
         z = bounded(self.h_a(y), -Z_LIMIT, Z_LIMIT)
-        z_scale = scale_of_index(bounded(self._rounded(weights @ self.z_index), 1, INDICES - 1))
+        z_scale = scale_of_index(bounded(z_index, 1, INDICES - 1))
         z_hat = _straight(z, z.round())
         bits_z = rate(z, z_hat.detach(), z_scale)
 

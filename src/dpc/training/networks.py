@@ -54,6 +54,9 @@ class Network:
     pass_widths: tuple[int, ...] = (96, 96, 128)  # hidden layers of the mean passes, one per channel group
 
     def __post_init__(self) -> None:
+        for name in ("widths", "encoder_depths", "decoder_depths"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} {getattr(self, name)} must have three entries, for 1/4, 1/8 and 1/16")
         if sum(self.groups) != self.latents:
             raise ValueError(f"groups {self.groups} sum to {sum(self.groups)}, not to latents = {self.latents}")
         if len(self.pass_widths) != len(self.groups):
