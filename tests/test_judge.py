@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_what_cannot_be_judged_gives_one_line(options: list[str], message: str, 
     given = ["judge", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), *options]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1, done.output
+
+
+def test_a_picture_that_cannot_be_read_costs_no_other_its_crops(tmp_path: Path, images: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    (folder / "a.png").write_bytes((images / "p0.png").read_bytes()[:2000])
+    said: list[str] = []
+    judge([TINY], folder, tmp_path / "out", (0.3,), crops=3, say=said.append)
+    assert any(line.startswith("failed, a") for line in said)
+    with Image.open(tmp_path / "out" / "crops-0.3.png") as sheet:
+        assert sheet.height == 2 * (judging.CROP + 22)
+
+
+def test_wrong_pictures_are_said_before_an_export(tmp_path: Path) -> None:
+    command = ["judge", str(tmp_path / "last.pt"), "--images", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and "none does not exist" in done.output and not (tmp_path / "out").exists()
 
 
 def test_two_things_of_one_name_are_refused(tmp_path: Path, images: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,13 +25,13 @@ pytest.importorskip("onnx")
 from dpc.artifact import DEFAULT, Artifact, released  # noqa: E402
 from dpc.cli import app  # noqa: E402
 from dpc.errors import DPCError, OptionError, ToolMissing  # noqa: E402
-from dpc.training import calibrate, devices, loop, recipe  # noqa: E402
+from dpc.training import calibrate, devices, loop, recipe, schedule  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.data import Batches, DataError, Photos  # noqa: E402
 from dpc.training.drawn import drawn  # noqa: E402
 from dpc.training.export import half_precision, logistic_tables  # noqa: E402
-from dpc.training.log import at_rate  # noqa: E402
+from dpc.training.log import Log, at_rate  # noqa: E402
 from dpc.training.loop import Run, train  # noqa: E402
 from dpc.training.model import Model  # noqa: E402
 from dpc.training.networks import Network  # noqa: E402
@@ -122,7 +123,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 def test_it_learns(tmp_path: Path, photos: Path) -> None:
     plan = dataclasses.replace(RECIPE, steps=24)
     train(plan, run(tmp_path, photos), say=quiet)
-    lam = loop.lambdas(plan)
+    lam = schedule.lambdas(plan)
 
     def objective(step: str) -> float:
         found = [r for r in rows(tmp_path / "validation.csv") if r["step"] == step]
@@ -246,10 +247,111 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monk
     assert all(bool(v.isfinite().all()) for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
 
 
+def test_a_training_without_hope_ends_with_what_it_had(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(loop.Distortion):
+        calls = 0
+
+        def forward(self, *given: Any) -> Any:
+            total, parts = super().forward(*given)
+            self.calls += 1
+            return total * (float("nan") if self.calls > 1 else 1.0), parts
+
+    monkeypatch.setattr(loop, "Distortion", Broken)
+    monkeypatch.setattr(loop, "HOPELESS", 3)
+    with pytest.raises(DPCError, match="the gradients of 3 steps in a row were not finite: lower") as error:
+        train(RECIPE, run(tmp_path, photos, steps=9), say=quiet)
+    assert "\n" not in str(error.value)
+    state = load_checkpoint(tmp_path / "last.pt")
+    assert state["step"] == 4 and all(bool(v.isfinite().all()) for v in state["model"].values())
+
+
+def test_a_training_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "run"
+    script = program(tmp_path, out, photos, "steps=5")
+    process = subprocess.Popen([sys.executable, script], env=environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as `tee` does when Ctrl-C ends it
+    assert process.wait(timeout=300) == 0
+    assert load_checkpoint(out / "last.pt")["step"] == 5
+
+
+def test_a_training_keeps_its_schedule_when_it_goes_on(tmp_path: Path, photos: Path) -> None:
+    def interrupt(line: str) -> None:
+        said.append(line)
+        if " step 2 " in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    said: list[str] = []
+    last = train(RECIPE, run(tmp_path, photos, steps=4), say=interrupt)
+    assert load_checkpoint(last)["schedule"] == {"steps": 4}
+    assert any(line.endswith("from step 0 to step 4") for line in said)
+    train(dataclasses.replace(RECIPE, batch=4), run(tmp_path, photos), resume=last, say=said.append)
+    state = load_checkpoint(last)
+    assert state["step"] == 4 and state["crops"] == 2 * 2 + 2 * 4
+    assert any(line.endswith("from step 2 to step 4") for line in said)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(OptionError, match="goes to step 4 and is over"):
+        train(RECIPE, run(tmp_path, photos), resume=last, say=quiet)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_the_schedule_of_a_call() -> None:
+    before = {"step": 50, "minutes": 10.0, "schedule": {"horizon": 40.0}}
+    plans = [
+        schedule.schedule(RECIPE, *given)
+        for given in ((None, None, None), (9.0, None, None), (9.0, 27.0, None), (None, None, 80))
+    ]
+    assert [p.progress(3, 4.5) for p in plans] == [3 / 6, 4.5 / 9, 4.5 / 27, 3 / 80]
+    assert [p.stored() for p in plans] == [{}, {}, {"horizon": 27.0}, {"steps": 80}]
+    for minutes in (None, 5.0):
+        kept = schedule.schedule(RECIPE, minutes, None, None, before)
+        assert kept.progress(60, 20.0) == 0.5 and kept.stored() == {"horizon": 40.0}
+    assert schedule.schedule(RECIPE, 5.0, None, None, before | {"schedule": {}}).horizon == 15.0
+    assert schedule.schedule(RECIPE, None, None, 100, before).progress(60, 20.0) == 0.6
+    with pytest.raises(OptionError, match="to minute 8 of the training and is over"):
+        schedule.schedule(RECIPE, 5.0, 8.0, None, before)
+
+
+def test_precision_is_kept_on_the_same_kind_of_device() -> None:
+    cpu = torch.device("cpu")
+    assert devices.precision("auto", cpu, {"device": "cpu", "precision": "bf16"}) == "bf16"
+    assert devices.precision("fp32", cpu, {"device": "cpu", "precision": "bf16"}) == "fp32"
+    assert devices.precision("auto", torch.device("cuda"), {"device": "cpu", "precision": "fp32"}) == "bf16"
+
+
+def test_other_photographs_are_said_when_a_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    Image.new("RGB", (200, 200), "red").save(data / "new.png")
+    said: list[str] = []
+    train(RECIPE, run(tmp_path / "run", data, steps=7), resume=whole / "last.pt", say=said.append)
+    assert any("photographs are not those of the checkpoint" in line for line in said)
+
+
+def test_a_log_takes_further_columns_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    log = Log(path, False, 0)
+    log.write({"step": 1, "psnr": 30.0})
+    log.write({"step": 2, "psnr": 31.0})
+    log.close()
+    log = Log(path, True, 1)
+    log.write({"step": 2, "psnr": 32.0, "lpips_alex": 0.5})
+    log.write({"step": 3, "psnr": 33.0})
+    log.close()
+    assert rows(path) == [
+        {"step": "1", "psnr": "30", "lpips_alex": ""},
+        {"step": "2", "psnr": "32", "lpips_alex": "0.5"},
+        {"step": "3", "psnr": "33", "lpips_alex": ""},
+    ]
+
+
 def test_stages_and_learning_rate_follow_the_progress() -> None:
     plan = dataclasses.replace(RECIPE, stages=(Stage(0.25, mse=1.0), Stage(0.75, mse=0.5)), warmup=0.1, decay_from=0.5)
     assert [plan.stage_at(p).mse for p in (0, 0.24, 0.26, 0.99, 1.0)] == [1, 1, 0.5, 0.5, 0.5]
-    rates = [loop.learning_rate(plan, p) for p in (0, 0.1, 0.5, 0.75, 1.0)]
+    rates = [schedule.learning_rate(plan, p) for p in (0, 0.1, 0.5, 0.75, 1.0)]
     assert rates[0] < rates[1] == rates[2] == plan.learning_rate > rates[3] > rates[4]
     assert rates[4] == pytest.approx(plan.final_learning_rate)
 
@@ -297,7 +399,7 @@ def test_a_split_and_no_overlap(photos: Path) -> None:
     assert Photos([photos], 192).sha256 == pictures.sha256
 
 
-@pytest.mark.parametrize("content", ["missing", "empty", "unreadable", "small", "one", "zip"])
+@pytest.mark.parametrize("content", ["missing", "empty", "unreadable", "small", "one", "zip", "cut", "damaged"])
 def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path, photos: Path) -> None:
     folder = tmp_path / "data"
     if content != "missing":
@@ -313,8 +415,18 @@ def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path
         folder = folder / "photos.zip"
         with zipfile.ZipFile(folder, "w") as archive:
             archive.writestr("notes.txt", "nothing")
+    if content in ("cut", "damaged"):
+        folder = folder / "photos.zip"
+        with zipfile.ZipFile(folder, "w") as archive:
+            archive.write(photos / "0.jpg", "0.jpg", zipfile.ZIP_DEFLATED)
+        data = bytearray(folder.read_bytes())
+        where = data.index(b"PK\1\2") if content == "cut" else 400  # the directory at its end, or a picture in it
+        data[where : where + 40] = bytes(40)
+        folder.write_bytes(data)
     text = {
-        "missing": "data is neither a folder nor a zip file; give folders of pictures with --data",
+        "cut": "photos.zip is a damaged zip file",
+        "damaged": "photos.zip/0.jpg cannot be read",
+        "missing": "data does not exist; give folders of pictures with --data",
         "empty": "data holds no picture",
         "unreadable": "bad.png cannot be decoded",
         "small": "only 0 of 3 pictures have a shorter side of at least 192 pixels",
@@ -325,6 +437,26 @@ def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path
         train(RECIPE, run(tmp_path / "run", folder), say=quiet)
     assert text in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("harm", ["short", "gone", "text"])
+def test_a_damaged_cache_is_made_anew(harm: str, tmp_path: Path, photos: Path) -> None:
+    cache = Photos([photos], 192, tmp_path).pixels_path
+    before = cache.read_bytes()
+    if harm == "short":
+        cache.write_bytes(before[:1000])
+    elif harm == "gone":
+        cache.unlink()
+    else:
+        cache.with_suffix(".json").write_text('{"sha256": ')
+    assert len(Photos([photos], 192, tmp_path)) == 3
+    assert cache.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_room_for_decoded_pictures_is_one_line(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot keep the decoded pictures in .*file/cache.*TMPDIR=FOLDER"):
+        Photos([photos], 192, tmp_path / "file" / "cache")
 
 
 # recipes
@@ -367,6 +499,21 @@ def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
         (GOOD + "ms_ssim = -1\n", "ms_ssim = -1.0: it must be at least 0"),
         (GOOD + "grid = -1\n", "grid = -1.0: it must be at least 0"),
         (GOOD + "[network]\nlatents = 10\n", "groups"),
+        (GOOD.replace("mse = 1.0", "mse = 0"), "mse = ms_ssim = lpips = 0: one of them must be above 0"),
+        (GOOD.replace("mse = 1.0", "mse = inf"), "mse = inf: it must be at least 0, and finite"),
+        (GOOD + "ms_ssim = nan\n", "ms_ssim = nan"),
+        ("learning_rate = inf\n" + GOOD, "learning_rate = inf: it must be above 0, and finite"),
+        ("rate_balance = nan\n" + GOOD, "rate_balance = nan: it must be finite"),
+        ("lambda_max = inf\n" + GOOD, "lambda_max = inf: 0 < min < max"),
+        ("warmup = 0.6\n" + GOOD, "decay_from = 0.5: it must be at least warmup = 0.6"),
+        ("seed = -1\n" + GOOD, "seed = -1: it must be at least 0"),
+        (GOOD.replace('"x"', '"../../x"'), r"name = '../../x': letters, digits, dots"),
+        (GOOD.replace('"x"', '""'), "name = '': letters, digits, dots"),
+        (GOOD + "[network]\nlevels = 1\n", "levels = 1: at least 2 are needed"),
+        (GOOD + "[network]\nhyper_width = 0\n", "hyper_width = 0: whole numbers of at least 1"),
+        (GOOD + '[network]\nwidths = [64, "x", 256]\n', "widths = .*: whole numbers of at least 1"),
+        (GOOD + "[network]\nencoder_depths = [1, -2, 3]\n", "encoder_depths = .*: whole numbers of at least 0"),
+        (GOOD + "[network]\nlatents = 800\n", "latents = 800: at most 768"),
         ('name = "x"\n', "stages"),
         ("name = \n", "is not valid TOML"),
     ],
@@ -377,6 +524,18 @@ def test_a_wrong_recipe_gives_one_line(text: str, message: str, tmp_path: Path) 
     with pytest.raises(RecipeError, match=message) as error:
         recipe.read(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_hides_no_recipe_and_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dpc", DEFAULT):
+        (tmp_path / name).mkdir()
+    assert recipe.read("dpc").name == "dpc"
+    if released():
+        assert located(Path(DEFAULT)) == released()[DEFAULT]
+    assert located(whole) == whole / "last.pt"
+    with pytest.raises(CheckpointError, match="dpc is a folder without a last.pt"):
+        weights_of(Path("dpc"))
 
 
 def test_unknown_and_missing_recipes() -> None:
@@ -439,7 +598,7 @@ def test_going_on_elsewhere_overwrites_no_other_training(tmp_path: Path, photos:
 def test_a_changed_recipe_is_named_when_a_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
     said: list[str] = []
     plan = dataclasses.replace(RECIPE, clip=2.0, learning_rate=1e-3)
-    train(plan, run(tmp_path, photos, steps=6), resume=whole / "last.pt", say=said.append)
+    train(plan, run(tmp_path, photos, steps=7), resume=whole / "last.pt", say=said.append)
     assert any("differs" in line and "learning_rate, clip" in line for line in said)
 
 
@@ -587,6 +746,27 @@ runpy.run_module("dpc.training", run_name="__main__", alter_sys=True)
 """
 
 
+def test_an_export_replaces_nothing_but_a_model(tmp_path: Path, whole: Path) -> None:
+    copy = tmp_path / "last.pt"
+    shutil.copy(whole / "last.pt", copy)
+    done = CliRunner().invoke(app, ["export", str(copy), str(copy)])
+    assert done.exit_code == 1 and "last.pt exists and is no model artifact" in done.output
+    assert copy.read_bytes() == (whole / "last.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--limit", "nan"], "--limit nan: give megabytes, more than 0"),
+        (["--limit", "-1"], "--limit -1: give megabytes"),
+        (["--recipe", "mse", "--recipe", "mse"], "two recipes have the name mse"),
+    ],
+)
+def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: Path, photos: Path) -> None:
+    done = CliRunner().invoke(app, ["pack", str(tmp_path / "pack"), "--data", str(photos), *options])
+    assert done.exit_code == 1 and message in done.output and not (tmp_path / "pack").exists()
+
+
 @pytest.mark.skipif(not (WEIGHTS / "alexnet-features.pth").is_file(), reason="no LPIPS weights in ../shared")
 def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
     plan = tmp_path / "tiny.toml"
@@ -612,16 +792,31 @@ def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: 
     python.chmod(0o755)
     env = environment(PYTHON=str(python), COPY=str(tmp_path / "copy"))
     env.pop("PYTHONPATH")
-    began = time.monotonic()
-    call = ["bash", out / "run.sh", "0.2", "--precision", "fp32", "--device", "cpu"]
-    done_there = subprocess.run(call, env=env, capture_output=True, text=True, timeout=300)
-    assert done_there.returncode == 0, done_there.stdout + done_there.stderr
-    assert time.monotonic() - began < 90
+
+    def train_there() -> str:
+        """Until the first line of progress, then a signal to the script; returns what it said."""
+        call = ["bash", out / "run.sh", "5", "--horizon", "20", "--precision", "fp32", "--device", "cpu"]
+        process = subprocess.Popen(call, env=env, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "crops/s" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        said += process.stdout.read()
+        assert process.wait(timeout=60) == 0, said
+        return said
+
     made = tmp_path / "pack-run" / "tiny"
-    assert load_checkpoint(made / "last.pt")["step"] > 0
+    first = train_there()
+    step = load_checkpoint(made / "last.pt")["step"]
+    assert step >= 50 and f"stopped at step {step}," in first
+    assert f"from step {step} to minute 20 of" in train_there()  # a second call goes on
     copied = {p.name for p in (tmp_path / "copy").iterdir()}
     assert copied == {"weights.pt", "log.csv", "validation.csv", "train.log", "curves.html"}
     assert weights_of(tmp_path / "copy" / "weights.pt").network == NETWORK
+    assert "stopped at step" in (tmp_path / "copy" / "train.log").read_text().splitlines()[-1]
 
 
 def test_validation_at_a_rate_is_interpolated_in_the_logarithm() -> None:

@@ -35,6 +35,10 @@ def main() -> int:
     except DPCError as error:
         print(f"dpc: error: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"dpc: error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

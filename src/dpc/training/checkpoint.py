@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, one older one kept, and a small file with the weights alone.
 
-    last.pt       all that a training needs to go on: model, average, optimiser, step, minutes, recipe
+    last.pt       all that a training needs to go on: model, average, optimiser, step, minutes, recipe, schedule
     previous.pt   the one before it
     weights.pt    the averaged weights in float16: enough to export, to judge and to start from
 
@@ -45,19 +45,13 @@ class Keeper:
         average: dict[str, Tensor],
         optimiser: torch.optim.Optimizer,
         recipe: Recipe,
-        step: int,
-        minutes: float,
-        data_sha256: str,
+        about: dict[str, Any],
     ) -> Path:
-        """Write last.pt and weights.pt; returns the path of last.pt. Killed at any moment, a sound last.pt is there."""
-        about = {
-            "checkpoint": CHECKPOINT,
-            "recipe": json.dumps(to_dict(recipe)),
-            "step": step,
-            "minutes": minutes,
-            "crops": step * recipe.batch,
-            "data_sha256": data_sha256,
-        }
+        """Write last.pt and weights.pt; returns the path of last.pt. Killed at any moment, a sound last.pt is there.
+
+        about: step, minutes, crops, data_sha256 and how the training runs (schedule, precision, device), plain data.
+        """
+        about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(recipe))} | about
         full = {"model": model.state_dict(), "ema": average, "optimiser": optimiser.state_dict()}
         last, previous = self.folder / "last.pt", self.folder / "previous.pt"
         _write(last.with_suffix(".part"), about | full)
@@ -94,6 +88,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(
+            f"{path} is a folder without a last.pt; give a checkpoint or the folder of a run"
+        ) from error
     except Exception as error:  # torch raises many kinds on damaged files
         older = path.with_name("previous.pt")
         way_out = f"{older} is the one before it" if older.exists() and older != path else "use an older one"

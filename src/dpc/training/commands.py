@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dpc.errors import ModelError, ToolMissing
+from dpc.errors import ModelError, OptionError, ToolMissing
 from dpc.options import Folders, LpipsWeights, Processes, Threads, folders_of, numbers, words
 
 __all__ = ["export", "judge", "pack", "train"]
@@ -87,6 +88,8 @@ def pack(
     from dpc.training.pack import pack as make
     from dpc.training.recipe import read
 
+    if not 0 < limit < math.inf:
+        raise OptionError(f"--limit {limit:g}: give megabytes, more than 0")
     recipes = [read(r) for r in recipe or ("dpc", "msssim", "mse")]
     made = make(out, data, recipes, start=start, lpips_weights=lpips_weights, limit=int(limit * 1e6), quality=quality)
     parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in made.parts.items())
@@ -112,8 +115,10 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     from dpc.training import calibrate as calibration
     from dpc.training import export as exporter
     from dpc.training.model import Model
-    from dpc.training.weights import weights_of
+    from dpc.training.weights import is_artifact, weights_of
 
+    if out.is_dir() or (out.exists() and not is_artifact(out)):
+        raise OptionError(f"{out} exists and is no model artifact; name another file, such as {out.stem}.dpcmodel")
     source = weights_of(checkpoint)
     if source.recipe is None:
         raise ModelError(f"{checkpoint} is an artifact already; give a checkpoint")
@@ -156,9 +161,11 @@ def judge(
     """Measure models on real files: rows, a table at equal rates, contact sheets."""
     _need("torch", "onnx")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    from dpc.benchmark.run import pictures
     from dpc.training import judge as judging
     from dpc.training.weights import is_artifact, located
 
+    pictures(images)  # says at once what is wrong with them
     goals, qualities = numbers("--bpp", bpp), numbers("--quality", quality)
     others, places = words(codecs), folders_of(folder or [])
     artifacts = []

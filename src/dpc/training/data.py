@@ -11,12 +11,14 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from dpc.training.drawn import drawn
 
 VALIDATION_EVERY = 32  # every 32nd picture is held out
 HELD_OUT = "validation/"  # in a zip file the folder of the pictures that are held out
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # of damaged and encrypted zips
 
 
 class DataError(DPCError):
@@ -65,13 +68,17 @@ def find(sources: Sequence[str | Path]) -> list[Item]:
             paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
             here = [Item(p, None, f"{p.resolve()}|{p.stat().st_size}|{p.stat().st_mtime_ns}") for p in paths]
         elif zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                members = sorted((i.filename, i.CRC) for i in archive.infolist())
+            try:
+                with zipfile.ZipFile(source) as archive:
+                    members = sorted((i.filename, i.CRC) for i in archive.infolist())
+            except BROKEN as error:
+                raise DataError(f"{source} is a damaged zip file ({error}); copy or pack it again") from error
             members = [m for m in members if Path(m[0]).suffix.lower() in SUFFIXES]
             split = any(m.startswith(HELD_OUT) for m, _ in members)
             here = [Item(source, m, f"{m}|{crc}", m.startswith(HELD_OUT) if split else None) for m, crc in members]
         else:
-            raise DataError(f"{source} is neither a folder nor a zip file; give folders of pictures with --data")
+            what = "is neither a folder nor a zip file" if source.exists() else "does not exist"
+            raise DataError(f"{source} {what}; give folders of pictures with --data")
         if not here:
             raise DataError(f"{source} holds no picture ({', '.join(SUFFIXES)}); give another with --data")
         found += here
@@ -91,12 +98,17 @@ class Photos:
         key = hashlib.sha256("".join(f"{item.stamp}\n" for item in items).encode())
         user = os.getuid() if hasattr(os, "getuid") else "all"
         root = Path(cache) if cache else Path(tempfile.gettempdir()) / f"dpc-photos-{user}"
-        root.mkdir(parents=True, exist_ok=True)
         self.pixels_path = root / f"{key.hexdigest()[:16]}.rgb"
-        index_path = self.pixels_path.with_suffix(".json")
-        if not index_path.exists():
-            self._decode(items, index_path)
-        index = json.loads(index_path.read_text())
+        index = self._index()
+        if index is None:
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                self._decode(items)
+            except OSError as error:
+                raise DataError(
+                    f"cannot keep the decoded pictures in {root}: {error.strerror}; TMPDIR=FOLDER names another place"
+                ) from error
+            index = json.loads(self.pixels_path.with_suffix(".json").read_text())
         self.sha256: str = index["sha256"]
         self._pixels = np.memmap(self.pixels_path, np.uint8, "r")
         large = [min(e["width"], e["height"]) >= minimum for e in index["entries"]]
@@ -116,20 +128,31 @@ class Photos:
             [(e["width"] * e["height"]) ** 0.5 for e in map(self._entries.__getitem__, self.train)]
         )
 
-    def _decode(self, items: list[Item], index_path: Path) -> None:
+    def _index(self) -> Any:
+        """What the cache says of its pictures; None where there is no cache, or one that is not whole."""
+        try:
+            index = json.loads(self.pixels_path.with_suffix(".json").read_text())
+            sizes = [e["width"] * e["height"] * 3 for e in index["entries"]]
+            return index if self.pixels_path.stat().st_size == sum(sizes) and index["sha256"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _decode(self, items: list[Item]) -> None:
         entries, offset, digest = [], 0, hashlib.sha256()
-        temporary = self.pixels_path.with_suffix(f".{os.getpid()}.part")
-        with open(temporary, "wb") as out:
-            for item, pixels in zip(items, _decoded(items), strict=True):
-                digest.update(pixels.data)
-                out.write(pixels.data)
-                entry = {"name": item.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset}
-                entries.append(entry if item.held is None else entry | {"held": item.held})
-                offset += pixels.size
-        os.replace(temporary, self.pixels_path)
-        part = index_path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({"sha256": digest.hexdigest(), "entries": entries}))
-        os.replace(part, index_path)
+        part = self.pixels_path.with_suffix(f".{os.getpid()}.part")
+        try:
+            with open(part, "wb") as out:
+                for item, pixels in zip(items, _decoded(items), strict=True):
+                    digest.update(pixels.data)
+                    out.write(pixels.data)
+                    entry = {"name": item.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset}
+                    entries.append(entry if item.held is None else entry | {"held": item.held})
+                    offset += pixels.size
+            os.replace(part, self.pixels_path)
+            part.write_text(json.dumps({"sha256": digest.hexdigest(), "entries": entries}))
+            os.replace(part, self.pixels_path.with_suffix(".json"))
+        finally:
+            part.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -225,6 +248,8 @@ def _decoded(items: Sequence[Item], ahead: int = 32) -> Iterator[NDArray[np.uint
         except ImageError as error:
             where = "" if item.member is None else f"{item.name}: "
             raise DataError(f"{where}{error}, or remove it from the training pictures") from error
+        except BROKEN as error:
+            raise DataError(f"{item.name} cannot be read: {error}; copy or pack {item.path} again") from error
 
     with ExitStack() as stack:
         zips = {item.path for item in items if item.member is not None}

@@ -24,7 +24,7 @@ from dpc.benchmark.drawing import curves_of
 from dpc.benchmark.rows import Row
 from dpc.benchmark.run import Plan, bench, pictures, sha256
 from dpc.benchmark.table import markdown
-from dpc.errors import OptionError, ToolMissing
+from dpc.errors import ImageError, OptionError, ToolMissing
 from dpc.figures import by_codec, save
 from dpc.image import load
 from dpc.metrics.reference import PEAKS, usable
@@ -101,7 +101,8 @@ def judge(
         if drawn:
             save(drawn, out, "curves", {})
     if crops:
-        chosen = paths[:: max(1, len(paths) // crops)][:crops]
+        sound = [p for p in paths if _opens(p)]
+        chosen = sound[:: max(1, len(sound) // crops)][:crops]
         for goal in goals:
             sheet(subjects, chosen, rows, goal).save(out / f"crops-{goal:g}.png")
     return text
@@ -131,6 +132,15 @@ def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Seque
             draw.text((x + 2, y + 2), text, "black", font)
             sheet.paste(Image.fromarray(picture[top : top + CROP, left : left + CROP]), (x, y + label))
     return sheet
+
+
+def _opens(path: Path) -> bool:
+    """Whether a picture can be read: one that cannot is told as a failure, and the sheets go without it."""
+    try:
+        load(path)
+    except ImageError:
+        return False
+    return True
 
 
 def _decoded(subject: Codec | Folder, path: Path, rgb: Rgb, row: Row) -> Rgb:

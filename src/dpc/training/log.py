@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import html
 import math
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,22 @@ class Log:
 
     def __init__(self, path: Path, resumed: bool, step: int) -> None:
         self.path = path
-        rows = [r for r in read(path) if int(r["step"]) <= step] if resumed else []
-        self._file = open(path, "w", newline="", buffering=1)
-        self._writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            self.write(row)
+        self._begin([r for r in read(path) if int(r["step"]) <= step] if resumed else [], [])
+
+    def _begin(self, rows: Sequence[dict[str, str]], columns: Sequence[str]) -> None:
+        """Write the file anew with the columns of these rows and further ones; those that a row lacks stay empty."""
+        self._columns = list(dict.fromkeys([c for row in rows for c in row] + list(columns)))
+        self._file = open(self.path, "w", newline="", buffering=1)
+        self._writer = csv.DictWriter(self._file, self._columns)
+        if self._columns:
+            self._writer.writeheader()
+        self._writer.writerows(rows)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add a row."""
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row), extrasaction="ignore")
-            self._writer.writeheader()
+        """Add a row. Columns that the file does not have yet are added to it."""
+        if not set(row) <= set(self._columns):
+            self._file.close()
+            self._begin(read(self.path), list(row))
         self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
     def close(self) -> None:
@@ -91,6 +98,19 @@ def page(folder: Path) -> Path:
     part.write_text(text, encoding="utf-8")
     os.replace(part, target)
     return target
+
+
+def lasting(say: Callable[[str], None]) -> Callable[[str], None]:
+    """say, but a training whose reader has gone (Ctrl-C ends the `tee` behind it as well) goes on in silence."""
+
+    def told(line: str) -> None:
+        try:
+            say(line)
+        except BrokenPipeError:  # what is still in the buffer must not fail at exit
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return told
 
 
 def _panel(title: str, lines: dict[str, Points], width: int = 380, height: int = 220) -> str:

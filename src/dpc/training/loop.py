@@ -19,29 +19,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dpc.errors import OptionError, ToolMissing
+from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CheckpointError, Keeper, load_checkpoint, recipe_of
 from dpc.training.data import Batches, Photos, find
-from dpc.training.devices import start
-from dpc.training.log import RATES, Log, at_rate, page, read
+from dpc.training.devices import precision, start
+from dpc.training.log import RATES, Log, at_rate, lasting, page, read
 from dpc.training.losses import Distortion
 from dpc.training.model import Model
 from dpc.training.recipe import Recipe, to_dict
+from dpc.training.schedule import lambdas, learning_rate, schedule, steps_of
 from dpc.training.validate import CROPS, validate
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
 LOGGED = ("loss", "bpp", "mse", "ms_ssim", "lpips", "chroma", "grid", "z", "norm")  # means over the steps of a row
 EVER = 10**12  # steps: a training ends by its schedule, not by its data
+HOPELESS = 100  # steps in a row without finite gradients, after which a training gives up
 
 
 @dataclass
 class Run:
     """Where and how long to train.
 
-    minutes: of this call, counted from `began` (time.monotonic()), the last checkpoint included. horizon: minutes of
-    the whole training over all calls; the learning rate and the stages follow it. None: what is left are `minutes`,
-    or, without them, the schedule follows steps. loaders: processes that prepare batches; None: as many as pay.
+    minutes: of this call, counted from `began` (time.monotonic()), the last checkpoint included. horizon, steps: of the
+    whole training over all calls; the learning rate and the stages follow them (see schedule()). precision: fp32, bf16
+    or auto, which keeps that of the checkpoint on a device of the same kind. loaders: processes that prepare batches;
+    None: as many as pay.
     """
 
     out: Path
@@ -72,7 +75,7 @@ def train(
 
     warm: state of a Model to start from (a released artifact or a checkpoint's weights); resume: a checkpoint to go on
     from exactly. Stops after run.minutes, at the end of the schedule, or on SIGINT/SIGTERM, always with a checkpoint.
-    Raises DPCError, before any time is spent, for what cannot work.
+    Raises DPCError, before any time is spent, for what cannot work; later only where the gradients stay not finite.
     """
     # what may be wrong is found first
     fabric = start(run.device, run.devices)
@@ -86,14 +89,19 @@ def train(
             f"{run.out} holds a training already; --resume {run.out / 'last.pt'} goes on, or name another --out"
         )
     find(run.data)
+    plan = schedule(recipe, run.minutes, run.horizon, run.steps, state)
     nets = sorted({n for s in recipe.stages if s.lpips for n in s.lpips_nets})
     distortion = Distortion(0, 0, 0, nets, run.lpips_weights)
     run.out.mkdir(parents=True, exist_ok=True)
     fabric.launch()
     rank, device = fabric.global_rank, fabric.device
-    say = say if rank == 0 else _quiet
+    say = lasting(say) if rank == 0 else _quiet
     with fabric.rank_zero_first():  # the others find the decoded pictures in the cache
         photos = Photos(run.data, recipe.crop)
+    if state and state["data_sha256"] != photos.sha256:
+        say(
+            "the photographs are not those of the checkpoint: other crops from here on, perhaps other held-out pictures"
+        )
 
     # model, average, optimiser
     torch.manual_seed(recipe.seed)
@@ -105,34 +113,33 @@ def train(
     else:
         say("starting from the wavelet codec")
         first = np.random.default_rng(recipe.seed)
-        crops = (torch.from_numpy(photos.batch(first, 8, recipe.crop)) for _ in range(WAVELET_BATCHES))
+        sample = (torch.from_numpy(photos.batch(first, 8, recipe.crop)) for _ in range(WAVELET_BATCHES))
         # all terms of D together weigh about two and a half times the plain 255^2 MSE
-        model.start_from_wavelet(crops, steps_of([2.5 * v for v in lambdas(recipe)]))
+        model.start_from_wavelet(sample, steps_of([2.5 * v for v in lambdas(recipe)]))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = _optimiser(model, recipe)
-    step, minutes_before = 0, 0.0
+    step, crops, minutes_before = 0, 0, 0.0
     if state:
         average.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
-        step, minutes_before = state["step"], state["minutes"]
+        step, crops, minutes_before = state["step"], state["crops"], state["minutes"]
+    first_step, crops_before = step, crops
     ema = average.state_dict()
     names = [k for k in ema if ema[k].is_floating_point()]
     now = model.state_dict()  # shares its memory with the model
     averages, currents = [ema[k] for k in names], [now[k] for k in names]
     parallel = fabric.setup_module(model)
     distortion.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    judges = _judges(distortion, nets, run.lpips_weights, device)
+    judges = _judges(distortion, nets, run.lpips_weights, device, say)
     held_out = torch.from_numpy(photos.validation_crops(recipe.crop, CROPS)).to(device)
 
     # schedule, data, logs
     # the first process decides: one that computes otherwise would hold up the others
-    bf16 = fabric.broadcast(run.precision == "bf16" or (run.precision == "auto" and bf16_pays(device)))
+    bf16 = fabric.broadcast(precision(run.precision, device, state) == "bf16")
     order = {n: i for i, n in enumerate(nets)}
     lam = torch.tensor(lambdas(recipe), device=device, dtype=torch.float32)
     middle = lam.log().mean().exp()
-    total = run.steps or recipe.steps
-    horizon = run.horizon or (minutes_before + run.minutes if run.minutes and not run.steps else None)
     last_level = recipe.network.levels - 1
     source = Batches(photos, recipe.seed, recipe.batch, recipe.crop, last_level, rank, fabric.world_size, recipe.drawn)
     batches = _stream(source, step, device, fabric.world_size, run.loaders)
@@ -143,7 +150,7 @@ def train(
     left_out = f" ({photos.left_out} smaller ones left out)" if photos.left_out else ""
     say(
         f"{count / 1e6:.2f} M parameters, {len(photos)} pictures{left_out}, {fabric.world_size} x {device.type}, "
-        f"{'bf16' if bf16 else 'fp32'}, from step {step}"
+        f"{'bf16' if bf16 else 'fp32'}, from step {step} {plan}"
     )
 
     def save() -> float:
@@ -151,7 +158,16 @@ def train(
         begin = time.monotonic()
         minutes = minutes_before + (begin - run.began) / 60
         if rank == 0:
-            keeper.save(model, ema, optimiser, recipe, step, minutes, photos.sha256)
+            about = {
+                "step": step,
+                "minutes": minutes,
+                "crops": crops_before + (step - first_step) * recipe.batch,
+                "data_sha256": photos.sha256,
+                "schedule": plan.stored(),
+                "precision": "bf16" if bf16 else "fp32",
+                "device": device.type,
+            }
+            keeper.save(model, ema, optimiser, recipe, about)
         return time.monotonic() - begin
 
     def look() -> float:
@@ -166,7 +182,7 @@ def train(
         return time.monotonic() - begin
 
     # the loop
-    window, seen, skipped = torch.zeros(len(LOGGED), device=device), 0, 0
+    window, seen, skipped, hopeless = torch.zeros(len(LOGGED), device=device), 0, 0, 0
     saving = looking = stepping = 0.0  # seconds that each took last time
     saved, looked, logged, drawn = time.monotonic(), -math.inf, time.monotonic(), time.monotonic()
     model.train()
@@ -175,15 +191,15 @@ def train(
             begin = time.monotonic()
             if begin - looked > run.validate_every:
                 looking, looked = look(), begin
-            elif begin - saved > run.save_every:
+            if begin - saved > run.save_every:
                 saving, saved = save(), begin
             # the first process decides, so that all stop at the same step
             minutes = (time.monotonic() - run.began) / 60
             closing = (2 * stepping + 1.5 * max(saving, 1.0) + 1.5 * looking) / 60
             over = run.minutes is not None and minutes + closing >= run.minutes
             minutes, over = fabric.broadcast((minutes, over or stop.asked))
-            progress = (minutes_before + minutes) / horizon if horizon else step / total
-            if over or progress >= 1:
+            progress = plan.progress(step, minutes_before + minutes)
+            if over or progress >= 1 or hopeless == HOPELESS:
                 break
             stage = recipe.stage_at(progress)
             rate = learning_rate(recipe, progress)
@@ -216,9 +232,9 @@ def train(
                 share = (out.bits_z / out.bits_y.clamp(min=1)).mean()
                 means = [loss, bpp.mean(), *(v.mean() for v in parts.values()), share, norm]
                 window += torch.stack([v.detach().float() for v in means])
-                seen += 1
+                seen, hopeless = seen + 1, 0
             else:
-                skipped += 1
+                skipped, hopeless = skipped + 1, hopeless + 1
             stepping = time.monotonic() - begin
 
             if step % run.log_every == 0 and seen:
@@ -234,10 +250,11 @@ def train(
                 say(
                     f"{progress:6.1%} step {step} loss {row['loss']:.4f} bpp {row['bpp']:.3f} mse {row['mse']:.1f} "
                     f"ms-ssim {row['ms_ssim']:.4f} lpips {row['lpips']:.4f} grid {row['grid']:.4f} z {row['z']:.3f} "
-                    f"norm {row['norm']:.2f} {speed:.1f} crops/s"
+                    f"norm {row['norm']:.2f} {speed:.1f} crops/s{f' skipped {skipped}' if skipped else ''}"
                 )
                 window, seen, logged = torch.zeros_like(window), 0, time.monotonic()
-        save()
+        if step > first_step or not (run.out / "last.pt").exists():
+            save()
         if run.minutes is None or (looking and not stop.asked):
             look()
     if log and validation:
@@ -245,48 +262,14 @@ def train(
         validation.close()
         page(run.out)
     fabric.barrier()
-    say(f"stopped at step {step}, {step * recipe.batch} crops; checkpoint {run.out / 'last.pt'}")
+    crops = crops_before + (step - first_step) * recipe.batch
+    say(f"stopped at step {step}, {crops} crops; checkpoint {run.out / 'last.pt'}")
+    if hopeless == HOPELESS:
+        raise DPCError(
+            f"the gradients of {HOPELESS} steps in a row were not finite: lower the recipe's learning_rate or weights, "
+            f"or use --precision fp32; {run.out / 'last.pt'} holds what was learned before"
+        )
     return run.out / "last.pt"
-
-
-def lambdas(recipe: Recipe) -> list[float]:
-    """lambda at every level, exponentially from lambda_min to lambda_max."""
-    n = recipe.network.levels
-    ratio = recipe.lambda_max / recipe.lambda_min
-    return [recipe.lambda_min * ratio ** (i / (n - 1)) for i in range(n)]
-
-
-def steps_of(lam: Sequence[float]) -> Tensor:
-    """The uniform quantisation step, in [0, 1] units, at which bpp + lambda 255^2 MSE is stationary at high rate."""
-    return torch.tensor([math.sqrt(18 / (math.log(2) * v)) / 255 for v in lam])
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """Linear warm-up, constant, cosine decay from decay_from to the end."""
-    if progress < recipe.warmup:
-        return recipe.learning_rate * (0.02 + 0.98 * progress / recipe.warmup)
-    if progress < recipe.decay_from:
-        return recipe.learning_rate
-    t = (progress - recipe.decay_from) / max(1 - recipe.decay_from, 1e-9)
-    low = recipe.final_learning_rate
-    return low + (recipe.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * min(t, 1)))
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether bf16 autocast is worth it: on a GPU yes; on a CPU a short timing decides (some are 95 times slower)."""
-    if device.type == "cuda":
-        return True
-    conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(4, 64, 32, 32).contiguous(memory_format=torch.channels_last)
-    times: dict[bool, list[float]] = {False: [], True: []}
-    with torch.no_grad():
-        for _ in range(8):  # in turns, and the best of each, as other programs may run
-            for enabled, own in times.items():
-                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                    begin = time.perf_counter()
-                    conv(x)
-                    own.append(time.perf_counter() - begin)
-    return min(times[True]) < 0.8 * min(times[False])
 
 
 def _holds_another(last: Path, resume: Path | None) -> bool:
@@ -332,13 +315,17 @@ def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Adam:
     )
 
 
-def _judges(distortion: Distortion, nets: Sequence[str], weights: str | None, device: torch.device) -> dict[str, LPIPS]:
+def _judges(
+    distortion: Distortion, nets: Sequence[str], weights: str | None, device: torch.device, say: Callable[[str], None]
+) -> dict[str, LPIPS]:
     """The LPIPS networks of the validation: those of the loss, and others whose weights are at hand."""
     judges: dict[str, LPIPS] = {n: m for n, m in zip(nets, distortion.nets, strict=True) if isinstance(m, LPIPS)}
     for name in ("alex", "squeeze"):
         if name not in judges:
-            with contextlib.suppress(ToolMissing):
+            try:
                 judges[name] = LPIPS(name, weights, download=False).to(device)
+            except ToolMissing as error:
+                say(f"the validation goes without lpips_{name}: {error}")
     return dict(sorted(judges.items()))
 
 

@@ -15,7 +15,7 @@ Singh 2020.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -57,6 +57,17 @@ class Network:
         for name in ("widths", "encoder_depths", "decoder_depths"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} {getattr(self, name)} must have three entries, for 1/4, 1/8 and 1/16")
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name.endswith("depths") else 1
+            for v in value if isinstance(value, tuple) else (value,):
+                if type(v) is not int or v < least:
+                    raise ValueError(f"{field.name} = {value}: whole numbers of at least {least} are needed")
+        if self.levels < 2:
+            raise ValueError(f"levels = {self.levels}: at least 2 are needed, a lowest and a highest rate")
+        if self.latents > wavelet.COEFFICIENTS:
+            raise ValueError(
+                f"latents = {self.latents}: at most {wavelet.COEFFICIENTS}, the coefficients of a position"
+            )
         if sum(self.groups) != self.latents:
             raise ValueError(f"groups {self.groups} sum to {sum(self.groups)}, not to latents = {self.latents}")
         if len(self.pass_widths) != len(self.groups):

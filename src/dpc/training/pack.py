@@ -43,10 +43,19 @@ mkdir -p "$run"
 begin=(--from "$here/warm.pt")
 [ -e "$here/warm.pt" ] || begin=()
 [ ! -e "$run/last.pt" ] || begin=(--resume "$run/last.pt")
-status=0
+exec 3> >(trap '' INT TERM; exec tee -a "$run/train.log")
+tee=$!
 PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "$here/recipes/$recipe.json" --data "$here/photos.zip" \\
-    --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" 2>&1 \\
-    | tee -a "$run/train.log" || status=$?
+    --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" >&3 2>&1 &
+python=$!
+exec 3>&-
+trap 'kill -TERM "$python" 2>/dev/null || true' INT TERM  # it ends after the step, with a checkpoint
+status=0
+while kill -0 "$python" 2>/dev/null; do
+    status=0
+    wait "$python" || status=$?
+done
+wait "$tee" || true
 if [ -n "${COPY:-}" ]; then
     mkdir -p "$COPY"
     for file in weights.pt log.csv validation.csv train.log curves.html; do
@@ -88,6 +97,9 @@ def pack(
         raise OptionError(f"{out} exists and is not empty; give a new folder")
     if quality is not None and not 1 <= quality <= 100:
         raise OptionError(f"--quality {quality}: it runs from 1 to 100")
+    names = [r.name for r in recipes]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise OptionError(f"two recipes have the name {twice[0]}: give one of them another `name`")
     photos = Photos(data, max(r.crop for r in recipes))  # says at once when a picture cannot be read
     nets = sorted({n for r in recipes for s in r.stages if s.lpips for n in s.lpips_nets} | {"alex", "squeeze"})
     networks = {n: LPIPS(n, lpips_weights) for n in nets}
@@ -103,8 +115,8 @@ def pack(
         if warm:
             _warm(out, warm, recipes[0])
         taken = _photographs(out, photos, limit - _size(out) - 4096, quality)
-    except OptionError:
-        shutil.rmtree(out)
+    except BaseException:  # also a full disk and Ctrl-C: no half of a pack stays
+        shutil.rmtree(out, ignore_errors=True)
         raise
     parts = {p.name: _size(p) for p in sorted(out.iterdir())}
     return Packed(taken, len(photos), sum(parts.values()), parts)

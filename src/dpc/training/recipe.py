@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,12 @@ class Stage:
         if not 0 < self.share <= 1:
             raise RecipeError(f"a stage has share = {self.share}: it must be above 0 and at most 1")
         for name in ("mse", "ms_ssim", "lpips", "chroma", "grid"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0, and finite")
+        if not self.mse + self.ms_ssim + self.lpips:
+            raise RecipeError(
+                "a stage has mse = ms_ssim = lpips = 0: one of them must be above 0, or nothing is learned"
+            )
         if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):
             raise RecipeError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
 
@@ -68,6 +74,10 @@ class Recipe:
     description: str = ""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise RecipeError(
+                f"name = {self.name!r}: letters, digits, dots, - and _ alone, as files and folders get it as their name"
+            )
         if not self.stages:
             raise RecipeError("a recipe needs at least one [[stages]] table")
         if abs(sum(s.share for s in self.stages) - 1) > 1e-6:
@@ -78,15 +88,21 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")
         for name in ("learning_rate", "final_learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0, and finite")
         for name in ("drawn", "warmup", "decay_from", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 0 and below 1")
-        if not 0 < self.lambda_min < self.lambda_max:
+        if self.decay_from < self.warmup:
+            raise RecipeError(f"decay_from = {self.decay_from}: it must be at least warmup = {self.warmup}")
+        if not 0 < self.lambda_min < self.lambda_max < math.inf:
             raise RecipeError(
-                f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed"
+                f"lambda_min = {self.lambda_min}, lambda_max = {self.lambda_max}: 0 < min < max is needed, both finite"
             )
+        if not math.isfinite(self.rate_balance):
+            raise RecipeError(f"rate_balance = {self.rate_balance}: it must be finite")
+        if self.seed < 0:
+            raise RecipeError(f"seed = {self.seed}: it must be at least 0")
 
     def stage_at(self, progress: float) -> Stage:
         """The stage at a progress in [0, 1]."""
@@ -142,7 +158,7 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 def read(path: str | Path) -> Recipe:
     """Read a recipe file, TOML or JSON; a bare name such as "dpc" means the recipe of that name in the package."""
     path = Path(path)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():
         folder = Path(__file__).parent.parent / "recipes"
         known = sorted(p.stem for p in folder.glob("*.toml"))
         if path.name not in known:

@@ -29,9 +29,11 @@ class Weights:
 
 
 def located(path: Path) -> Path:
-    """The file that is meant: the path itself, or that of a released model of this name where there is no such file."""
-    if path.exists():
+    """The file that is meant: the path itself, the last.pt of a run's folder, or else a released model by its name."""
+    if path.is_file():
         return path
+    if (path / "last.pt").is_file():
+        return path / "last.pt"
     from dpc.artifact import released  # a pack trains without what this needs
 
     return released().get(str(path), path)
