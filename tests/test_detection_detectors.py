@@ -214,6 +214,15 @@ def test_a_network_with_lists_as_outputs(tmp_path: Path) -> None:
         ("model = 'x.onnx'\nmean = [0, 0]", "mean must be 3 numbers"),
         ("model = 'x.onnx'\nscore = 'high'", "score = 'high' is not of the kind"),
         ("model = 'x.onnx'\nclasses = []", "classes must be names"),
+        ("model = 'x.onnx'\nscale = 0", "scale is 0; give a number that is not 0"),
+        ("model = 'x.onnx'\nstd = [1, 0, 1]", r"std is \[1, 0, 1\]; give three numbers that are not 0"),
+        ("model = 'x.onnx'\nmean = [nan, 0, 0]", "mean must be 3 numbers"),
+        ("model = 'x.onnx'\ninput = [0, 416]", "input is .*; give whole numbers above 0"),
+        ("model = 'x.onnx'\ninput = [416.5, 416]", "input is .*; give whole numbers above 0"),
+        ("model = 'x.onnx'\nstrides = []", r"strides is \[\]; give whole numbers above 0"),
+        ("model = 'x.onnx'\npad = 300", "pad is 300; give a grey of 0 to 255"),
+        ("model = 'x.onnx'\nscore = 1.5", "score is 1.5; give at least 0 and below 1"),
+        ("model = 'x.onnx'\nnms = -1", "nms is -1; give an IoU above 0 and at most 1, or false"),
         ("model = ", "is not a description"),
         ("model = 'x.onnx'", "x.onnx cannot be opened"),
     ],
@@ -222,6 +231,18 @@ def test_a_description_that_cannot_be_used(tmp_path: Path, text: str, message: s
     (tmp_path / "d.toml").write_text(text)
     with pytest.raises(OptionError, match=message):
         detectors.get(str(tmp_path / "d.toml"))
+
+
+@needs_onnx
+def test_settings_tell_every_description_from_the_others(tmp_path: Path) -> None:
+    make.detector(tmp_path)
+    seen = set()
+    changes = ("", "first_label = 1", "objectness = true", 'classes = ["blue", "red"]', 'classes = ["a b", "c"]')
+    for change in changes:
+        text = make.TOML if not change.startswith("classes") else make.TOML.replace('classes = ["red", "blue"]', "")
+        (tmp_path / "d.toml").write_text(f"{text}{change}\n")
+        seen.add(Onnx(tmp_path / "d.toml").settings)
+    assert len(seen) == len(changes)
 
 
 def test_the_defaults_are_yoloxs() -> None:

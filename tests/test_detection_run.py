@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import html
 import json
 import math
@@ -153,6 +154,23 @@ def test_it_goes_on_where_it_stopped(data: dataset.Dataset, plan: Plan, tmp_path
     # another codec leaves the files of the others alone
     assert detect(replace(plan, codecs=("jpeg2000",), qualities={"": (0.5,)}), data, out).new == 6
     assert all(p.read_bytes() == content for p, content in files.items())
+
+
+def test_rows_of_a_replaced_picture_are_not_mixed_with_the_others(
+    data: dataset.Dataset, plan: Plan, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    whole = detect(plan, data, out)
+    first = data.pictures[0]
+    before = first.path.read_bytes()
+    Image.fromarray(np.asarray(Image.open(first.path))[::-1]).save(first.path)
+    done = detect(plan, data, out)
+    assert done.new == 5 and len(done.rows) == len(whole.rows)
+    own = [r for r in done.rows if r.image == first.id]
+    assert {r.sha256 for r in own} == {hashlib.sha256(first.path.read_bytes()).hexdigest()} and len(own) == 5
+    first.path.write_bytes(before)  # the rows of the picture that it was are there still
+    again = detect(plan, data, out)
+    assert again.new == 0 and {r.key for r in again.rows} == {r.key for r in whole.rows}
 
 
 def test_a_second_detector_needs_its_own_rows_only(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
@@ -462,6 +480,13 @@ def test_the_command(data: dataset.Dataset, plan: Plan, tmp_path: Path, monkeypa
     assert f"{out / 'detect.html'}: 54 rows, 54 of them new; 0 failed" in done.output
     assert "18 boxes of 2 categories" in done.output and "suppression per class at IoU 0.65" in done.output
     assert "squares, uncompressed: AP" in done.output and "s left" in done.output
+    for more, message in (
+        (["--anchor", "jpg"], "--anchor jpg is not among the codecs jpeg, webp"),
+        (["--example-bpp", "nan"], "--example-bpp nan: give bits per pixel"),
+    ):
+        other = [str(tmp_path / "new") if word == str(out) else word for word in start]
+        done = CliRunner().invoke(app, [*other, "--bpp", "1,2,3,4", *more])
+        assert done.exit_code == 1 and message in done.output and not (tmp_path / "new").exists()
     done = CliRunner().invoke(app, [*start, "--bpp", "1,2,3,4", "--limit", "4", "--categories", "red"])
     assert done.exit_code == 0 and "0 of them new" in done.output, done.output
     (tmp_path / "set" / "instances.json").write_text(json.dumps({"images": [], "categories": [], "annotations": []}))

@@ -187,6 +187,17 @@ def test_what_is_found_missed_and_false(small: dataset.Dataset) -> None:
     assert scoring.matches(truth, 10, np.zeros((0, 6)), 0.3) == ([False] * 3, [])
 
 
+def test_what_is_found_where_few_categories_count(tmp_path: Path) -> None:
+    data = dataset.read(make.dataset(tmp_path), categories=["blue"])
+    everything = perfect(dataset.read(make.dataset(tmp_path)))
+    truth = scoring.Truth(data)
+    for picture in data.pictures:
+        own = [a for a in data.annotations if a["image_id"] == picture.id]
+        found = everything[picture.id]
+        assert len(scoring.counted(truth, found, 0.3)) == len(own) <= len(found)
+        assert scoring.matches(truth, picture.id, found, 0.3) == ([True] * len(own), [True] * len(own))
+
+
 def test_without_pycocotools(small: dataset.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.coco", None)
     with pytest.raises(ToolMissing, match="pip install 'dpc-codec"):
@@ -226,8 +237,13 @@ def test_yolox_nano_has_its_known_precision() -> None:
 
 def test_an_interval_needs_nine_tenths_of_the_draws() -> None:
     draws = np.arange(50.0)
-    assert points.middle(draws) == pytest.approx((1.225, 47.775))
+    found = points.spread(20.0, draws)  # around the value, not around the draws
+    assert (found.low, found.high) == pytest.approx((20 - 1.96 * 14.577, 20 + 1.96 * 14.577), abs=1e-2)
+    assert found.share == 1
     draws[:5] = np.nan
-    assert np.isfinite(points.middle(draws)).all()
+    found = points.spread(20.0, draws)
+    assert np.isfinite([found.low, found.high]).all() and found.share == 0.9
     draws[5] = np.nan
-    assert np.isnan(points.middle(draws)).all() and np.isnan(points.middle(draws[:0])).all()
+    for few in (draws, draws[:0], np.ones(1)):
+        found = points.spread(20.0, few)
+        assert np.isnan([found.low, found.high]).all() and found.value == 20.0

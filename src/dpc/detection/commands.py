@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dpc.errors import OptionError
 from dpc.options import (
     CompressAI,
     CompressAIWeights,
@@ -101,6 +102,10 @@ def detect(
         python=compressai,
         network_weights=compressai_weights,
     )
+    if not 0 < example_bpp < 24:
+        raise OptionError(f"--example-bpp {example_bpp:g}: give bits per pixel, above 0 and below 24")
+    if anchor is not None and anchor not in (known := run.codecs_of(plan, out)):
+        raise OptionError(f"--anchor {anchor} is not among the codecs {', '.join(known)}")
     terminal = sys.stderr.isatty()
     with typer.progressbar(length=1000, file=sys.stderr, hidden=not terminal) as bar:
         result = run.detect(

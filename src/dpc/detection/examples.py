@@ -17,7 +17,7 @@ from dpc.detection import run
 from dpc.detection.dataset import Dataset, Picture
 from dpc.detection.protocol import Detector
 from dpc.detection.rows import ORIGINAL, Boxes, rounded
-from dpc.detection.scoring import Truth, matches
+from dpc.detection.scoring import Truth, counted, matches
 from dpc.errors import DPCError
 from dpc.image import load
 
@@ -151,15 +151,14 @@ def _codec(result: run.Result, name: str) -> baselines.Codec:
 
 
 def _figure(shown: _Shown, picture: Picture, truth: Truth, data: Dataset) -> str:
-    counted = shown.boxes[shown.boxes[:, 1] >= SCORE]
-    seen, right = matches(truth, picture.id, counted, SCORE)
+    seen, right = matches(truth, picture.id, shown.boxes, SCORE)
     annotated = [a for a in data.annotations if a["image_id"] == picture.id and not a["iscrowd"]]
     marks = [
         _box("missed", a["bbox"], data.categories[a["category_id"]], "missed")
         for a, hit in zip(annotated, seen, strict=True)
         if not hit
     ]
-    for (category, score, *box), good in zip(counted.tolist(), right, strict=True):
+    for (category, score, *box), good in zip(counted(truth, shown.boxes, SCORE).tolist(), right, strict=True):
         kind = "found" if good else "false"
         marks.append(_box(kind, box, data.categories[int(category)], f"{kind}, score {score:.2f}"))
     height, width = shown.rgb.shape[:2]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -97,8 +98,20 @@ def describe(path: Path) -> Description:
         if value not in choices:
             raise OptionError(f"{path}: {name} {value!r} is unknown; choose from {', '.join(choices)}")
     for name, numbers, count in (("mean", made.mean, 3), ("std", made.std, 3), ("input", made.input or (1, 1), 2)):
-        if len(numbers) != count or not all(isinstance(n, (int, float)) for n in numbers):
+        if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
             raise OptionError(f"{path}: {name} must be {count} numbers, not {list(numbers)}")
+    for name, fine, rule in (
+        ("scale", made.scale != 0 and math.isfinite(made.scale), "a number that is not 0: pixels are divided by it"),
+        ("std", all(made.std), "three numbers that are not 0: pixels are divided by them"),
+        ("input", all(type(n) is int and n > 0 for n in made.input or ()), "whole numbers above 0, width and height"),
+        ("strides", made.strides and all(type(n) is int and n > 0 for n in made.strides), "whole numbers above 0"),
+        ("pad", 0 <= made.pad <= 255, "a grey of 0 to 255"),
+        ("score", 0 <= made.score < 1, "at least 0 and below 1"),
+        ("nms", made.nms is None or 0 < made.nms <= 1, "an IoU above 0 and at most 1, or false"),
+    ):
+        if not fine:
+            value = getattr(made, name)
+            raise OptionError(f"{path}: {name} is {list(value) if isinstance(value, tuple) else value}; give {rule}")
     if not made.model:
         raise OptionError(f"{path} names no model; add the line model = 'FILE.onnx', beside the description")
     if not made.classes or not all(isinstance(c, str) for c in made.classes):
@@ -183,6 +196,14 @@ class Onnx:
             parts.append(f"(x / {how.scale:g} - {list(how.mean)}) / {list(how.std)}")
         parts.append(f"output {how.output}, score > {how.score:g}")
         parts.append("no suppression" if how.nms is None else f"suppression per class at IoU {how.nms:g}")
+        # what is left of the description, so that rows of another one are never taken for these
+        for name in ("strides", "objectness", "boxes", "scores", "labels", "first_label", "relative"):
+            value = getattr(how, name)
+            if value != getattr(Description, name, None):
+                parts.append(f"{name} {list(value) if isinstance(value, tuple) else value}")
+        if self.classes != COCO:
+            digest = hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
+            parts.append(f"{len(self.classes)} classes {digest[:8]}")
         return "; ".join(parts)
 
     def _try(self, file: Path) -> None:

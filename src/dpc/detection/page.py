@@ -11,7 +11,7 @@ from dpc.benchmark.run import metadata_version
 from dpc.detection import examples as pictures_of
 from dpc.detection import run
 from dpc.detection.dataset import Dataset
-from dpc.detection.points import Seen, Spread, middle, percent
+from dpc.detection.points import Seen, Spread, percent, spread
 from dpc.detection.rows import ORIGINAL
 from dpc.detection.scoring import NAMES
 
@@ -58,10 +58,11 @@ def page_of(
         else "Rates are matched per picture: every file is as near to the goal as its codec comes, and precision "
         "between two mean rates is interpolated linearly in log bpp."
     )
-    spread = (
-        f"Intervals hold the middle 95 % of {resamples} resamples of the pictures (drawn with replacement, the same "
-        "for every codec). They say how far a figure depends on which pictures were tested; a difference whose "
-        "interval holds 0 shows nothing. A BD-rate has an interval where nine of ten resamples have a BD-rate."
+    intervals = (
+        f"Intervals are 1.96 standard deviations of {resamples} resamples of the pictures (drawn with replacement, the "
+        "same for every codec) to each side. They say how far a figure depends on which pictures were tested; a "
+        "difference whose interval holds 0 shows nothing. A BD-rate has an interval where nine of ten resamples have a "
+        "BD-rate."
         if resamples
         else "No intervals were computed."
     )
@@ -71,7 +72,7 @@ def page_of(
         f"<title>Detection on compressed pictures</title><style>{figures.STYLE}{pictures_of.STYLE}</style></head>",
         "<body><h1>Detection on compressed pictures</h1><main>",
         "".join(f"<p>{_text(note)}</p>" for note in data.notes),
-        f"<p>{how} Rates count every byte of a file; pictures are coded at their native size. {spread}</p>",
+        f"<p>{how} Rates count every byte of a file; pictures are coded at their native size. {intervals}</p>",
         "<p>AP is the average precision of COCO in percent, by pycocotools, over IoU 0.50 to 0.95 and all sizes; AR is "
         "average recall with 100 boxes.</p>",
     ]
@@ -81,7 +82,7 @@ def page_of(
         parts.append(
             f"<h2>{_text(name)}</h2><p class=note>{_text(s.detector.settings)}. {_text(s.detector.version)}.</p>"
         )
-        whole = Spread(s.original.values["AP"], *middle(s.original.aps))
+        whole = spread(s.original.values["AP"], s.original.aps)
         parts.append("<h3>AP at equal bytes</h3>")
         best = {g: max((x.value for c in s.points if (x := spreads.get((name, c, g)))), default=0) for g in goals}
         lines = []

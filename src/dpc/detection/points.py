@@ -25,18 +25,19 @@ from dpc.detection.scoring import Truth
 from dpc.errors import DPCError
 
 SEED = 0  # of the resamples
-MIDDLE = (2.5, 97.5)  # percentiles
+WIDE = 1.96  # standard deviations on each side: 95 % of a normal distribution
 Values: TypeAlias = "NDArray[np.float64]"
 Samples: TypeAlias = "NDArray[np.int64]"  # (resamples, pictures): places of the pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A figure and where the middle 95 % of its resamples lie; nan where that is not known."""
+    """A figure and its 95 % interval; nan where that is not known. share: of the resamples that have the figure."""
 
     value: float
     low: float
     high: float
+    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,16 +176,19 @@ def _identity(data: Dataset, found: Mapping[int, Boxes], samples: Samples) -> st
     return digest.hexdigest()[:32]
 
 
-def middle(values: Values) -> tuple[float, float]:
-    """Where the middle of resampled values lies; nan where there are none or more than a tenth are missing.
+def spread(value: float, drawn: Values) -> Spread:
+    """The value with an interval of WIDE standard deviations of its resamples on each side.
 
-    Those that are missing are not a fair draw: a BD-rate lacks where a curve is ragged.
+    Around the value, as resamples with pictures that come twice lie above it; of standard deviations, as with 50
+    resamples percentiles are those of the outermost one or two. nan where there are fewer than two resamples, or more
+    than a tenth lack the figure: those are not a fair draw, a BD-rate lacks where a curve is ragged.
     """
-    there = values[np.isfinite(values)]
-    if len(there) < max(1, 0.9 * len(values)):
-        return math.nan, math.nan
-    low, high = np.percentile(there, MIDDLE)
-    return float(low), float(high)
+    there = drawn[np.isfinite(drawn)]
+    share = len(there) / len(drawn) if len(drawn) else math.nan
+    if len(there) < max(2, 0.9 * len(drawn)):
+        return Spread(value, math.nan, math.nan, share)
+    half = WIDE * float(np.std(there, ddof=1))
+    return Spread(value, value - half, value + half, share)
 
 
 def rate_at_equal_ap(s: Seen, anchor: str, codec: str) -> tuple[Spread, float] | None:
@@ -197,7 +201,11 @@ def rate_at_equal_ap(s: Seen, anchor: str, codec: str) -> tuple[Spread, float] |
     if found is None:
         return None
     drawn = [curves.bd_rate(a, b) for a, b in zip(s.resamples(anchor), s.resamples(codec), strict=True)]
-    return Spread(found[0], *middle(np.array([d[0] if d else math.nan for d in drawn]))), found[1]
+    # rates are ratios: their interval is that of the logarithm
+    logs = np.log1p(np.array([d[0] if d else math.nan for d in drawn]) / 100)
+    ratio = spread(math.log1p(found[0] / 100), logs)
+    low, high = (100 * math.expm1(v) for v in (ratio.low, ratio.high))
+    return Spread(found[0], low, high, ratio.share), found[1]
 
 
 def percent(value: float) -> str:

@@ -3,12 +3,13 @@
 table.csv         detector, codec, quality or goal, bpp, and all that pycocotools reports, of every measured point
 at-rate.csv       detector, codec, bpp, AP, low, high
 differences.csv   detector, codec, other, bpp, AP of codec minus AP of other, low, high
-bd-rate.csv       detector, codec, anchor, percent, low, high, overlap
+bd-rate.csv       detector, codec, anchor, percent, low, high, share of the resamples that have it, overlap
 curve-NAME-DETECTOR.svg, .png
 scores.json       what pycocotools gave for each set of boxes, so that it need not be computed again
 detect.html       everything and example pictures, with nothing outside it
 
-low and high bound the middle 95 % of resamples of the pictures, the same resamples for every codec.
+low and high are 1.96 standard deviations of resamples of the pictures from the figure, the same resamples for every
+codec; of a BD-rate in the logarithm of the rate.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dpc.detection import examples as pictures_of
 from dpc.detection import run
 from dpc.detection.dataset import Dataset
 from dpc.detection.page import page_of
-from dpc.detection.points import SEED, Seen, Spread, middle, percent, rate_at_equal_ap, score
+from dpc.detection.points import SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
 from dpc.detection.rows import ORIGINAL
 from dpc.detection.scoring import NAMES, Truth
 from dpc.errors import OptionError
@@ -86,21 +87,22 @@ def report(
         "table.csv",
         ("detector", "codec", "point", "pictures", "bpp", *NAMES, "AP_low", "AP_high"),
         [
-            (s.detector.name, codec, p.label, s.pictures, p.bpp, *(p.values[n] for n in NAMES), *middle(p.aps))
+            (s.detector.name, codec, p.label, s.pictures, p.bpp, *(p.values[n] for n in NAMES), around.low, around.high)
             for s in seen
             for codec, points in [(ORIGINAL, [s.original]), *s.points.items()]
             for p in points
+            for around in [spread(p.values["AP"], p.aps)]
         ],
     )
     at = {(s.detector.name, c, g): there for s in seen for c in s.points for g in goals if (there := s.at(c, g))}
-    spreads = {key: Spread(value, *middle(drawn)) for key, (value, drawn) in at.items()}
+    spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
     table(
         "at-rate.csv",
         ("detector", "codec", "bpp", "AP", "low", "high"),
         [(*key, s.value, s.low, s.high) for key, s in spreads.items()],
     )
     differences = {
-        (d, codec, other, g): Spread(value - against[0], *middle(drawn - against[1]))
+        (d, codec, other, g): spread(value - against[0], drawn - against[1])
         for (d, codec, g), (value, drawn) in at.items()
         for other in codecs
         if other != codec and (against := at.get((d, other, g)))
@@ -118,8 +120,8 @@ def report(
     }
     table(
         "bd-rate.csv",
-        ("detector", "codec", "anchor", "percent", "low", "high", "overlap"),
-        [(d, c, anchor, s.value, s.low, s.high, overlap) for (d, c), (s, overlap) in rates.items()],
+        ("detector", "codec", "anchor", "percent", "low", "high", "share", "overlap"),
+        [(d, c, anchor, s.value, s.low, s.high, s.share, overlap) for (d, c), (s, overlap) in rates.items()],
     )
     drawn = [
         [figures.save(_figure(s, name), out, f"curve-{name}-{s.detector.name}", files) for name in DRAWN] for s in seen
@@ -145,7 +147,8 @@ def _figure(s: Seen, name: str) -> Figure:
         bpps = [p.bpp for p in points]
         axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
         axes.plot(bpps, [p.values[name] for p in points], label=codec, **style)
-        bounds = np.array([middle(p.aps) for p in points])
+        around = [spread(p.values["AP"], p.aps) for p in points]
+        bounds = np.array([(a.low, a.high) for a in around])
         if bands and figures.is_own(codec) and np.isfinite(bounds).all():
             axes.fill_between(bpps, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.1)
     axes.axhline(s.original.values[name], color="#777777", linestyle=(0, (1, 2)), label="uncompressed")

@@ -35,6 +35,7 @@ from dpc.errors import DPCError
 __all__ = ["ORIGINAL", "Key", "Row", "append", "file_of", "read", "rounded", "write"]
 
 ORIGINAL = "original"
+PIECE = 1 << 14  # bytes that are unzipped at a time
 Key: TypeAlias = "tuple[str, str, str, str, str, str, str, int, str, float | None, float | None]"
 Boxes: TypeAlias = "NDArray[np.float64]"
 
@@ -138,13 +139,18 @@ def _zip(rows: Sequence[Row]) -> bytes:
 def _unzip(data: bytes) -> bytes:
     """All members, and what can be had of a last one that was cut off; ValueError for anything else."""
     parts: list[bytes] = []
-    while data:
+    members, place = 0, 0
+    view = memoryview(data)
+    while place < len(data):
         member = zlib.decompressobj(31)
-        try:
-            parts.append(member.decompress(data))
-        except zlib.error as error:
-            raise ValueError(f"damaged after {len(parts)} whole parts: {error}") from error
-        data = member.unused_data
+        while not member.eof and place < len(data):  # in pieces, as what is left behind a member is copied
+            piece = view[place : place + PIECE]
+            try:
+                parts.append(member.decompress(piece))
+            except zlib.error as error:
+                raise ValueError(f"damaged after {members} whole parts: {error}") from error
+            place += len(piece) - len(member.unused_data)
+        members += 1
     return b"".join(parts)
 
 

@@ -10,7 +10,6 @@ is in the rows already is not done again; a picture, codec or worker that fails 
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from dpc import __version__, baselines
 from dpc.baselines import Codec, Entry, Folder, Rgb
 from dpc.benchmark import engines
 from dpc.benchmark.rows import Failure, alone
-from dpc.benchmark.run import commit, tools
+from dpc.benchmark.run import commit, sha256, tools
 from dpc.detection import detectors
 from dpc.detection.dataset import Dataset, Picture, match
 from dpc.detection.protocol import Detector, Found
@@ -33,7 +32,7 @@ from dpc.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read,
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.image import load
 
-__all__ = ["GOALS", "Plan", "Result", "boxes_of", "detect", "detector", "mean_qualities"]
+__all__ = ["GOALS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
 
 GOALS = (0.1, 0.15, 0.25, 0.4, 0.6)
 MATCHES = ("average", "image")
@@ -181,6 +180,7 @@ def _detect(
     if not failures:
         (out / "failures.csv").unlink()
     order = {p.id: i for i, p in enumerate(data.pictures)}
+    current = {p.id: sha256(p.path) for p in data.pictures if p.path.is_file()}
     for file, rows in new.items():
         latest = list({row.key: row for row in [*old.get(file, []), *rows]}.values())
         latest.sort(
@@ -188,8 +188,17 @@ def _detect(
         )
         old[file] = latest
         write(file, latest)
-    here = [row for rows in old.values() for row in rows if row.annotations == data.sha256 and row.image in order]
+    # rows of a picture that was replaced stay in the files, but are not its rows any more
+    every = [row for rows in old.values() for row in rows]
+    here = [r for r in every if r.annotations == data.sha256 and r.sha256 == current.get(r.image)]
     return replace(given, rows=here, new=sum(map(len, new.values())), failures=failures)
+
+
+def codecs_of(plan: Plan, out: Path) -> list[str]:
+    """The codecs and folders that there will be rows of: those of the plan that work here, and those in out already."""
+    _, _, codecs = _usable(plan)
+    old = {row.codec for file in (out / "rows").glob("*.csv.gz") for row in read(file)}
+    return sorted({*codecs, *plan.folders, *old} - {ORIGINAL})
 
 
 def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
@@ -351,7 +360,7 @@ def _measure(task: Task) -> Iterator[Row | Failure]:
     """The rows of one picture that are not known; what fails becomes a Failure."""
     plan, picture = task.plan, task.picture
     try:
-        sha256 = hashlib.sha256(picture.path.read_bytes()).hexdigest()
+        digest = sha256(picture.path)
         rgb = load(picture.path).rgb
     except (DPCError, OSError) as error:
         yield Failure("", picture.path.name, "", engines.line(error))
@@ -372,7 +381,7 @@ def _measure(task: Task) -> Iterator[Row | Failure]:
             looks = detector(text, plan.threads, plan.device)
             looked = (looks.name, looks.version, looks.settings)
             point = (None, goal) if goal is not None else (quality, None)
-            if ((*looked, *about[:3], task.annotations, picture.id, sha256, *point), about[3]) in task.known:
+            if ((*looked, *about[:3], task.annotations, picture.id, digest, *point), about[3]) in task.known:
                 continue
             if coded is None:
                 coded = code()
@@ -385,7 +394,7 @@ def _measure(task: Task) -> Iterator[Row | Failure]:
                 annotations=task.annotations,
                 image=picture.id,
                 file=picture.path.name,
-                sha256=sha256,
+                sha256=digest,
                 width=rgb.shape[1],
                 height=rgb.shape[0],
                 quality=coded.quality,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dpc.detection.dataset import Dataset
 from dpc.errors import ToolMissing
 
-__all__ = ["NAMES", "Evaluated", "Truth", "matches"]
+__all__ = ["NAMES", "Evaluated", "Truth", "counted", "matches"]
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl")
 """What pycocotools reports of boxes, in its order. AR is of 100 boxes."""
@@ -129,14 +129,19 @@ class Evaluated:
         return np.array(values)
 
 
+def counted(truth: Truth, found: Boxes, score: float) -> Boxes:
+    """The finds that count: those of a category that is scored, with at least this score."""
+    return found[(found[:, 1] >= score) & np.isin(found[:, 0], truth.categories)]
+
+
 def matches(truth: Truth, image: int, found: Boxes, score: float) -> tuple[list[bool], list[bool]]:
     """Which boxes of a picture are found and which finds are right, by pycocotools at IoU 0.5.
 
-    found: (N, 6), those of at least `score` count. Returns (one for each annotation of the picture that is no crowd, in
-    the set's order; one for each find that counts, in their order; a find that lies in a crowd is right).
+    found: (N, 6). Returns (one for each annotation of the picture that is no crowd, in the set's order; one for each
+    of the finds counted(), in their order; a find that lies in a crowd is right).
     """
-    counted = found[found[:, 1] >= score]
-    evaluation = truth._evaluation({image: counted})
+    finds = counted(truth, found, score)
+    evaluation = truth._evaluation({image: finds})
     evaluation.params.imgIds = [image]
     evaluation.params.iouThrs = np.array([0.5])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [evaluation.params.areaRng[0]], ["all"]
@@ -149,4 +154,4 @@ def matches(truth: Truth, image: int, found: Boxes, score: float) -> tuple[list[
             good = (result["dtMatches"][0] > 0) | result["dtIgnore"][0].astype(bool)
             right |= {dt for dt, fine in zip(result["dtIds"], good, strict=True) if fine}
     boxes = [a["id"] for a in truth._coco.imgToAnns[image] if not a["iscrowd"]]
-    return [i in seen for i in boxes], [number in right for number in range(1, len(counted) + 1)]
+    return [i in seen for i in boxes], [number in right for number in range(1, len(finds) + 1)]
