@@ -26,8 +26,10 @@ LOOKS = {"a": 1, "b": 1, "original": 0, "away": 0.0, "ratio": 1.0, "fits": True}
 class Rater:
     """One connection; times: kind of request -> seconds of each."""
 
-    def __init__(self, port: int, number: int, pause: float, times: dict[str, list[float]], errors: list[str]) -> None:
-        self.port, self.number, self.pause, self.times, self.errors = port, number, pause, times, errors
+    def __init__(
+        self, port: int, key: str, number: int, pause: float, times: dict[str, list[float]], errors: list[str]
+    ) -> None:
+        self.port, self.key, self.number, self.pause, self.times, self.errors = port, key, number, pause, times, errors
         self.session = ""
 
     async def call(self, kind: str, method: str, path: str, body: object = None) -> bytes:
@@ -52,7 +54,7 @@ class Rater:
     async def run(self) -> None:
         try:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
-            body = {"consent": True, "nonce": f"{self.number:032x}", "simulated": True}
+            body = {"consent": True, "nonce": f"{self.number:032x}", "simulated": self.key}
             self.session = json.loads(await self.call("start", "POST", "/api/start", body))["session"]
             state = json.loads(await self.call("start", "POST", "/api/screen", SCREEN))
             chance = random.Random(self.number)
@@ -68,10 +70,10 @@ class Rater:
             self.errors.append(f"{type(error).__name__} {error}")
 
 
-async def load(port: int, count: int, pause: float) -> tuple[dict[str, list[float]], list[str]]:
+async def load(port: int, key: str, count: int, pause: float) -> tuple[dict[str, list[float]], list[str]]:
     times: dict[str, list[float]] = {"start": [], "picture": [], "vote": []}
     errors: list[str] = []
-    await asyncio.gather(*(Rater(port, n, pause, times, errors).run() for n in range(count)))
+    await asyncio.gather(*(Rater(port, key, n, pause, times, errors).run() for n in range(count)))
     return times, errors
 
 
@@ -91,8 +93,9 @@ def main() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
             assert server.stdout is not None
             port = int(server.stdout.readline().rpartition(":")[2].split("/")[0])
+            key = server.stdout.readline().rpartition("=")[2].strip()  # of the link for simulated raters
             begin = time.perf_counter()
-            times, errors = asyncio.run(load(port, count, pause))
+            times, errors = asyncio.run(load(port, key, count, pause))
             spent = time.perf_counter() - begin
             server.terminate()
     print(f"{count} raters, {sum(map(len, times.values()))} requests in {spent:.0f} s, {len(errors)} errors")

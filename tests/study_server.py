@@ -140,7 +140,7 @@ class Browser:
 
     def enter(self) -> dict[str, Any]:
         """Consent and screening; the state."""
-        status, answer = self.call("POST", "/api/start", {"consent": True, "nonce": self.nonce, "simulated": True})
+        status, answer = self.call("POST", "/api/start", {"consent": True, "nonce": self.nonce})
         assert status == 200, answer
         self.session = answer["session"]
         status, state = self.call("POST", "/api/screen", SCREEN)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -181,7 +182,10 @@ def test_the_input_is_never_the_output(png: Path) -> None:
 
 def test_what_is_not_a_file_is_never_replaced(png: Path, tmp_path: Path) -> None:
     (tmp_path / "folder.dpc").mkdir()
-    assert "not a regular file" in error_line(run("encode", "-f", png, tmp_path / "folder.dpc"))
+    result = run("encode", "-f", png, tmp_path / "folder.dpc")
+    assert result.exit_code == 2 and "is a folder; for outputs in it give --out-dir" in " ".join(result.output.split())
+    os.mkfifo(tmp_path / "pipe.dpc")
+    assert "not a regular file" in error_line(run("encode", "-f", png, tmp_path / "pipe.dpc"))
 
 
 def test_a_link_is_written_through(png: Path, tmp_path: Path) -> None:
@@ -243,6 +247,92 @@ def test_two_inputs_of_one_name_do_not_replace_each_other(crop: Image.Image, tmp
     assert (tmp_path / "a.dpc").read_bytes() == dpc.encode(tmp_path / "a.png")
 
 
+def test_a_folder_stands_for_all_pictures_below_it(crop: Image.Image, tmp_path: Path) -> None:
+    photos, coded, back = tmp_path / "photos", tmp_path / "coded", tmp_path / "back"
+    (photos / "b" / "c").mkdir(parents=True)
+    (photos / "notes.txt").write_text("no picture")
+    crop.save(photos / "a.PNG")
+    crop.save(photos / "b" / "c" / "a.jpg")
+    assert run("encode", photos, "--out-dir", coded).exit_code == 0
+    assert [p.relative_to(coded).as_posix() for p in sorted(coded.rglob("*.*"))] == ["a.dpc", "b/c/a.dpc"]
+    # again: what is there is an error, or is left as it is
+    (coded / "a.dpc").write_bytes(b"mine")
+    (coded / "b" / "c" / "a.dpc").unlink()
+    result = run("encode", photos, "--out-dir", coded)
+    assert result.exit_code == 1 and "a.dpc exists; -f overwrites it" in result.stderr
+    (coded / "b" / "c" / "a.dpc").unlink()
+    result = run("encode", photos, "--out-dir", coded, "--skip-existing")
+    assert result.exit_code == 0 and "a.dpc: exists, left as it is" in result.stdout
+    assert (coded / "a.dpc").read_bytes() == b"mine" and (coded / "b" / "c" / "a.dpc").stat().st_size > 4
+    (coded / "a.dpc").unlink()
+    assert run("decode", coded, "--out-dir", back).exit_code == 0
+    assert [p.name for p in back.rglob("*.png")] == ["a.png"]
+    result = run("decode", photos, "--out-dir", back)
+    assert result.exit_code == 2 and "holds no file that ends in .dpc" in " ".join(result.output.split())
+    (tmp_path / "file").write_text("")
+    result = run("encode", photos, "--out-dir", tmp_path / "file")
+    assert result.exit_code == 2 and "is a file, not a folder" in " ".join(result.output.split())
+
+
+def test_a_folder_that_may_not_be_written_to_is_said_before_the_work(
+    png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(dpc, "encode", lambda *args, **options: pytest.fail("it was encoded"))
+    assert "may not be written to; name another output" in error_line(run("encode", png, tmp_path / "a.dpc"))
+
+
+def test_transparency_is_kept_or_refused(crop: Image.Image, tmp_path: Path) -> None:
+    clear = crop.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(crop.size))
+    clear.save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png").exit_code == 0
+    expected = np.asarray(dpc.decode(tmp_path / "a.dpc"))
+    for ending in ("png", "tif", "webp"):
+        assert run("decode", tmp_path / "a.dpc", tmp_path / f"b.{ending}").exit_code == 0
+        with Image.open(tmp_path / f"b.{ending}") as image:
+            assert np.array_equal(np.asarray(image), expected), ending
+    for ending in ("bmp", "jpg"):
+        line = error_line(run("decode", tmp_path / "a.dpc", tmp_path / f"b.{ending}"))
+        assert f"which .{ending} does not keep; choose png, tif" in line and not (tmp_path / f"b.{ending}").exists()
+
+
+def test_a_rate_that_a_picture_cannot_have_is_said(png: Path, tmp_path: Path) -> None:
+    assert "nothing this picture can have is nearer to 20 bpp" in run("encode", png, "--bpp", "20").stdout
+    assert "nearer" not in run("encode", "-f", png, "--bpp", "1").stdout
+
+
+def test_an_input_of_another_kind_is_said_before_its_output(png: Path, crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(tmp_path / "photo.jpg")
+    assert "give a .dpc file" in error_line(run("decode", tmp_path / "photo.jpg"))  # photo.png exists
+
+
+TERMINATED = """
+import os, signal, sys, dpc.batch
+from dpc.cli import main
+real = os.replace
+os.replace = lambda *names: os.kill(os.getpid(), signal.SIGTERM)    # the whole output is beside its place
+sys.argv = ["dpc", "encode", sys.argv[1]]
+main()
+"""
+
+
+def test_a_terminated_command_leaves_nothing(png: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", TERMINATED, png], capture_output=True, text=True)
+    assert done.returncode == 128 + 15 and not done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == [png]
+
+
+def test_nothing_is_left_in_the_home_folder(png: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | {"HOME": str(home)}
+    env.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run([sys.executable, "-m", "dpc.cli", "encode", png], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert list(home.rglob("*")) == []
+
+
 def test_an_unforeseen_shortage_of_memory_is_one_line(png: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def greedy(*args: object, **options: object) -> bytes:
         raise MemoryError
@@ -298,6 +388,10 @@ def test_errors_are_one_line(
         ["encode", "--quality", "40", "--bpp", "1", "a.png"],
         ["encode", "--bpp", "1", "--max-bytes", "1k", "a.png"],
         ["encode", "--max-bytes", "4x", "a.png"],
+        ["encode", "--max-bytes", "40.7", "a.png"],
+        ["encode", "http://example.org/a.png"],
+        ["encode", "-f", "--skip-existing", "a.png"],
+        ["encode", "."],
         ["encode", "--threads", "0", "a.png"],
         ["encode", "a.png", "b.png"],
         ["encode", "a.png", "b.png", "c.png"],
@@ -319,7 +413,7 @@ def test_wrong_usage(args: list[str], tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("40000", 40_000), ("40k", 40_000), ("40K", 40_000), ("1.5M", 1_500_000), ("0.0015k", 1)],
+    [("40000", 40_000), ("40k", 40_000), ("40K", 40_000), ("1.5M", 1_500_000), ("0.015k", 15)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
@@ -337,7 +431,7 @@ def test_inspect(dpc_file: Path) -> None:
     result = run("inspect", dpc_file)
     assert result.exit_code == 0
     assert result.stdout.startswith("96x80 RGB, ")
-    assert "quality  40 (level " in result.stdout
+    assert "quality  39.9 (level " in result.stdout
 
     record = json.loads(run("inspect", "--json", dpc_file).stdout)
     assert (record["width"], record["height"], record["mode"]) == (96, 80, "RGB")
@@ -345,6 +439,16 @@ def test_inspect(dpc_file: Path) -> None:
     assert record["bpp"] == pytest.approx(8 * record["bytes"] / (96 * 80))
     assert record["quality"] == pytest.approx(40, abs=0.2)
     assert record["sections"]["stream"] < record["bytes"]
+
+
+def test_inspect_several(dpc_file: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dpc"
+    bad.write_bytes(dpc_file.read_bytes()[:-9])
+    result = run("inspect", dpc_file, bad, dpc_file)
+    assert result.exit_code == 1 and result.stdout.count("96x80 RGB") == 2 and result.stdout.count(str(dpc_file)) == 2
+    assert result.stderr.startswith(f"dpc: error: {bad}: ") and result.stderr.count("\n") == 1
+    lines = run("inspect", "--json", dpc_file, dpc_file).stdout.splitlines()
+    assert [json.loads(line)["file"] for line in lines] == [str(dpc_file)] * 2
 
 
 def test_models() -> None:

@@ -251,10 +251,32 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_bad_threads(threads: int) -> None:
-    with pytest.raises(OptionError, match=f"threads={threads}: give 1 or more"):
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5])
+def test_bad_threads(threads: Any) -> None:
+    with pytest.raises(OptionError, match=f"threads={threads!r}: give 1 or more"):
         Codec(make_tiny.MODEL, threads=threads)
+
+
+@pytest.mark.parametrize("call", [TINY.decode, dpc.decode, dpc.inspect])
+def test_what_is_no_file_at_all(call: Any, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"none.dpc cannot be opened: No such file.*; give the path of a .dpc file"):
+        call(tmp_path / "none.dpc")
+    with pytest.raises(FormatError, match="cannot be opened: Is a directory"):
+        call(str(tmp_path))
+    for other in (None, 5, io.StringIO("text")):
+        with pytest.raises(OptionError, match="is no .dpc file; give bytes, a path or a binary file object"):
+            call(other)
+
+
+def test_too_few_bytes_name_what_takes_them() -> None:
+    picture = Image.new("RGB", (64, 64), "red")
+    with pytest.raises(
+        OptionError, match=r"64x64 picture and the header take \d+ bytes; allow at least that, or scale"
+    ):
+        TINY.encode(picture, max_bytes=1)
+    picture.putalpha(Image.linear_gradient("L").resize((64, 64)))
+    with pytest.raises(OptionError, match=r"64x64 picture, its alpha and the header take"):
+        TINY.encode(picture, max_bytes=1)
 
 
 def test_numpy_numbers_are_numbers() -> None:

@@ -23,7 +23,8 @@ ARROWS: dict[str, set[str]] = {
     "container": {"errors"},
     "entropy": {"errors"},
     "image": {"container", "errors"},
-    "artifact": {"entropy", "errors"},
+    "artifact": {"entropy", "errors", "runtime"},
+    "runtime": set(),
     "tiles": set(),
     "codec": {"artifact", "container", "entropy", "errors", "image", "tiles"},
     "api": {"artifact", "codec", "container", "errors", "image"},
@@ -33,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "batch": {"errors"},
     "baselines": {"artifact", "codec", "container", "errors", "image"},
     "benchmark": {"__version__", "baselines", "errors", "figures", "image", "metrics", "options"},
-    "detection": {"__version__", "baselines", "benchmark", "errors", "figures", "image", "options"},
+    "detection": {"__version__", "baselines", "benchmark", "errors", "figures", "image", "options", "runtime"},
     "metrics": {"errors", "metrics"},
     "study": {"__version__", "baselines", "errors", "figures", "image", "metrics", "options"},
 }

@@ -127,6 +127,28 @@ def test_clustered_votes_need_wider_intervals() -> None:
     assert item.interval[1] - item.interval[0] > 1.0
 
 
+@pytest.mark.parametrize("taste", [0.0, 0.5])
+def test_the_variance_is_that_of_many_studies_with_many_not_sure(taste: float) -> None:
+    """40 people and 20 pictures, three of four votes "not sure"; taste: what each person and picture adds."""
+    rng = np.random.default_rng(4)
+    raters, pictures = np.repeat(np.arange(40), 20), np.tile(np.arange(20), 40)
+
+    def study() -> analysis.Array:
+        opinion = rng.normal(0.5, 1, 800) + taste * (rng.normal(0, 1, 40)[raters] + rng.normal(0, 1, 20)[pictures])
+        return np.where(opinion > 1.3, 1.0, np.where(opinion < -1.3, 0.0, 0.5))
+
+    studies = [study() for _ in range(600)]
+    told = [analysis._variance(gain, np.ones(800), raters, pictures, 100, rng)[0] for gain in studies[:80]]
+    assert 0.85 <= np.mean(told) / np.var([gain.mean() for gain in studies]) <= 1.35
+
+
+def test_a_row_of_several_votes_varies_as_those_votes() -> None:
+    one = np.zeros(3, dtype=np.intp)
+    gain, weight = np.array([3.0, 2.0, 0.0]), np.array([3.0, 4.0, 1.0])  # three for a, four not sure, one for b
+    variance, _, _ = analysis._variance(gain, weight, one, one, 100, np.random.default_rng(0))
+    assert variance == pytest.approx(np.var([1.0] * 3 + [0.5] * 4 + [0.0]) / 8)
+
+
 @pytest.mark.parametrize(("tie", "caught"), [(0.4, 0.9), (0.0, 0.75)])
 def test_planted_spammers_are_rejected(tie: float, caught: float) -> None:
     good = bad = 0
@@ -255,6 +277,21 @@ def test_the_elo_of_mucped23_is_reproduced() -> None:
 
 
 # tables
+
+
+def test_a_damaged_table_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    head = "picture,a,b,votes_a,votes_b\n"
+    for text, line in (
+        (head + 'p,"a\nb",b,1,2\n' + "x" * 200_000 + ",a,b,1,2\n", 4),  # longer than csv takes
+        (head + '"' + "p,a,b,1,2\n" * 20_000, 2),  # a quote without its end
+        (head + "p,a,b,1,2\np,a,b,1,two\n", 3),
+        ("x" * 200_000 + head, 1),
+    ):
+        file.write_text(text)
+        with pytest.raises(OptionError, match=rf"t\.csv is not a table of votes \(line {line}: ") as caught:
+            report.report(file, tmp_path / "out")
+        assert "\n" not in str(caught.value)
 
 
 def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 from study_server import LOOKS, SCREEN, study
 
 from dpc.study import plan as plans
+from dpc.study import simulate, stimuli
+from dpc.study.store import rehearsal
 
 pytest.importorskip("httpx", reason="httpx, which the test client needs, is not installed")
 from fastapi.testclient import TestClient  # noqa: E402
@@ -53,6 +55,7 @@ def test_a_whole_session(tmp_path: Path) -> None:
     assert kinds == [True] + [False] * 6  # feedback in the training only
     assert state["phase"] == "done" and state["done"] == state["total"] == 7
     assert state["link"].endswith(state["code"])
+    assert web.get("/api/me", headers=headers).json()["code"] == state["code"]
     store = web.app.state.store  # type: ignore[attr-defined]
     votes = store.votes()
     assert sorted(v.kind for v in votes) == ["identical", "pair", "pair", "pair", "repeat", "trap"]
@@ -122,7 +125,8 @@ def test_votes_that_were_not_asked_for_are_refused(tmp_path: Path) -> None:
     assert vote(web, {"Authorization": forged}, first).status_code == 410
     name = headers["Authorization"].removeprefix("Bearer ").split(".")[0]
     assert vote(web, {"Authorization": f"Bearer {name}"}, first).status_code == 410  # not signed
-    for wrong in ({"answer": "c"}, {"seconds": -1}, {"seconds": "1"}, {"extra": 1}, {"looks": {}}):
+    unseen = ({"looks": LOOKS | {which: 0}} for which in "ab")  # which the page does not send
+    for wrong in ({"answer": "c"}, {"seconds": -1}, {"seconds": "1"}, {"extra": 1}, {"looks": {}}, *unseen):
         assert vote(web, headers, first, **wrong).status_code == 422
     assert web.get("/api/state", headers=headers).json()["done"] == 0
     assert vote(web, headers, first).json()["stored"] is True
@@ -193,6 +197,7 @@ def test_screening_turns_away(tmp_path: Path) -> None:
     assert state["phase"] == "out" and "plates" in state["reason"]
     headers, state = enter(web, 3, SCREEN | {"plates": plates, "width": 50})
     assert state["phase"] == "out" and "larger screen" in state["reason"]
+    assert "code" not in state and "code" not in web.get("/api/me", headers=headers).json()
     assert web.post("/api/screen", json=SCREEN | {"plates": plates}, headers=headers).json()["phase"] == "out"
     assert web.get("/plate/1").headers["content-type"] == "image/png" and web.get("/plate/3").status_code == 404
     for number in plates:
@@ -213,6 +218,16 @@ def test_a_worker_takes_part_once(tmp_path: Path) -> None:
     assert "mturk.com" in web.get("/").headers["content-security-policy"]
 
 
+def test_a_platform_sends_worker_numbers(tmp_path: Path) -> None:
+    web = client(tmp_path, people=plans.People(platform="prolific"))
+    for number, worker in enumerate(({}, {"worker": ""}, {"worker": " ", "ticket": "T"}), 1):
+        answer = web.post("/api/start", json={"consent": True, "nonce": f"{number:032x}", **worker})
+        assert answer.status_code == 403 and "your worker number is missing" in answer.json()["error"]
+    enter(web, 4, worker="W")
+    proof = rehearsal(stimuli.secret(web.made.folder))  # type: ignore[attr-defined]
+    assert enter(web, 5, simulated=proof)[1]["simulated"] is True  # no person, no number
+
+
 def test_a_full_study_is_closed_to_new_people_only(tmp_path: Path) -> None:
     web = client(tmp_path, design=plans.Design(votes=1, trials=3), checks=plans.Checks(0, 0, 0, 0))
     headers, state = enter(web)
@@ -224,12 +239,42 @@ def test_a_full_study_is_closed_to_new_people_only(tmp_path: Path) -> None:
     assert vote(web, late, waiting["trials"][0]["token"]).json()["stored"] is True
 
 
+def test_simulated_raters_take_no_place_of_people(tmp_path: Path) -> None:
+    web = client(tmp_path, design=plans.Design(votes=2, trials=3), checks=plans.Checks(0, 0, 0, 0))
+    store = web.app.state.store  # type: ignore[attr-defined]
+    assert simulate.fill(web.made, store, 5) == 6  # type: ignore[attr-defined]  # until their own votes are complete
+    store.delete(store.codes()[0][1])  # counts anew
+    assert simulate.fill(web.made, store, 5, seed=1) == 3  # type: ignore[attr-defined]
+    people = store.dealer.choosers[False]
+    assert not people.asked and not people.votes
+    for number in (1, 2):
+        headers, state = enter(web, number)
+        while state["trials"]:
+            state = vote(web, headers, state["trials"][0]["token"]).json()["state"]
+    assert sum(not v.simulated for v in store.votes()) == 6
+    assert web.post("/api/start", json={"consent": True, "nonce": f"{3:032x}"}).status_code == 403
+
+
+def test_simulated_needs_the_secret(tmp_path: Path) -> None:
+    web = client(tmp_path)
+    proof = rehearsal(stimuli.secret(web.made.folder))  # type: ignore[attr-defined]
+    start = {"consent": True, "nonce": f"{1:032x}"}
+    for forged in ("1", "0" * 64, proof[:-1], "ü"):
+        answer = web.post("/api/start", json=start | {"simulated": forged})
+        assert answer.status_code == 403 and "rehearsal link" in answer.json()["error"]
+    assert web.post("/api/start", json=start | {"simulated": True}).status_code == 422
+    assert enter(web, 1, simulated=proof)[1]["simulated"] is True
+    assert enter(web, 2)[1]["simulated"] is False
+    assert proof not in web.get("/").text
+
+
 def test_ones_own_data(tmp_path: Path) -> None:
     web = client(tmp_path)
     headers, state = enter(web)
     other, _ = enter(web, 2)
     vote(web, headers, state["trials"][0]["token"], "b")
     mine = web.get("/api/me", headers=headers).json()
+    assert "code" not in mine  # before the end it would be worth something
     assert mine["answers"][0]["answer"] == "b" and mine["person"]["screen"]["width"] == 1920
     assert "good" not in json.dumps(mine) and "bad" not in json.dumps(mine)
     assert web.delete("/api/me", headers=headers).json() == {"deleted": 1}

@@ -19,7 +19,7 @@ from PIL import Image
 from study_server import Server, server, study
 
 from dpc.study import plan as plans
-from dpc.study import stimuli
+from dpc.study import stimuli, store
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -51,6 +51,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         ).folder  # fmt: skip
     with server(folder) as found:
         yield found
+
+
+def rehearsal(running: Server) -> str:
+    """The address that `dpc study serve` prints for simulated raters."""
+    return running.url(f"/?simulated={store.rehearsal(stimuli.secret(running.folder))}")
 
 
 class Rater:
@@ -116,7 +121,7 @@ class Rater:
 
 @pytest.mark.parametrize(("name", "options"), [("desktop", DESKTOP), ("phone", PHONE)])
 def test_a_simulated_rater_takes_part(chromium: Any, running: Server, name: str, options: dict[str, Any]) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), options, name)
+    rater = Rater(chromium, rehearsal(running), options, name)
     page = rater.page
     assert page.is_visible("#ribbon") and "Simulated" in page.inner_text("#ribbon")
     rater.until_trial()
@@ -178,7 +183,7 @@ def test_one_picture_pixel_is_one_screen_pixel(chromium: Any, running: Server, s
     arguments = ["--no-sandbox", f"--force-device-scale-factor={scale}", "--window-size=1011,733"]
     scaled = chromium.browser_type.launch(executable_path=str(CHROMIUM), args=arguments)
     try:
-        _one_to_one(Rater(scaled, running.url("/?simulated=1"), {"no_viewport": True}), running, scale)
+        _one_to_one(Rater(scaled, rehearsal(running), {"no_viewport": True}), running, scale)
     finally:
         scaled.close()
 
@@ -203,7 +208,7 @@ def _one_to_one(rater: Rater, running: Server, scale: float) -> None:
 
 
 def test_everything_can_be_done_by_keyboard(chromium: Any, running: Server) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), DESKTOP)
+    rater = Rater(chromium, rehearsal(running), DESKTOP)
     page, press = rater.page, rater.page.keyboard.press
     rater.seen("consent")
     page.focus("#agree")
@@ -254,7 +259,7 @@ def test_everything_can_be_done_by_keyboard(chromium: Any, running: Server) -> N
 
 
 def test_double_clicks_reloads_and_two_tabs_count_once(chromium: Any, running: Server) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), DESKTOP)
+    rater = Rater(chromium, rehearsal(running), DESKTOP)
     rater.until_trial()
     link = rater.page.url
     second = rater.context.new_page()
@@ -282,7 +287,7 @@ def test_double_clicks_reloads_and_two_tabs_count_once(chromium: Any, running: S
 
 
 def test_an_answer_waits_for_a_lost_connection(chromium: Any, running: Server) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), DESKTOP)
+    rater = Rater(chromium, rehearsal(running), DESKTOP)
     rater.until_trial()
     rater.page.click("#show-b")
     before = rater.token()
@@ -295,7 +300,7 @@ def test_an_answer_waits_for_a_lost_connection(chromium: Any, running: Server) -
 
 
 def test_data_is_deleted_on_request(chromium: Any, running: Server) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), DESKTOP)
+    rater = Rater(chromium, rehearsal(running), DESKTOP)
     rater.until_trial()
     rater.page.click("#pause")
     with rater.page.expect_download() as download:
@@ -337,7 +342,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("options", [DESKTOP, PHONE])
 def test_pages_are_accessible(chromium: Any, running: Server, options: dict[str, Any]) -> None:
-    rater = Rater(chromium, running.url("/?simulated=1"), options)
+    rater = Rater(chromium, rehearsal(running), options)
     rater.seen("consent")
     problems = rater.page.evaluate(CONTRAST)
     rater.page.check("#agree")

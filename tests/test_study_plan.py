@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import random
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from typer.testing import CliRunner
 
 from dpc.cli import app
 from dpc.errors import DPCError, ImageError, OptionError
+from dpc.study import collected, simulate, slots, sources, stimuli, store
 from dpc.study import plan as plans
-from dpc.study import simulate, slots, stimuli, store
 from dpc.study.database import default_url
 from dpc.study.pairing import Chooser
 
@@ -161,12 +162,91 @@ def test_bad_input_is_found(tmp_path: Path) -> None:
         stimuli.new(images, [images], folders=[("a", good), ("c", good)])
 
 
+def test_faults_are_found_before_a_picture_is_coded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = originals(tmp_path / "originals", 2)
+    good = coded(tmp_path / "good", images, 5)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a picture was coded")
+
+    monkeypatch.setattr(stimuli, "_picture", never)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    cases: list[tuple[str, Path, dict[str, Any]]] = [
+        ("compares at least two", tmp_path / "s", {"codecs": ["jpeg"], "bpp": [1.0]}),
+        ("must not be empty and not hold an @", tmp_path / "s", {"folders": [("a@b", good), ("c", good)]}),
+        (
+            "rate '0.123457' is there twice",
+            tmp_path / "s",
+            {"codecs": ["jpeg", "webp"], "bpp": [0.12345671, 0.12345672]},
+        ),
+        ("cannot be replaced by a study", Path("."), {"codecs": ["jpeg", "webp"], "bpp": [1.0]}),
+        ("exists and is not empty", Path(".."), {"codecs": ["jpeg", "webp"], "bpp": [1.0]}),
+        ("cannot be replaced by a study", Path("/"), {"codecs": ["jpeg", "webp"], "bpp": [1.0]}),
+    ]
+    for message, place, options in cases:
+        with pytest.raises(OptionError, match=message):
+            stimuli.new(place, [images], **options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "good", "originals"]
+
+
+def test_a_study_is_made_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "study").symlink_to(tmp_path / "far")
+    made = study(tmp_path)
+    assert made.folder == tmp_path / "study" and (tmp_path / "far" / "study.toml").is_file()
+
+
+def test_no_votes_and_no_trials_are_refused(tmp_path: Path) -> None:
+    images = originals(tmp_path / "originals", 1)
+    good, bad = coded(tmp_path / "good", images, 5), coded(tmp_path / "bad", images, 9)
+    folders = ["--folder", f"good={good}", "--folder", f"bad={bad}"]
+    for option in ("votes", "trials"):
+        done = CliRunner().invoke(
+            app, ["study", "new", str(tmp_path / "s"), "--images", str(images), *folders, f"--{option}", "0"]
+        )
+        assert done.exit_code == 1 and done.output.startswith(f"dpc: error: {option} = 0: it must be from 1 to ")
+
+
 def test_a_changed_picture_is_noticed(tmp_path: Path) -> None:
     made = study(tmp_path)
     file = made.folder / "stimuli" / f"{made.stimuli[0].id}.png"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(OptionError, match="was changed"):
         stimuli.read(made.folder)
+
+
+def test_replaced_pictures_do_not_mix_with_those_before(tmp_path: Path) -> None:
+    made = study(tmp_path / "one")
+    url = default_url(made.folder)
+    store.Store(made.plan, made.stimuli, url, b"x" * 32).close()
+    store.Store(made.plan, made.stimuli, url, b"x" * 32).close()  # the same study again
+    first, *others = made.stimuli
+    replaced = [dataclasses.replace(first, sha256="0" * 64), *others]
+    across = dataclasses.replace(made.plan, methods=made.plan.methods[::-1])  # numbers of pairs stand for others
+    for plan, shown in ((made.plan, replaced), (across, made.stimuli)):
+        with pytest.raises(OptionError, match="belongs to another study, or pictures were replaced"):
+            store.Store(plan, shown, url, b"x" * 32)
+    # metrics too belong to an original and a picture
+    collected._measure(made, ["psnr"], None, lambda line: None)
+    file = made.folder / "measured.csv"
+    lines = file.read_text().splitlines()
+    original = next(s for s in made.stimuli if s.kind == "original")
+    file.write_text("\n".join(lines).replace(original.sha256, "0" * 64) + "\n")
+    said: list[str] = []
+    collected._measure(made, ["psnr"], None, said.append)
+    assert said == [f"measuring {original.picture}: psnr"] and set(lines) < set(file.read_text().splitlines())
+    file.write_text(lines[0] + "\na,b,c,d\n")
+    with pytest.raises(OptionError, match=r"measured\.csv is damaged .*remove it"):
+        collected._measure(made, ["psnr"], None, lambda line: None)
+
+
+def test_a_folder_is_known_by_what_is_in_its_files(tmp_path: Path) -> None:
+    images = originals(tmp_path / "originals", 1)
+    before = sources.Loose("x", images, True).version
+    assert sources.Loose("x", images, True).version == before
+    Image.new("RGB", (5, 5)).save(images / "p0.png")
+    assert sources.Loose("x", images, True).version != before
 
 
 # pairing
@@ -272,6 +352,60 @@ def test_simulated_raters_are_left_out_beside_people(tmp_path: Path) -> None:
     assert "12 votes of simulated raters are left out" in page and "No person was asked" not in page
     votes = list(csv.DictReader((tmp_path / "out" / "votes.csv").read_text().splitlines()))
     assert {v["rater"] for v in votes} == {person.name} and {v["simulated"] for v in votes} == {"no"}
+
+
+def test_a_report_tells_when_the_rules_were_set(tmp_path: Path) -> None:
+    made = study(tmp_path, design=plans.Design(votes=100, trials=3), checks=plans.Checks(0, 0, 0, 0))
+    file, database = made.folder / "study.toml", made.folder / "votes.sqlite"
+    plan = file.read_text()
+
+    def take_part(simulated: bool = False) -> str:
+        now = stimuli.read(made.folder)
+        kept = store.Store(now.plan, now.stimuli, default_url(made.folder), stimuli.secret(made.folder))
+        name = kept.start(random.randbytes(16).hex(), simulated=simulated).name
+        kept.screened(name, {}, "")
+        while trials := kept.state(name)[1]:
+            kept.vote(name, trials[0].token, "a", 3.0, {})
+        kept.close()
+        return name
+
+    def told() -> str:
+        command("study", "report", made.folder, "--out", tmp_path / "out", "--metrics", "none", "--resamples", 100)
+        page = (tmp_path / "out" / "report.html").read_text()
+        found = re.search(r'<p class="soft">(Rules [^<]*)', page)
+        assert found is not None
+        return found[1]
+
+    take_part(simulated=True)
+    assert "set in the plan before the votes" in told()
+    file.write_text(plan.replace("attention = 0.7", "attention = 0.9"))  # after the rehearsal, before people
+    assert "changed after the first vote" in told()
+    first = take_part()
+    assert "set in the plan before the votes" in told() and "at least 90 %" in told()
+    file.write_text(plan)
+    take_part()
+    assert "changed after the first vote" in told() and "attention 0.9" in told()
+    # of a database that had votes before dpc kept the rules nothing is claimed
+    with sqlite3.connect(database) as c:
+        c.execute("delete from rules")
+    take_part()
+    assert "is not known" in told()
+    # nor do votes that were all deleted decide
+    for _, name, *_ in made_codes(made):
+        command("study", "person", made.folder, name, "--delete")
+    second = take_part()
+    assert first != second and "set in the plan before the votes" in told()
+    table = tmp_path / "t.csv"
+    table.write_text("picture,a,b,votes_a,votes_b\np,a,b,1,2\n")
+    command("study", "report", table, "--out", tmp_path / "out2")
+    assert "before the votes" not in (tmp_path / "out2" / "report.html").read_text()
+
+
+def made_codes(made: stimuli.Made) -> list[tuple[str, str, str, int, bool]]:
+    kept = store.Store(made.plan, made.stimuli, default_url(made.folder), stimuli.secret(made.folder))
+    found = kept.codes()
+    kept.close()
+    return found
 
 
 def test_the_example_is_made(tmp_path: Path) -> None:

@@ -18,6 +18,17 @@ from study_server import Browser, Server, server, study
 from dpc.study import stimuli, store
 
 
+class Rater(Browser):
+    """A simulated rater, who shows what only a reader of the study's secret can."""
+
+    def __init__(self, running: Server, number: int) -> None:
+        super().__init__(running.port, number)
+        self.proof = store.rehearsal(stimuli.secret(running.folder))
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        return super().call(method, path, body | {"simulated": self.proof} if path == "/api/start" else body)
+
+
 def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
     made = study(tmp_path)
     acknowledged: dict[str, str] = {}
@@ -32,7 +43,7 @@ def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
             for person in range(1000):
                 if finished.is_set():
                     return
-                rater = Browser(running.port, 1000 * number + person)
+                rater = Rater(running, 1000 * number + person)
 
                 def insist(call: Any) -> Any:
                     while True:
@@ -84,13 +95,13 @@ def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
 def test_the_same_vote_from_many_sides_counts_once(tmp_path: Path) -> None:
     made = study(tmp_path)
     with server(made.folder) as running:
-        rater = Browser(running.port, 1)
+        rater = Rater(running, 1)
         trial = rater.enter()["trials"][0]["token"]
         stored: list[bool] = []
         barrier = threading.Barrier(8)
 
         def send(n: int) -> None:
-            copy = Browser(running.port, 1)
+            copy = Rater(running, 1)
             copy.session = rater.session
             barrier.wait()
             status, answer = copy.vote(trial, "ab"[n % 2])
@@ -106,7 +117,7 @@ def test_the_same_vote_from_many_sides_counts_once(tmp_path: Path) -> None:
         _, state = rater.call("GET", "/api/state")
         assert state["done"] == 1
         # two starts with one nonce are one session
-        first, second = Browser(running.port, 2), Browser(running.port, 2)
+        first, second = Rater(running, 2), Rater(running, 2)
         first.enter()
         second.enter()
         assert first.session.split(".")[0] == second.session.split(".")[0]
@@ -150,7 +161,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_postgresql_by_its_url(tmp_path: Path, postgres: str) -> None:
     made = study(tmp_path)
     with server(made.folder, "--database", postgres) as running:
-        raters = [Browser(running.port, n) for n in range(3)]
+        raters = [Rater(running, n) for n in range(3)]
         states = [r.enter() for r in raters]
         while states[0]["trials"]:
             for n, rater in enumerate(raters):

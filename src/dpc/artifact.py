@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from dpc.entropy import Tables
 from dpc.errors import ModelError, UnknownModel
+from dpc.runtime import onnxruntime
 
 ARTIFACT_FORMAT = 1
 SUFFIX = ".dpcmodel"
@@ -183,8 +184,7 @@ class Artifact:
         return outputs
 
     def _session(self, graph: str) -> Any:
-        import onnxruntime as ort
-
+        ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if self.threads:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,7 +19,7 @@ from dpc.errors import DPCError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["STDIO", "Bar", "plan", "reason", "run"]
+__all__ = ["STDIO", "Bar", "named", "plan", "reason", "run"]
 
 STDIO = "-"
 """Stands for stdin as an input and for stdout as an output."""
@@ -27,23 +28,45 @@ Work: TypeAlias = Callable[[str, str, Callable[[float], None]], "tuple[bytes, st
 """work(source, target, progress) -> (bytes of the output, note); progress takes the share done, 0 to 1."""
 
 
-def plan(paths: list[str], out_dir: Path | None, suffix: str, allowed: list[str]) -> list[tuple[str, str]]:
+def plan(
+    paths: list[str], out_dir: Path | None, suffix: str, allowed: list[str], inputs: Sequence[str] = ()
+) -> list[tuple[str, str]]:
     """(input, output) for every input, "-" for a stream; an output that was not named gets the suffix.
 
-    An output whose suffix is not allowed is a usage error, so that `dpc encode *.jpg` never takes the last
+    With out_dir a folder stands for all files below it whose names end in one of `inputs`, and its own folders are made
+    there again. An output whose suffix is not allowed is a usage error, so that `dpc encode *.jpg` never takes the last
     photograph for its output.
     """
     for path in paths:
-        if path != STDIO and not Path(path).name:
+        if re.match(r"https?://", path):
+            raise typer.BadParameter(f"{path} is a web address; get the file first, such as with curl -O")
+        if path != STDIO and not Path(path).name and not os.path.isdir(path):
             raise typer.BadParameter(f"{path!r} is not the name of a file")
     if out_dir is not None:
         if STDIO in paths:
             raise typer.BadParameter("- has no name that an output in --out-dir could have")
-        out_dir.mkdir(parents=True, exist_ok=True)
-        return [(path, str(out_dir / Path(path).with_suffix(f".{suffix}").name)) for path in paths]
+        jobs = []
+        for path in paths:
+            folder = Path(path)
+            if not (inputs and folder.is_dir()):
+                jobs.append((path, str(out_dir / folder.with_suffix(f".{suffix}").name)))
+                continue
+            found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in inputs and p.is_file()]
+            if not found:
+                raise typer.BadParameter(f"{path} holds no file that ends in {', '.join(inputs)}")
+            jobs += [(str(p), str(out_dir / p.relative_to(folder).with_suffix(f".{suffix}"))) for p in found]
+        for place in [out_dir, *(Path(target).parent for _, target in jobs)]:
+            if place.exists() and not place.is_dir():
+                raise typer.BadParameter(f"--out-dir: {place} is a file, not a folder; name another")
+            place.mkdir(parents=True, exist_ok=True)
+        return jobs
     if len(paths) > 2:
         raise typer.BadParameter(f"{len(paths)} paths; for more than one input give --out-dir")
     source = paths[0]
+    if os.path.isdir(source) and inputs:
+        raise typer.BadParameter(f"{source} is a folder; for the files in it give --out-dir")
+    if len(paths) == 2 and os.path.isdir(paths[1]):
+        raise typer.BadParameter(f"{paths[1]} is a folder; for outputs in it give --out-dir {paths[1]}")
     if len(paths) == 2:
         target = paths[1]
     else:
@@ -57,17 +80,28 @@ def plan(paths: list[str], out_dir: Path | None, suffix: str, allowed: list[str]
     return [(source, target)]
 
 
-def run(jobs: list[tuple[str, str]], force: bool, work: Work) -> None:
+def run(
+    jobs: list[tuple[str, str]],
+    force: bool,
+    work: Work,
+    skip: bool = False,
+    check: Callable[[str], None] = lambda source: None,
+) -> None:
     """Do the work for every (input, output) of `plan`, write what comes out, and print its note.
 
-    A job that fails prints its line and the others go on; exit code 1 at the end if any did.
+    skip: an output that exists is left, and that is no failure. check: raises for an input, that is no stream, of the
+    wrong kind. A job that fails prints its line and the others go on; exit code 1 at the end if any did.
     """
+    if skip and force:
+        raise typer.BadParameter("--skip-existing and -f exclude each other, give one of them")
     written: dict[Path, str] = {}
     failed = False
     with Bar(len(jobs)) as bar:
         for number, (source, target) in enumerate(jobs):
             try:
                 progress = functools.partial(bar.show, number)
+                if source != STDIO:
+                    check(source)
                 if target == STDIO:
                     data, _ = work(source, target, progress)
                     sys.stdout.buffer.write(data)
@@ -76,6 +110,9 @@ def run(jobs: list[tuple[str, str]], force: bool, work: Work) -> None:
                 path = Path(os.path.realpath(target))
                 if path in written:
                     raise FileExistsError(f"{target} already holds the output of {written[path]}; rename one")
+                if skip and path.is_file():
+                    bar.say(f"{typer.format_filename(target)}: exists, left as it is")
+                    continue
                 check_target(source, path, force)
                 data, note = work(source, target, progress)
                 write(path, data, force)
@@ -84,9 +121,7 @@ def run(jobs: list[tuple[str, str]], force: bool, work: Work) -> None:
             except BrokenPipeError:
                 raise
             except (DPCError, OSError, MemoryError) as error:
-                name = "stdin" if source == STDIO else source
-                text = reason(error)
-                bar.say(f"dpc: error: {text if name in text else f'{name}: {text}'}", err=True)
+                bar.say(f"dpc: error: {named(source, reason(error))}", err=True)
                 failed = True
     if failed:
         raise typer.Exit(1)
@@ -96,6 +131,8 @@ def check_target(source: str, path: Path, force: bool) -> None:
     """Refuse an output that must not or cannot be written, before time is spent on it; OSError says why."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {path.parent} may not be written to; name another output")
     if not path.exists():
         return
     if source != STDIO and os.path.exists(source) and path.samefile(source):
@@ -117,6 +154,12 @@ def write(path: Path, data: bytes, force: bool) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def named(source: str, text: str) -> str:
+    """What is wrong with an input, beginning with its name."""
+    name = "stdin" if source == STDIO else source
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def reason(error: BaseException) -> str:

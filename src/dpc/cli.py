@@ -9,9 +9,11 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +21,11 @@ import typer
 from typer.core import TyperGroup
 
 import dpc
-from dpc.batch import STDIO, plan, reason, run
+from dpc import container
+from dpc.batch import STDIO, named, plan, reason, run
 from dpc.benchmark import commands as benchmarks
 from dpc.detection import commands as detection
-from dpc.errors import DPCError
+from dpc.errors import DPCError, OptionError
 from dpc.options import CompressAI, LpipsWeights, words
 from dpc.study import commands as studies
 from dpc.training import commands as training
@@ -36,12 +39,15 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {"compress_level": 3}),
     "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    "webp": ("WEBP", {"lossless": True}),
+    "webp": ("WEBP", {"lossless": True, "exact": True}),
     "bmp": ("BMP", {}),
     "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
 }
 """What `dpc decode` writes: file name ending -> Pillow's name of the format and its options."""
+
+WITH_ALPHA = ("png", "tif", "tiff", "webp")  # formats that keep transparency
+NEAR = 0.05  # a rate further than this share from --bpp is said to be the nearest there is
 
 
 class Group(TyperGroup):
@@ -70,6 +76,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point of the console script; never returns, the process ends with the exit code."""
+    # so that what a command has half done is cleared away; dpc train and dpc study serve have handlers of their own
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app(prog_name="dpc")
 
 
@@ -89,11 +97,14 @@ def _root(
 
 
 def parse_size(text: str) -> int:
-    """Bytes in "40000", "40k" or "1.5M"; k is 1000, M is 1,000,000, fractions of a byte are cut off."""
+    """Bytes in "40000", "40k" or "1.5M"; k is 1000, M is 1,000,000; whole bytes only."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text.strip(), re.IGNORECASE)
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size, write it as 40000, 40k or 1.5M")
-    return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()])
+    size = Fraction(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]
+    if size.denominator > 1:
+        raise typer.BadParameter(f"{text!r} is no whole number of bytes")
+    return int(size)
 
 
 def parse_crop(text: str) -> tuple[int, int, tuple[int, int] | None]:
@@ -105,19 +116,21 @@ def parse_crop(text: str) -> tuple[int, int, tuple[int, int] | None]:
 
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="IN, or IN OUT, or IN... with --out-dir; - is a stream.")
+    list[str],
+    typer.Argument(metavar="PATH", help="IN, or IN OUT, or IN... (files, folders) with --out-dir; - is a stream."),
 ]
 Model = Annotated[str | None, typer.Option("--model", metavar="M", help="Name or path of a model.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="Default: all cores.")]
 OutDir = Annotated[Path | None, typer.Option("--out-dir", metavar="D", help="Folder for the outputs.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite what exists.")]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are, without an error.")]
 
 
 @app.command()
 def encode(
     paths: Paths,
     quality: Annotated[
-        float | None, typer.Option("--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
+        float | None, typer.Option("-q", "--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
     ] = None,
     bpp: Annotated[float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel to aim at.")] = None,
     max_bytes: Annotated[
@@ -129,8 +142,11 @@ def encode(
     threads: Threads = None,
     out_dir: OutDir = None,
     force: Force = False,
+    skip_existing: Skip = False,
 ) -> None:
     """Compress pictures to .dpc files."""
+    from dpc.image import SUFFIXES
+
     if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
 
@@ -148,12 +164,14 @@ def encode(
         )
         info = dpc.inspect(data)
         note = f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        if bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
+            note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
         before = os.path.getsize(given) if isinstance(given, str) else len(given)
         if info.bytes > before:
             note += f"; larger than the input ({before:,} bytes), --max-bytes {before} would not be"
         return data, note
 
-    run(plan(paths, out_dir, "dpc", ["dpc"]), force, work)
+    run(plan(paths, out_dir, "dpc", ["dpc"], SUFFIXES), force, work, skip_existing)
 
 
 @app.command()
@@ -166,11 +184,13 @@ def decode(
     threads: Threads = None,
     out_dir: OutDir = None,
     force: Force = False,
+    skip_existing: Skip = False,
 ) -> None:
     """Decode .dpc files to pictures."""
+    format = format.lower() if format else None
     if format is not None and format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
-    jobs = plan(paths, out_dir, format or "png", list(FORMATS) if format is None else [format])
+    jobs = plan(paths, out_dir, format or "png", list(FORMATS) if format is None else [format], (".dpc",))
     codec = None if model is None else dpc.Codec(model, threads)
 
     def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
@@ -182,24 +202,40 @@ def decode(
         ending = format or "png" if target == STDIO else Path(target).suffix[1:].lower()
         return picture_bytes(image, ending), f"{image.width}x{image.height} {image.mode}"
 
-    run(jobs, force, work)
+    def check(source: str) -> None:
+        with open(source, "rb") as file:
+            container.check_magic(file.read(len(container.MAGIC)))
+
+    run(jobs, force, work, skip_existing, check)
 
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="IN", help="A .dpc file, or - for stdin.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    paths: Annotated[list[str], typer.Argument(metavar="IN...", help=".dpc files, or - for stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON; of several files a line for each.")] = False,
 ) -> None:
-    """Print what a .dpc file holds, without decoding it."""
-    info = dpc.inspect(read(path))
-    if as_json:
-        typer.echo(json.dumps(asdict(info), indent=2))
-        return
-    typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
-    typer.echo(f"quality  {info.quality:.0f} (level {info.level})")
-    typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
-    for name, size in info.sections.items():
-        typer.echo(f"{name:<8} {size:,} bytes")
+    """Print what .dpc files hold, without decoding them."""
+    failed = False
+    for number, path in enumerate(paths):
+        try:
+            info = dpc.inspect(read(path))
+        except (DPCError, OSError) as error:
+            typer.echo(f"dpc: error: {named(path, reason(error))}", err=True)
+            failed = True
+            continue
+        if as_json:
+            about = asdict(info) if len(paths) == 1 else {"file": path} | asdict(info)
+            typer.echo(json.dumps(about, indent=2 if len(paths) == 1 else None))
+            continue
+        if len(paths) > 1:
+            typer.echo(f"{chr(10) if number else ''}{typer.format_filename(path)}")
+        typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
+        typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
+        typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
+        for name, size in info.sections.items():
+            typer.echo(f"{name:<8} {size:,} bytes")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -279,6 +315,8 @@ def read(path: str) -> bytes:
 
 def picture_bytes(image: Image.Image, ending: str) -> bytes:
     """The picture as a file of one of FORMATS, with its colour profile and EXIF."""
+    if image.mode in ("LA", "RGBA") and ending not in WITH_ALPHA:
+        raise OptionError(f"this picture is transparent, which .{ending} does not keep; choose {', '.join(WITH_ALPHA)}")
     name, options = FORMATS[ending]
     kept = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
     out = io.BytesIO()

@@ -24,7 +24,7 @@ from dpc import artifact, container, image
 from dpc.artifact import Artifact
 from dpc.container import DPCFile
 from dpc.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder
-from dpc.errors import Corrupt, OptionError, WrongModel
+from dpc.errors import Corrupt, FormatError, OptionError, WrongModel
 from dpc.tiles import HYPER, STRIDE, cut, hyper, tiles
 
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
@@ -53,8 +53,8 @@ class Codec:
     """
 
     def __init__(self, model: str | Path | Artifact | None = None, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads={threads}: give 1 or more, or leave it out for all cores")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise OptionError(f"threads={threads!r}: give 1 or more, or leave it out for all cores")
         self.artifact = model if isinstance(model, Artifact) else Artifact(artifact.find(model), threads)
         self.times: dict[str, float] = {}
         self._top = self.artifact.sizes.fine_levels - 1
@@ -129,9 +129,12 @@ class Codec:
             if len(data) <= goal:
                 return data
             if level == 0:
+                kept = {"profile": picture.icc, "EXIF": exif and picture.exif, "alpha": alpha}
+                beside = "".join(f", its {name}" for name, there in kept.items() if there)
+                drop = "drop EXIF, or " if kept["EXIF"] else "or "
                 raise OptionError(
-                    f"max_bytes={max_bytes}: at quality 1 this {width}x{height} picture, its profile, EXIF and alpha "
-                    f"take {len(data)} bytes; allow at least that, drop EXIF, or scale the picture down"
+                    f"max_bytes={max_bytes}: at quality 1 this {width}x{height} picture{beside} and the header "
+                    f"take {len(data)} bytes; allow at least that, {drop}scale the picture down"
                 )
             level -= 1
 
@@ -153,7 +156,7 @@ class Codec:
             if file.model != self.artifact.id:
                 raise WrongModel(
                     f"the file was made with model {file.model.hex()}, this codec holds {self.artifact.name} "
-                    f"({self.artifact.id.hex()}); decode with dpc.decode, which picks the model"
+                    f"({self.artifact.id.hex()}); decode with dpc.decode, or without --model: both pick the model"
                 )
             if file.level > self._top:
                 raise Corrupt(f"quality level {file.level} is above the model's last, {self._top}; the file is damaged")
@@ -400,9 +403,16 @@ def _silent(_: float) -> None:
 
 
 def file_bytes(source: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
-    """The bytes of a file that is given as bytes, path or binary file object."""
+    """The bytes of a file that is given as bytes, path or binary file object. FormatError, OptionError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
-        return Path(source).read_bytes()
-    return source.read()
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            name = os.fspath(source)
+            raise FormatError(f"{name} cannot be opened: {error.strerror}; give the path of a .dpc file") from error
+    data = source.read() if hasattr(source, "read") else source
+    if not isinstance(data, bytes):
+        raise OptionError(f"a {type(source).__name__} is no .dpc file; give bytes, a path or a binary file object")
+    return data

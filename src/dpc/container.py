@@ -23,6 +23,7 @@ __all__ = [
     "VERSION",
     "DPCFile",
     "Header",
+    "check_magic",
     "check_size",
     "pack",
     "peek",
@@ -139,13 +140,18 @@ def peek(data: bytes | bytearray | memoryview) -> Header:
     return _read_header(memoryview(data))[0]
 
 
-def _read_header(view: memoryview) -> tuple[Header, int]:
-    """The header, checked, and the offset of the first section."""
-    if not MAGIC.startswith(view[: len(MAGIC)]):
+def check_magic(start: bytes | memoryview) -> None:
+    """NotADPCFile unless the first bytes are those of a DPC file, as far as they are there."""
+    if not MAGIC.startswith(start[: len(MAGIC)]):
         raise NotADPCFile(
-            f"the first bytes are {bytes(view[:4]).hex(' ')}, those of a DPC file are "
+            f"the first bytes are {bytes(start[:4]).hex(' ')}, those of a DPC file are "
             f"{MAGIC.hex(' ')}; give a .dpc file"
         )
+
+
+def _read_header(view: memoryview) -> tuple[Header, int]:
+    """The header, checked, and the offset of the first section."""
+    check_magic(view)
     at = len(MAGIC)
     values: dict[str, Any] = {}
     for field in _HEADER:

@@ -88,7 +88,7 @@ def new_figure(width: float, height: float) -> Figure:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ToolMissing("the report needs matplotlib; pip install 'dpc-codec[bench]'") from error
+        raise ToolMissing("the report needs matplotlib; pip install '.[bench]'") from error
     matplotlib.rcParams.update({"svg.hashsalt": "dpc", "svg.fonttype": "path"})
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -128,7 +128,7 @@ def bd_rate(anchor: Points, test: Points) -> tuple[float, float] | None:
     try:
         import bjontegaard
     except ImportError as error:
-        raise ToolMissing("BD-rates need the package bjontegaard; pip install bjontegaard") from error
+        raise ToolMissing("BD-rates need the package bjontegaard; pip install '.[bench]'") from error
     a, b = _rising(anchor), _rising(test)
     if min(len(a), len(b)) < 4:
         return None

@@ -32,6 +32,7 @@ from dpc.metrics.reference import DEFAULT, Reference, usable
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures", "sha256"]
 
 GOALS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
+SLOW = 20.0  # seconds within one picture after which a line says where the run is
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def bench(
     """Measure, and keep the rows in out/rows.csv (and out/failures.csv).
 
     engine: "processes" on this machine, or "ray" on the cluster that ray.init finds; images, out and what the codecs
-    need must then be reachable under the same paths everywhere. progress takes the share done, say a line for each
-    picture. Raises OptionError for a plan that cannot be carried out, ToolMissing when no codec or metric is left.
+    need must then be reachable under the same paths everywhere. progress takes the share done, say a line at the start,
+    for each picture, and now and then within a slow one. Raises OptionError for a plan that cannot be carried out,
+    ToolMissing when no codec or metric is left.
     """
     if engine not in engines.ENGINES:
         raise OptionError(f"engine {engine!r} is unknown; choose from {', '.join(engines.ENGINES)}")
@@ -144,20 +146,26 @@ def _bench(
         results: Iterable[tuple[Task, Found | str]] = ((task, measure(*task)) for task in tasks)
     else:
         results = engines.work(engine, _all, tasks, processes)
-    begin = time.monotonic()
+    begin = spoken = time.monotonic()
+    names = [*plan.codecs, *plan.folders]
+    if say:
+        say(f"{len(paths)} pictures, {len(names)} codecs ({', '.join(names)}), {len(rows)} rows there already")
     for (_, path, _), found in results:
         for item in [Failure("", path.stem, "", found)] if isinstance(found, str) else found:
+            if say and time.monotonic() - spoken > SLOW:
+                spoken = time.monotonic()
+                say(f"{done}/{len(paths)}, at {path.stem}, {item.codec}: {new} new rows so far, {spoken - begin:.0f} s")
             if isinstance(item, Failure):
                 failures.append(item)
             else:
                 append(file, [item])
                 rows.append(item)
                 new += 1
-        done += 1
+        done, spoken = done + 1, time.monotonic()
         if progress:
             progress(done / len(paths))
         if say:
-            spent = time.monotonic() - begin
+            spent = spoken - begin
             left = spent / done * (len(paths) - done)
             say(f"{done}/{len(paths)} {path.stem}: {new} new rows so far, {spent:.0f} s, about {left:.0f} s left")
     with open(out / "failures.csv", "w", newline="", encoding="utf-8") as target:

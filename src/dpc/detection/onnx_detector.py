@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dpc.baselines import Rgb
 from dpc.detection.protocol import COCO, Found
 from dpc.errors import DPCError, ModelError, OptionError, ToolMissing
+from dpc.runtime import onnxruntime
 
 __all__ = ["Description", "Onnx", "decode_yolox", "describe", "resize", "suppress"]
 
@@ -126,8 +127,7 @@ class Onnx:
     """
 
     def __init__(self, path: Path, threads: int = 1, device: str = "cpu") -> None:
-        import onnxruntime
-
+        ort = onnxruntime()
         self._how = Description(model=str(path)) if path.suffix.lower() == ".onnx" else describe(path)
         file = path if path.suffix.lower() == ".onnx" else path.parent / self._how.model
         try:
@@ -135,15 +135,15 @@ class Onnx:
         except OSError as error:
             raise OptionError(f"the detector {file} cannot be opened: {error.strerror}; give its path") from error
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device, "")
-        if provider not in onnxruntime.get_available_providers():
+        if provider not in ort.get_available_providers():
             raise ToolMissing(f"this ONNX Runtime cannot run on {device!r}; cuda needs pip install onnxruntime-gpu")
-        options = onnxruntime.SessionOptions()
+        options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+            self._session = ort.InferenceSession(str(file), options, providers=[provider])
         except Exception as error:  # ONNX Runtime has an exception of its own for everything
             raise ModelError(f"{file} is not a network that ONNX Runtime can load: {_first(error)}") from error
         if len(self._session.get_inputs()) != 1:
@@ -158,9 +158,8 @@ class Onnx:
         self._size = self._measure(file)
         self._mean, self._std = (np.array(v, np.float32) for v in (self._how.mean, self._how.std))
         self.name = self._how.name or path.stem
-        self.version = (
-            f"{file.name} {hashlib.sha256(data).hexdigest()[:16]}, ONNX Runtime {onnxruntime.__version__}"
-            + ("" if device == "cpu" else f" on {device}")
+        self.version = f"{file.name} {hashlib.sha256(data).hexdigest()[:16]}, ONNX Runtime {ort.__version__}" + (
+            "" if device == "cpu" else f" on {device}"
         )
         self.settings = self._words()
         self._try(file)

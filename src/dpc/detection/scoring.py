@@ -40,7 +40,7 @@ class Truth:
         try:
             from pycocotools.coco import COCO
         except ImportError as error:
-            raise ToolMissing("scoring needs the package pycocotools; pip install 'dpc-codec[detect]'") from error
+            raise ToolMissing("scoring needs the package pycocotools; pip install '.[detect]'") from error
         self.images = [p.id for p in data.pictures]
         self.categories = list(data.scored)
         self._coco = COCO()

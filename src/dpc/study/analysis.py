@@ -130,8 +130,8 @@ def _variance(
         return float(np.var(drawn[:, 0] / drawn[:, 1])) * count / (count - 1), count
 
     share = gain.sum() / weight.sum()
-    # a row of weight w holds w votes, of which gain were won
-    alone = float((gain * (1 - share) ** 2 + (weight - gain) * share**2).sum() / weight.sum() ** 2)
+    # of a ratio, linearised: a row of weight w holds w votes that are worth gain / w each, "not sure" one half
+    alone = float((weight * (gain / weight - share) ** 2).sum() / weight.sum() ** 2)
     by_rater, people = resampled(raters)
     by_picture, shown = resampled(pictures)
     if shown < FEW:

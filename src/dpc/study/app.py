@@ -11,6 +11,7 @@ A session is a signed name, sent as a bearer token; there are no cookies. Nothin
 
 from __future__ import annotations
 
+import hmac
 import json
 import time
 import urllib.parse
@@ -30,7 +31,7 @@ from dpc.errors import DPCError
 from dpc.study.database import default_url
 from dpc.study.plan import Plan
 from dpc.study.stimuli import Made, secret
-from dpc.study.store import Closed, Gone, Person, Store, Trial
+from dpc.study.store import Closed, Gone, Person, Store, Trial, rehearsal
 
 __all__ = ["Limiter", "create", "environment"]
 
@@ -49,13 +50,14 @@ class _Body(BaseModel):
 
 
 class Start(_Body):
-    """Consent. nonce: made by the page, so that a double click starts one session. worker, ticket: of a platform."""
+    """Consent. nonce: made by the page, so that a double click starts one session. worker, ticket: of a platform.
+    simulated: `rehearsal` of the study's secret for a simulated rater, "" for a person."""
 
     consent: Literal[True]
     nonce: str = Field(pattern=r"^[0-9a-f]{32}$")
     worker: str = Field("", max_length=128)
     ticket: str = Field("", max_length=128)
-    simulated: bool = False
+    simulated: str = Field("", max_length=128)
 
 
 class Screen(_Body):
@@ -72,10 +74,10 @@ class Screen(_Body):
 
 class Looks(_Body):
     """How a trial was looked at: how often A, B and the original were shown, seconds away, device pixels of a CSS
-    pixel, and whether the whole picture was visible."""
+    pixel, and whether the whole picture was visible. The page lets nobody answer who has not seen both A and B."""
 
-    a: int = Field(ge=0, le=100_000)
-    b: int = Field(ge=0, le=100_000)
+    a: int = Field(ge=1, le=100_000)
+    b: int = Field(ge=1, le=100_000)
     original: int = Field(ge=0, le=100_000)
     away: float = Field(ge=0, le=1e7, allow_inf_nan=False)
     ratio: float = Field(gt=0, le=20, allow_inf_nan=False)
@@ -191,7 +193,10 @@ def create(made: Made, url: str | None = None) -> FastAPI:
 
     @app.post("/api/start")
     def start(body: Start) -> dict[str, Any]:
-        person: Person = store.start(body.nonce, worker=body.worker, ticket=body.ticket, simulated=body.simulated)
+        simulated = bool(body.simulated)
+        if simulated and not hmac.compare_digest(body.simulated.encode(), rehearsal(key).encode()):
+            raise Closed("This is not the rehearsal link of this study; dpc study serve prints it.")
+        person: Person = store.start(body.nonce, worker=body.worker, ticket=body.ticket, simulated=simulated)
         return {"session": signer.sign(person.name).decode()}
 
     @app.get("/api/state")

@@ -27,7 +27,8 @@ __all__ = ["Collected", "read_study", "read_table"]
 
 @dataclass
 class Collected:
-    """A study, or a table of votes. values: metric -> (picture, condition) -> value."""
+    """A study, or a table of votes. values: metric -> (picture, condition) -> value. rules: that people are set aside
+    by; first_rules: `Store.rules`."""
 
     title: str
     votes: list[Vote]
@@ -39,6 +40,7 @@ class Collected:
     values: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     higher: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    first_rules: dict[bool, tuple[float, dict[str, float]]] = field(default_factory=dict)
 
 
 def read_study(
@@ -47,7 +49,7 @@ def read_study(
     """The votes of a study's folder. metrics: names; None: all that can be measured here; []: none."""
     made = stimuli.read(folder)
     store = Store(made.plan, made.stimuli, url or default_url(folder), stimuli.secret(folder))
-    votes, people = store.votes(), store.screens()
+    votes, people, first_rules = store.votes(), store.screens(), store.rules()
     store.close()
     plan = made.plan
     rates: dict[str, list[float]] = defaultdict(list)
@@ -56,6 +58,7 @@ def read_study(
             rates[condition(s, plan.rates)].append(s.bpp)
     bpp = {name: float(np.exp(np.mean(np.log(values)))) for name, values in rates.items()}
     data = Collected(plan.title, votes, bpp, plan.design.not_sure, plan.exclusion, made, people)
+    data.first_rules = first_rules
     if any(s.kind == "coded" and not s.bytes for s in made.stimuli):
         data.notes.append("Some compressed sizes are not known: equal size cannot be claimed for those methods.")
     chosen, without = usable(DEFAULT if metrics is None else metrics, weights) if metrics != [] else ([], {})
@@ -70,34 +73,52 @@ def read_study(
 def _measure(
     made: Made, metrics: Sequence[str], weights: Path | None, say: Callable[[str], None]
 ) -> dict[str, dict[tuple[str, str], float]]:
-    """Metrics of what was shown, kept in measured.csv of the study."""
+    """Metrics of what was shown, kept in measured.csv of the study by the sha256 of the original and of the picture."""
     file = made.folder / "measured.csv"
-    known: dict[tuple[str, str], float] = {}
+    known: dict[tuple[str, str, str], float] = {}
     if file.exists():
-        with open(file, newline="", encoding="utf-8") as source:
-            known = {(r["sha256"], r["metric"]): float(r["value"]) for r in csv.DictReader(source)}
-    for picture in made.plan.pictures:
-        own = [s for s in made.stimuli if s.picture == picture.name]
-        coded = [s for s in own if s.kind == "coded"]
-        lacking = [m for m in metrics if any((s.sha256, m) not in known for s in coded)]
+        known = _measured(file)
+    originals = {s.picture: s for s in made.stimuli if s.kind == "original"}
+    coded: dict[str, list[plans.Stimulus]] = defaultdict(list)
+    for s in made.stimuli:
+        if s.kind == "coded":
+            coded[s.picture].append(s)
+    for picture, original in originals.items():
+        lacking = [m for m in metrics if any((original.sha256, s.sha256, m) not in known for s in coded[picture])]
         if not lacking:
             continue
-        say(f"measuring {picture.name}: {', '.join(lacking)}")
-        original = next(s for s in own if s.kind == "original")
+        say(f"measuring {picture}: {', '.join(lacking)}")
         reference = Reference(_pixels(made, original.id), lacking, weights)
-        for s in coded:
+        for s in coded[picture]:
             for name, value in reference.measure(_pixels(made, s.id)).items():
-                known[s.sha256, name] = value
+                known[original.sha256, s.sha256, name] = value
     part = file.with_suffix(".part")
     with open(part, "w", newline="", encoding="utf-8") as target:
         writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(("sha256", "metric", "value"))
+        writer.writerow(_MEASURED)
         writer.writerows((*key, f"{value:.9g}") for key, value in sorted(known.items()))
     part.replace(file)
     return {
-        m: {(s.picture, condition(s, made.plan.rates)): known[s.sha256, m] for s in made.stimuli if s.kind == "coded"}
+        m: {
+            (picture, condition(s, made.plan.rates)): known[originals[picture].sha256, s.sha256, m]
+            for picture, own in coded.items()
+            for s in own
+        }
         for m in metrics
     }
+
+
+_MEASURED = ("original", "sha256", "metric", "value")
+
+
+def _measured(file: Path) -> dict[tuple[str, str, str], float]:
+    """(sha256 of the original, of the picture, metric) -> value."""
+    try:
+        with open(file, newline="", encoding="utf-8") as source:
+            rows = ([r[name] for name in _MEASURED] for r in csv.DictReader(source))
+            return {(original, picture, metric): float(value) for original, picture, metric, value in rows}
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise OptionError(f"{file} is damaged ({type(error).__name__}: {error}); remove it to measure again") from error
 
 
 def _pixels(made: Made, name: str) -> Any:
@@ -116,33 +137,35 @@ def read_table(path: Path) -> Collected:
     bpp_a, bpp_b         rates, for bits at equal preference (may be left out)
     NAME_a, NAME_b       a metric of each (may be left out); more is better, unless dpc knows it the other way
     """
+    votes: list[Vote] = []
+    rates: dict[str, list[float]] = defaultdict(list)
+    values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    line = 1
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        votes: list[Vote] = []
-        rates: dict[str, list[float]] = defaultdict(list)
-        values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
-        known = {"votes", "bpp"}
-        extra = [n[:-2] for n in (rows[0] if rows else {}) if n.endswith("_a") and n[:-2] not in known]
-        for row in rows:
-            a, b, picture = row["a"], row["b"], row["picture"]
-            counts = (int(row["votes_a"]), int(row["votes_b"]), int(row.get("not_sure") or 0))
-            if min(counts) < 0 or not a or not b or a == b:
-                raise ValueError(f"a row of {picture}: counts from 0, and two different conditions are needed")
-            rater = row.get("rater") or ""
-            votes += [Vote(rater, picture, a, b, i) for i, n in enumerate(counts) for _ in range(n)]
-            for name, end in ((a, "a"), (b, "b")):
-                if row.get(f"bpp_{end}"):
-                    rates[name].append(float(row[f"bpp_{end}"]))
-                for metric in extra:
-                    if row.get(f"{metric}_{end}"):
-                        values[metric][picture, name] = float(row[f"{metric}_{end}"])
+            rows = csv.DictReader(file)
+            line += len(rows.fieldnames or ()) > 0  # where a row begins, also one that cannot be read
+            extra = [n[:-2] for n in rows.fieldnames or () if n.endswith("_a") and n not in ("votes_a", "bpp_a")]
+            for row in rows:
+                a, b, picture = row["a"], row["b"], row["picture"]
+                counts = (int(row["votes_a"]), int(row["votes_b"]), int(row.get("not_sure") or 0))
+                if min(counts) < 0 or not a or not b or a == b:
+                    raise ValueError("counts from 0, and two different conditions are needed")
+                rater = row.get("rater") or ""
+                votes += [Vote(rater, picture, a, b, i) for i, n in enumerate(counts) for _ in range(n)]
+                for name, end in ((a, "a"), (b, "b")):
+                    if row.get(f"bpp_{end}"):
+                        rates[name].append(float(row[f"bpp_{end}"]))
+                    for metric in extra:
+                        if row.get(f"{metric}_{end}"):
+                            values[metric][picture, name] = float(row[f"{metric}_{end}"])
+                line = rows.line_num + 1
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} is no study folder and cannot be read as a table: {error}") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise OptionError(
-            f"{path} is not a table of votes ({type(error).__name__}: {error}); it needs the columns picture, a, b, "
-            "votes_a and votes_b"
+            f"{path} is not a table of votes (line {line}: {type(error).__name__}: {error}); it needs the columns "
+            "picture, a, b, votes_a and votes_b"
         ) from error
     bpp = {name: float(np.exp(np.mean(np.log(v)))) for name, v in rates.items() if min(v) > 0}
     higher = {m: METRICS[m].higher_is_better if m in METRICS else True for m in values}

@@ -94,8 +94,8 @@ def new(
         not_sure=not_sure,
         original=original,
         across_rates=across_rates or ("neighbours" if len(rates) > 1 else "none"),
-        votes=votes or defaults["votes"],
-        trials=trials or defaults["trials"],
+        votes=defaults["votes"] if votes is None else votes,
+        trials=defaults["trials"] if trials is None else trials,
         tolerance=tolerance / 100,
     )
     made = stimuli.new(
@@ -210,9 +210,9 @@ def simulate(
     made = stimuli.read(study)
     store = _store(study, database)
     count = simulation.fill(made, store, raters, spammers, seed)
-    typer.echo(
-        f"{count} simulated answers; {len(store.codes())} of {raters + spammers} raters until the study had enough"
-    )
+    came = sum(simulated for *_, simulated in store.codes())
+    answers = f"{count} simulated answers, those of training and checks among them"
+    typer.echo(f"{answers}; {came} of {raters + spammers} raters until the study had enough")
 
 
 def _planned(plan: Plan, stimuli: Any) -> list[str]:
@@ -246,18 +246,18 @@ def _serve(study: Path, host: str, port: int, database: str | None) -> None:
 
     from dpc.study import app as application
     from dpc.study import stimuli
+    from dpc.study.store import rehearsal
 
     made = stimuli.read(study)
-    web = application.create(made, database)
+    web, key = application.create(made, database), rehearsal(stimuli.secret(study))
     try:
         listener = socket.create_server((host, port), backlog=1024)
     except OSError as error:
         raise OptionError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from error
     with listener:
-        number = listener.getsockname()[1]
-        typer.echo(
-            f"{made.plan.title}: http://{'localhost' if host == '127.0.0.1' else host}:{number}/  (Ctrl-C stops)"
-        )
+        place = f"http://{'localhost' if host == '127.0.0.1' else host}:{listener.getsockname()[1]}/"
+        typer.echo(f"{made.plan.title}: {place}  (Ctrl-C stops)")
+        typer.echo(f"to rehearse it, with answers labelled as simulated: {place}?simulated={key}")
         config = uvicorn.Config(web, log_level="warning", server_header=False, access_log=False, timeout_keep_alive=30)
         uvicorn.Server(config).run(sockets=[listener])
     web.state.store.close()
@@ -279,7 +279,7 @@ def _libraries() -> None:
     needed |= {"choix": "choix", "scipy": "scipy", "itsdangerous": "itsdangerous", "matplotlib": "matplotlib"}
     for module, package in needed.items():
         if importlib.util.find_spec(module) is None:
-            raise ToolMissing(f"a study needs the package {package}; pip install 'dpc-codec[study]'")
+            raise ToolMissing(f"a study needs the package {package}; pip install '.[study]'")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only get in each other's way
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dpc.errors import OptionError, ToolMissing
 
-__all__ = ["PEOPLE", "TABLES", "TRIALS", "VOTES", "default_url", "engine_of"]
+__all__ = ["PEOPLE", "RULES", "STUDY", "TABLES", "TRIALS", "VOTES", "default_url", "engine_of"]
 
 TABLES = sa.MetaData()
 PEOPLE = sa.Table(
@@ -52,6 +52,21 @@ VOTES = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("looks", sa.JSON, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
+)
+# the rules of exclusion as they were when the first vote of people (and of simulated raters) was stored
+RULES = sa.Table(
+    "rules",
+    TABLES,
+    sa.Column("simulated", sa.Boolean, primary_key=True),
+    sa.Column("stored", sa.Float, nullable=False),
+    sa.Column("exclusion", sa.JSON, nullable=False),
+)
+# what the numbers and names in trials stand for: one line
+STUDY = sa.Table(
+    "study",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("pictures", sa.String(64), nullable=False),
 )
 
 

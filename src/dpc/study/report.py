@@ -12,9 +12,11 @@ Everything is computed with and without the people who are set aside; column "se
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +111,7 @@ def report(
         checks=_checks(data),
         people=_people_counts(data),
         pairs=_paired(sets),
+        rules=_rules(data, only_simulated),
         names=METRICS,
         version=__version__,
         few=analysis.FEW,
@@ -123,6 +126,20 @@ def report(
         *_findings(counted),
     ]
     return Report(files, summary)
+
+
+def _rules(data: Collected, simulated: bool) -> str:
+    """What is known of when the rules of exclusion were set."""
+    if data.made is None:
+        return "Rules are those that dpc has for a table of votes"
+    if simulated not in data.first_rules:
+        return "Rules are those of the plan; whether they were the same before the votes is not known"
+    stored, first = data.first_rules[simulated]
+    when = f"{datetime.fromtimestamp(stored, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    if first == dataclasses.asdict(data.rules):
+        return f"Rules were set in the plan before the votes (the first one is of {when})"
+    before = ", ".join(f"{name} {value:g}" for name, value in first.items())
+    return f"Rules were changed after the first vote ({when}: {before}); those that count here are"
 
 
 def _people_counts(data: Collected) -> dict[str, int]:

@@ -29,13 +29,17 @@ class Loose:
     def __init__(self, name: str, path: Path, unknown_sizes: bool) -> None:
         if not path.is_dir():
             raise OptionError(f"{name}={path} is not a folder; give one with pictures that are called as the originals")
-        digest = hashlib.sha256(" ".join(sorted(p.name for p in path.iterdir())).encode()).hexdigest()
         self.name, self.path, self.unknown_sizes = name, path, unknown_sizes
-        self.version, self.settings = f"folder {digest[:16]}", "precomputed"
+        self.files: dict[str, list[Path]] = {}
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.iterdir() if p.is_file()):
+            self.files.setdefault(file.stem, []).append(file)
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        self.version, self.settings = f"folder {digest.hexdigest()[:16]}", "precomputed"
 
     def of(self, picture: str) -> list[tuple[float, int, Path]]:
         """(quality: nan, bytes: 0 for unknown, file) of a picture, at most one."""
-        files = sorted(p for p in self.path.iterdir() if p.stem == picture)
+        files = self.files.get(picture, [])
         shown = [p for p in files if p.suffix.lower() in LOSSLESS] or [p for p in files if p.suffix.lower() in LOSSY]
         if not shown:
             return []

@@ -94,6 +94,8 @@ def new(
     """
     design, checks = design or plans.Design(), checks or plans.Checks()
     screening = screening or plans.Screening()
+    if folder.resolve() == Path.cwd() or os.path.ismount(folder):
+        raise OptionError(f"{folder} cannot be replaced by a study; name a folder that is to be made, as mystudy")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} exists and is not empty; give a folder that a new study can be made in")
     if any(not (rate > 0 and math.isfinite(rate)) for rate in bpp):
@@ -113,8 +115,27 @@ def new(
     if uneven is not None:
         raise OptionError(f"{uneven} has {len(goals[uneven])} files and others {count}; every picture needs each rate")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))  # its mode is 700
+    plan = Plan(  # whatever it refuses is told before the first picture is coded; its rates and sizes come at the end
+        title=title,
+        seed=seed,
+        rates=tuple(f"{r:g}" for r in bpp) or tuple(map(str, range(count))),
+        methods=tuple(plans.Method(s.name, s.version, s.settings) for s in sources),
+        pictures=tuple(plans.Picture(path.stem, "", 0, 0) for path in paths),
+        **({} if question is None else {"question": question}),
+        crop="" if crop is None else f"{crop[0]}x{crop[1]}",
+        command=command,
+        made_by=f"dpc {__version__}",
+        design=design,
+        checks=checks,
+        screening=screening,
+        exclusion=exclusion or plans.Exclusion(),
+        people=people or plans.People(),
+        limits=limits or plans.Limits(),
+    )
+
+    place = folder.resolve()  # behind a link, which the finished folder could not replace
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))  # its mode is 700
     try:
         (part / "stimuli").mkdir()
         (part / "plates").mkdir()
@@ -122,6 +143,8 @@ def new(
         stimuli: list[Stimulus] = []
         pictures: list[plans.Picture] = []
         notes: list[str] = []
+        names = ", ".join(s.name for s in sources)
+        say(f"coding {len(paths)} pictures with {names}, at {count} rates each, by search: AVIF and HEIC take longest")
         for i, path in enumerate(paths):
             original = srgb(path)
             made = _picture(path.stem, original, goals[path.stem], sources, design.tolerance, part, crop, chance, notes)
@@ -131,27 +154,16 @@ def new(
             pictures.append(plans.Picture(path.stem, digest, width, height))
             say(f"{i + 1}/{len(paths)} {path.stem}: " + _sizes(made))
         numbers = plates(part / "plates", seed) if screening.colour != "off" else ()
-        plan = Plan(
-            title=title,
-            seed=seed,
-            rates=tuple(f"{r:g}" for r in bpp) or _rate_names(stimuli, sources[0].name, count),
-            methods=tuple(plans.Method(s.name, s.version, s.settings) for s in sources),
+        plan = dataclasses.replace(
+            plan,
+            rates=plan.rates if bpp else _rate_names(stimuli, sources[0].name, count),
             pictures=tuple(pictures),
-            **({} if question is None else {"question": question}),
-            crop="" if crop is None else f"{crop[0]}x{crop[1]}",
-            command=command,
-            made_by=f"dpc {__version__}",
-            design=design,
-            checks=checks,
             screening=dataclasses.replace(screening, plates=numbers),
-            exclusion=exclusion or plans.Exclusion(),
-            people=people or plans.People(),
-            limits=limits or plans.Limits(),
         )
         plans.write(plan, part / "study.toml")
         write_truth(part / "truth.csv", stimuli)
         _write_secret(part / "secret.key")
-        os.replace(part, folder)
+        os.replace(part, place)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -195,7 +207,7 @@ def read_truth(path: Path) -> list[Stimulus]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [Stimulus(**{n: kinds.get(n, str)(row[n]) for n in _FIELDS}) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise OptionError(f"{path} is not the truth of a study ({type(error).__name__}: {error})") from error
 
 

@@ -10,71 +10,46 @@ when that is on disk.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
+import json
 import random
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from dpc.errors import DPCError, OptionError
-from dpc.study.database import PEOPLE, TABLES, TRIALS, VOTES, engine_of
-from dpc.study.pairing import Chooser
-from dpc.study.plan import Plan, Stimulus, comparisons, condition
+from dpc.errors import OptionError
+from dpc.study.database import PEOPLE, RULES, STUDY, TABLES, TRIALS, VOTES, engine_of
+from dpc.study.dealer import Dealer
+from dpc.study.plan import Plan, Stimulus
+from dpc.study.records import (
+    ANSWERS,
+    Closed,
+    Gone,
+    Person,
+    Refused,
+    Trial,
+    everything_of,
+    people_of,
+    person_of,
+    rules_of,
+    trial_of,
+    trials_of,
+    votes_of,
+)
 from dpc.study.slots import slots
 from dpc.study.votes import Vote
 
-__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial"]
+__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "rehearsal"]
 
 AHEAD = 2  # open trials of a session: the one that is shown and the one that is fetched meanwhile
-ABANDONED = 1800.0  # seconds after which an open trial no longer counts as asked
-RECOUNT = 60.0  # seconds between two counts of what was asked
-ANSWERS = ("a", "b", "none")  # left, right, not sure; as a browser sends them
-
-
-class Refused(DPCError):
-    """A request that is not answered: it asks for what was not handed out, or comes out of order."""
-
-
-class Gone(Refused):
-    """The session does not exist (any more)."""
-
-
-class Closed(Refused):
-    """The study takes no new people: it has its votes, or this person took part already."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """A session. phase: screening, training, trials, done or out; reason: why out."""
-
-    id: int
-    name: str
-    phase: str
-    reason: str
-    simulated: bool
-    started: float
-    finished: float | None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a browser may know, and (left, right, original) that it must not."""
-
-    token: str
-    place: int
-    kind: str
-    left: str
-    right: str
-    original: str
-    answered: bool
 
 
 class Store:
@@ -83,22 +58,37 @@ class Store:
     def __init__(self, plan: Plan, stimuli: Sequence[Stimulus], url: str, secret: bytes) -> None:
         self.plan, self.secret = plan, secret
         self.stimuli = {s.id: s for s in stimuli}
-        self.comparisons = comparisons(plan, stimuli)
-        self.fixed = {(s.picture, s.kind): s.id for s in stimuli if s.kind in ("original", "worst")}
-        self.chooser = Chooser(plan, self.comparisons)
+        self.dealer = Dealer(plan, self.stimuli)
         self._lock = threading.RLock()
-        self._counted = -RECOUNT
+        self._ruled: set[bool] = set()  # simulated or not: whose first vote is known to be stored, with the rules
         self.engine = engine_of(url)
+        place = sa.make_url(url).render_as_string(hide_password=True)
         try:
             TABLES.create_all(self.engine)
-            self._recount()
+            if not self._is_own():
+                raise OptionError(
+                    f"the database {place} belongs to another study, or pictures were replaced since its first use; "
+                    "give another --database, or make the study in a new folder"
+                )
+            with self.engine.connect() as c:
+                self.dealer.recount(c)
         except SQLAlchemyError as error:
-            place = sa.make_url(url).render_as_string(hide_password=True)
             raise OptionError(f"the database {place} cannot be used: {_line(error)}") from error
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+    def _is_own(self) -> bool:
+        """Whether the database is of these pictures, by their sha256; a new one is from now on."""
+        pictures = sorted((s.id, s.picture, s.kind, s.method, s.rate, s.sha256) for s in self.stimuli.values())
+        asked = [(c.a.id, c.b.id) for c in self.dealer.comparisons]
+        digest = hashlib.sha256(json.dumps([pictures, asked]).encode()).hexdigest()
+        with self._write() as c:
+            if c.execute(sa.select(STUDY)).first() is None:
+                with suppress(IntegrityError), c.begin_nested():  # another process was quicker
+                    c.execute(STUDY.insert().values(id=1, pictures=digest))
+            return c.execute(sa.select(STUDY.c.pictures)).scalar() == digest
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
@@ -111,16 +101,19 @@ class Store:
     def start(self, nonce: str, *, worker: str = "", ticket: str = "", simulated: bool = False) -> Person:
         """A new session; the same one for the same nonce, or for the same worker with the same ticket.
 
-        worker, ticket: numbers of a crowd platform, kept as keyed hashes only. Raises Closed.
+        worker, ticket: numbers of a crowd platform, kept as keyed hashes only; with a platform in the plan no person is
+        without a worker number. simulated: no person, counted apart. Raises Closed.
         """
-        hashed, pass_ = (self._hash(v) if v else None for v in (worker, ticket))
+        hashed, pass_ = (self._hash(v) if v else None for v in (worker.strip(), ticket))
         try:
             with self._write() as c:
                 known = self._known(c, nonce, hashed, pass_)
                 if known is not None:
                     return known
-                self._recount_sometimes(c)
-                if self.chooser.complete:
+                if self.plan.people.platform != "none" and not (worker.strip() or simulated):
+                    raise Closed("Please open this study by the link on the platform: your worker number is missing.")
+                self.dealer.recount_sometimes(c)
+                if self.dealer.choosers[simulated].complete:
                     raise Closed("This study has all the answers that it needs. Thank you for your interest.")
                 phase = "screening"
                 name = secrets.token_hex(8)
@@ -134,7 +127,7 @@ class Store:
                     "simulated": simulated,
                 }
                 c.execute(PEOPLE.insert().values(values))
-                return self._person(c, name)
+                return person_of(c, name)
         except IntegrityError:  # another process was quicker
             with self.engine.connect() as c:
                 known = self._known(c, nonce, hashed, pass_)
@@ -148,30 +141,23 @@ class Store:
             row = c.execute(sa.select(PEOPLE.c.name, PEOPLE.c.ticket).where(PEOPLE.c.worker == worker)).first()
             if row is not None and (ticket is None or row.ticket != ticket):
                 raise Closed("You have taken part in this study already. Each person can do so once.")
-        return None if row is None else self._person(c, row.name)
+        return None if row is None else person_of(c, row.name)
 
     def person(self, name: str) -> Person:
         """The session of this name. Raises Gone."""
         with self.engine.connect() as c:
-            return self._person(c, name)
-
-    def _person(self, c: sa.Connection, name: str, lock: bool = False) -> Person:
-        query = sa.select(PEOPLE).where(PEOPLE.c.name == name)
-        row = c.execute(query.with_for_update() if lock else query).first()
-        if row is None:
-            raise Gone("This session does not exist: its data was deleted, or the link is not complete.")
-        return Person(row.id, row.name, row.phase, row.reason or "", row.simulated, row.started, row.finished)
+            return person_of(c, name)
 
     def screened(self, name: str, screen: Mapping[str, Any], reason: str) -> Person:
         """Store what the screening found; reason: why the person cannot take part, or "". Done once, later calls change
         nothing."""
         with self._write() as c:
-            person = self._person(c, name, lock=True)
+            person = person_of(c, name, lock=True)
             if person.phase == "screening":
                 phase = "out" if reason else "training" if self.plan.checks.training else "trials"
                 values = {"phase": phase, "reason": reason or None, "screen": dict(screen)}
                 c.execute(PEOPLE.update().where(PEOPLE.c.id == person.id).values(values))
-                person = self._person(c, name)
+                person = person_of(c, name)
                 if phase != "out":
                     self._hand_out(c, person)
             return person
@@ -200,38 +186,23 @@ class Store:
             return [(self.code(r.name), r.name, r.phase, r.votes, r.simulated) for r in c.execute(query)]
 
     def export(self, name: str) -> dict[str, Any]:
-        """Everything that is stored of one person, as plain data. Raises Gone."""
+        """Everything that is stored of one person, as plain data; the code only of who has finished. Raises Gone."""
         with self.engine.connect() as c:
-            person = self._person(c, name)
-            row = c.execute(sa.select(PEOPLE).where(PEOPLE.c.id == person.id)).one()
-            trials = c.execute(
-                sa.select(TRIALS, VOTES.c.answer, VOTES.c.seconds, VOTES.c.looks, VOTES.c.received)
-                .select_from(TRIALS.outerjoin(VOTES))
-                .where(TRIALS.c.person == person.id)
-                .order_by(TRIALS.c.place)
-            ).all()
-        hidden = {"id", "nonce"}
-        kept = {k: v for k, v in row._mapping.items() if k not in hidden}
-        shown = ("place", "handed_out", "answer", "seconds", "looks", "received")
-        return {
-            "study": self.plan.title,
-            "code": self.code(name),
-            "person": kept,
-            "answers": [
-                {"picture": self.stimuli[t.original].picture, **{k: getattr(t, k) for k in shown}} for t in trials
-            ],
-        }
+            person = person_of(c, name)
+            code = {"code": self.code(name)} if person.phase == "done" else {}
+            return {"study": self.plan.title, **code, **everything_of(c, person, self.stimuli)}
 
     def delete(self, name: str) -> int:
         """Delete a person with all trials and votes, in one transaction; the number of votes. Raises Gone."""
         with self._write() as c:
-            person = self._person(c, name, lock=True)
+            person = person_of(c, name, lock=True)
             own = sa.select(TRIALS.c.id).where(TRIALS.c.person == person.id)
             count = c.execute(VOTES.delete().where(VOTES.c.trial.in_(own))).rowcount
             c.execute(TRIALS.delete().where(TRIALS.c.person == person.id))
             c.execute(PEOPLE.delete().where(PEOPLE.c.id == person.id))
-        with self._lock:
-            self._recount()
+        with self._lock, self.engine.connect() as c:
+            self._ruled.clear()
+            self.dealer.recount(c)
         return int(count)
 
     # trials
@@ -244,7 +215,7 @@ class Store:
         wanted = min(AHEAD, self.total - self._done(trials))
         if person.phase in ("training", "trials") and len([t for t in trials if not t.answered]) < wanted:
             with self._write() as c:
-                self._hand_out(c, self._person(c, name, lock=True))
+                self._hand_out(c, person_of(c, name, lock=True))
             with self.engine.connect() as c:
                 person, trials = self._open(c, name)
         return person, [t for t in trials if not t.answered], self._done(trials)
@@ -252,7 +223,7 @@ class Store:
     @property
     def total(self) -> int:
         """Trials of one session, training included."""
-        return self.plan.checks.training + len(slots(self.plan, len(self.comparisons), ""))
+        return self.plan.checks.training + len(slots(self.plan, len(self.dealer.comparisons), ""))
 
     def trial(self, token: str) -> Trial:
         """A trial that was handed out. Raises Refused."""
@@ -261,7 +232,7 @@ class Store:
             row = c.execute(query).first()
         if row is None:
             raise Refused("There is no such trial.")
-        return _trial(row, row.trial is not None)
+        return trial_of(row, row.trial is not None)
 
     def vote(self, name: str, token: str, answer: str, seconds: float, looks: Mapping[str, Any]) -> tuple[bool, Trial]:
         """(whether it was stored now: False when the trial was answered before, the trial).
@@ -273,7 +244,7 @@ class Store:
             raise Refused(f"This study has no answer {answer!r}.")
         try:
             with self._write() as c:
-                person = self._person(c, name, lock=True)
+                person = person_of(c, name, lock=True)
                 row = c.execute(
                     sa.select(TRIALS, VOTES.c.trial)
                     .select_from(TRIALS.outerjoin(VOTES))
@@ -282,7 +253,7 @@ class Store:
                 if row is None:
                     raise Refused("This trial was not handed out to this session.")
                 if row.trial is not None:
-                    return False, _trial(row, True)
+                    return False, trial_of(row, True)
                 first = c.execute(
                     sa.select(sa.func.min(TRIALS.c.place))
                     .select_from(TRIALS.outerjoin(VOTES))
@@ -290,6 +261,7 @@ class Store:
                 ).scalar()
                 if row.place != first or person.phase not in ("training", "trials"):
                     raise Refused("This trial is not the next one of this session.")
+                self._keep_rules(c, person.simulated)
                 values = {
                     "trial": row.id,
                     "answer": answer,
@@ -301,12 +273,23 @@ class Store:
                 self._move_on(c, person, row.place + 1)
         except IntegrityError:  # another process stored an answer to this trial meanwhile
             return False, self.trial(token)
+        self._ruled.add(person.simulated)
         if row.kind == "pair":
-            comparison = self.comparisons[row.comparison]
-            chosen = 2 if answer == "none" else int((row.left if answer == "a" else row.right) != comparison.a.id)
             with self._lock:
-                self.chooser.voted(row.comparison, chosen)
-        return True, _trial(row, True)
+                self.dealer.voted(person.simulated, row.comparison, row.left, answer)
+        return True, trial_of(row, True)
+
+    def _keep_rules(self, c: sa.Connection, simulated: bool) -> None:
+        """Before the first vote: the rules of exclusion, so that a report can tell whether they were changed since."""
+        if simulated in self._ruled:
+            return
+        some = sa.select(VOTES.c.trial).select_from(VOTES.join(TRIALS).join(PEOPLE))
+        if c.execute(some.where(PEOPLE.c.simulated == simulated).limit(1)).first() is None:
+            c.execute(RULES.delete().where(RULES.c.simulated == simulated))
+            rules = dataclasses.asdict(self.plan.exclusion)
+            values = {"simulated": simulated, "stored": time.time(), "exclusion": rules}
+            with suppress(IntegrityError), c.begin_nested():  # another process was quicker
+                c.execute(RULES.insert().values(values))
 
     def _move_on(self, c: sa.Connection, person: Person, done: int) -> None:
         """The phase after so many answers, and the next trials."""
@@ -321,175 +304,54 @@ class Store:
 
     def _hand_out(self, c: sa.Connection, person: Person) -> None:
         """New trials, until AHEAD are open."""
-        rows = _trials_of(c, person)
-        self._recount_sometimes(c)
+        rows = trials_of(c, person)
+        self.dealer.recount_sometimes(c)
         left = [r.place for r in rows if r.trial is None]
         seen = {r.comparison for r in rows if r.kind == "pair"}
         by_place: dict[int, Any] = {r.place: r for r in rows}
         chance = random.Random(f"{self.plan.seed} {person.name} {len(rows)}")
-        order = slots(self.plan, len(self.comparisons), f"{self.plan.seed} {person.name}")
+        order = slots(self.plan, len(self.dealer.comparisons), f"{self.plan.seed} {person.name}")
         training = self.plan.checks.training
         for place in range(len(rows), min(len(rows) + AHEAD - len(left), self.total)):
             kind, again = ("training", None) if place < training else order[place - training]
-            values = self._new_trial(kind, again, by_place, seen, chance, place)
+            values = self.dealer.trial(person.simulated, kind, again, by_place, seen, chance, place)
             values |= {"person": person.id, "place": place, "token": secrets.token_hex(16), "handed_out": time.time()}
             number = c.execute(TRIALS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
             by_place[place] = c.execute(sa.select(TRIALS).where(TRIALS.c.id == number)).one()
 
-    def _new_trial(
-        self,
-        kind: str,
-        again: int | None,
-        by_place: Mapping[int, Any],
-        seen: set[int],
-        chance: random.Random,
-        place: int,
-    ) -> dict[str, Any]:
-        """kind, comparison and the three pictures of a trial."""
-        comparison = -1
-        before = None
-        if kind == "pair":
-            chosen = self.chooser.choose(seen, chance)
-            if chosen is None:  # cannot be: slots() plans no more pairs than there are comparisons
-                raise Refused("There is no further pair.")
-            seen.add(chosen.number)
-            comparison, picture = chosen.number, chosen.picture
-            ends = [chosen.a.id, chosen.b.id]
-        elif kind == "repeat" and again is not None:
-            row = by_place[self.plan.checks.training + again]
-            comparison, before, picture = row.comparison, row.id, self.stimuli[row.left].picture
-            ends = [row.right, row.left]
-        else:
-            picture = chance.choice(self.plan.pictures).name
-            original, worst = self.fixed[picture, "original"], self.fixed[picture, "worst"]
-            if kind == "identical":
-                coded = chance.choice(
-                    [s.id for s in self.stimuli.values() if s.picture == picture and s.kind == "coded"]
-                )
-                ends = [coded, coded]
-            elif kind == "training" and place % 2 == 1:  # an easy one, then a real one, then an easy one
-                real = chance.choice([x for x in self.comparisons if x.picture == picture])
-                ends = [real.a.id, real.b.id]
-            else:
-                ends = [original, worst]
-        if kind != "repeat":
-            chance.shuffle(ends)
-        original = self.fixed[picture, "original"]
-        return {
-            "kind": kind,
-            "comparison": comparison,
-            "left": ends[0],
-            "right": ends[1],
-            "original": original,
-            "again": before,
-        }
-
     def _open(self, c: sa.Connection, name: str) -> tuple[Person, list[Trial]]:
-        person = self._person(c, name)
-        rows = _trials_of(c, person)
-        return person, [_trial(r, r.trial is not None) for r in rows]
+        person = person_of(c, name)
+        rows = trials_of(c, person)
+        return person, [trial_of(r, r.trial is not None) for r in rows]
 
     @staticmethod
     def _done(trials: Sequence[Trial]) -> int:
         return sum(t.answered for t in trials)
 
-    # counts
-
-    def _recount_sometimes(self, c: sa.Connection) -> None:
-        if time.monotonic() - self._counted >= RECOUNT:
-            self._recount(c)
-
-    def _recount(self, c: sa.Connection | None = None) -> None:
-        """What was asked and answered, from the database. Open trials of people who left do not count."""
-        if c is None:
-            with self.engine.connect() as own:
-                return self._recount(own)
-        asked: dict[int, int] = {}
-        votes: dict[int, list[int]] = {}
-        query = (
-            sa.select(TRIALS.c.comparison, TRIALS.c.left, VOTES.c.answer)
-            .select_from(TRIALS.outerjoin(VOTES))
-            .where(TRIALS.c.kind == "pair")
-            .where(sa.or_(VOTES.c.trial.is_not(None), TRIALS.c.handed_out > time.time() - ABANDONED))
-        )
-        for row in c.execute(query):
-            asked[row.comparison] = asked.get(row.comparison, 0) + 1
-            if row.answer is not None:
-                first = row.left == self.comparisons[row.comparison].a.id
-                answer = 2 if row.answer == "none" else int((row.answer == "a") != first)
-                votes.setdefault(row.comparison, [0, 0, 0])[answer] += 1
-        self.chooser.load(asked, votes)
-        self._counted = time.monotonic()
-        return None
-
     # results
 
     def votes(self) -> list[Vote]:
         """All answers but those of the training, in the order of their trials."""
-        names = {s.id: condition(s, self.plan.rates) for s in self.stimuli.values()}
-        before = TRIALS.alias()
-        earlier = VOTES.alias()
-        query = (
-            sa.select(
-                TRIALS,
-                VOTES.c.answer,
-                VOTES.c.seconds,
-                PEOPLE.c.name,
-                PEOPLE.c.simulated,
-                earlier.c.answer.label("earlier"),
-            )
-            .select_from(
-                TRIALS.join(VOTES)
-                .join(PEOPLE)
-                .outerjoin(before, before.c.id == TRIALS.c.again)
-                .outerjoin(earlier, earlier.c.trial == before.c.id)
-            )
-            .where(TRIALS.c.kind != "training")
-            .order_by(TRIALS.c.id)
-        )
-        found = []
         with self.engine.connect() as c:
-            for r in c.execute(query):
-                # a repeat has its sides changed: left now was right before
-                earlier_answer = None if r.earlier is None else {"a": 1, "b": 0, "none": 2}[r.earlier]
-                found.append(
-                    Vote(
-                        rater=r.name,
-                        picture=self.stimuli[r.original].picture,
-                        a=names[r.left],
-                        b=names[r.right],
-                        answer=ANSWERS.index(r.answer),
-                        kind=r.kind,
-                        side=ANSWERS.index(r.answer),
-                        seconds=r.seconds,
-                        number=r.comparison,
-                        repeats=earlier_answer,
-                        simulated=r.simulated,
-                    )
-                )
-        return found
+            return votes_of(c, self.stimuli, self.plan.rates)
+
+    def rules(self) -> dict[bool, tuple[float, dict[str, float]]]:
+        """Simulated or not -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
+        with self.engine.connect() as c:
+            return rules_of(c)
 
     def screens(self) -> list[tuple[Person, dict[str, Any]]]:
         """Every person and what the screening found."""
         with self.engine.connect() as c:
-            rows = c.execute(sa.select(PEOPLE).order_by(PEOPLE.c.id)).all()
-        return [
-            (Person(r.id, r.name, r.phase, r.reason or "", r.simulated, r.started, r.finished), dict(r.screen or {}))
-            for r in rows
-        ]
+            return people_of(c)
 
     def _hash(self, text: str) -> str:
         return hmac.new(self.secret, f"worker {text}".encode(), hashlib.sha256).hexdigest()
 
 
-def _trials_of(c: sa.Connection, person: Person) -> Sequence[Any]:
-    """Every trial of a person in order; column trial is None where there is no answer yet."""
-    query = sa.select(TRIALS, VOTES.c.trial).select_from(TRIALS.outerjoin(VOTES))
-    return c.execute(query.where(TRIALS.c.person == person.id).order_by(TRIALS.c.place)).all()
-
-
-def _trial(row: Any, answered: bool) -> Trial:
-    return Trial(row.token, row.place, row.kind, row.left, row.right, row.original, answered)
+def rehearsal(secret: bytes) -> str:
+    """What a browser must show to be a simulated rater: only who has the study's secret can make it."""
+    return hmac.new(secret, b"rehearsal", hashlib.sha256).hexdigest()
 
 
 def _line(error: BaseException) -> str:

@@ -26,7 +26,7 @@ def _need(*modules: str) -> None:
     """ToolMissing unless all of them are installed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise ToolMissing(f"this needs {' and '.join(missing)}; pip install 'dpc-codec[train]'")
+        raise ToolMissing(f"this needs {' and '.join(missing)}; pip install '.[train]'")
 
 
 def train(

@@ -72,9 +72,7 @@ def start(device: str, count: int) -> Any:
     if count == 1:
         return Alone(chosen)
     if importlib.util.find_spec("lightning_fabric") is None:
-        raise ToolMissing(
-            f"--devices {count} needs lightning-fabric; pip install 'dpc-codec[train]', or use one device"
-        )
+        raise ToolMissing(f"--devices {count} needs lightning-fabric; pip install '.[train]', or use one device")
     from lightning_fabric import Fabric
 
     return Fabric(accelerator=chosen.type, devices=count, strategy="ddp")

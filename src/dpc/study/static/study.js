@@ -103,7 +103,7 @@ $("consent-form").addEventListener("submit", (event) => {
   if ($("begin").disabled) return;
   $("begin").disabled = true;
   guarded(async () => {
-    const body = { consent: true, nonce: nonce(), ...platform(), simulated: query.get("simulated") === "1" };
+    const body = { consent: true, nonce: nonce(), ...platform(), simulated: query.get("simulated") || "" };
     const answer = await post("/api/start", body);
     sessionStorage.removeItem("nonce");  // the next consent in this tab is another person's
     session = answer.session;
@@ -472,11 +472,11 @@ if (session) {
   show("consent");
   $("begin").disabled = $("agree").disabled = true;
   $("consent-problem").textContent = "This is a preview. Please accept the task first.";
-} else if (settings.platform !== "none" && !platform().worker) {
+} else if (settings.platform !== "none" && !platform().worker && !query.get("simulated")) {
   show("consent");
   $("begin").disabled = $("agree").disabled = true;
   $("consent-problem").textContent = "Please open this study by the link on the platform: your worker number is missing.";
 } else {
-  simulated(query.get("simulated") === "1");
+  simulated(Boolean(query.get("simulated")));
   show("consent");
 }
