@@ -9,6 +9,7 @@ and times.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -66,6 +67,8 @@ def demo(photo: Path, out: Path) -> None:
     path = out / f"{photo.stem}-side-by-side.png"
     sheet(panels).save(path)
     print(f"look at {path}")
+    program = os.path.relpath(Path(sys.executable).with_name("dpc"))
+    print(f"beside other codecs at equal bytes, as a page: {program} compare {photo}")
 
 
 def sheet(panels: list[tuple[Image.Image, str]]) -> Image.Image:
