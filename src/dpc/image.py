@@ -22,7 +22,7 @@ import PIL
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngImageFile
 
-from dpc.container import check_size
+from dpc.container import MAGIC, check_size
 from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
 
 __all__ = ["SUFFIXES", "Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "pictures_in", "to_pil"]
@@ -161,6 +161,9 @@ def _from_file(file: BinaryIO, name: str) -> Picture:
             f"{name} is above Pillow's guard ({_line(exc)}); raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted"
         ) from exc
     except PIL.UnidentifiedImageError as exc:
+        file.seek(0)
+        if file.read(len(MAGIC)) == MAGIC:
+            raise ImageError(f"{name} is a .dpc file; dpc decode makes a picture of it") from exc
         raise ImageError(
             f"{name} is not a picture that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
         ) from exc
