@@ -21,7 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dpc import baselines, figures
-from dpc.benchmark import curves, run, table
+from dpc.benchmark import commands, curves, engines, memory, run, table
 from dpc.benchmark.drawing import curves_of
 from dpc.benchmark.report import report
 from dpc.benchmark.rows import Failure, Row, alone, append, merged, read, write, write_parquet
@@ -140,7 +140,7 @@ def test_rows_are_those_of_real_files(images: Path, tmp_path: Path) -> None:
         assert set(r.metrics) == {"psnr", "ssim"}
         assert (r.width, r.height, r.goal) == (90, 66, None)
         assert r.sha256 == hashlib.sha256((images / f"{r.image}.png").read_bytes()).hexdigest()
-        assert r.encode_s > 0 and r.decode_s > 0 and (r.memory_mb >= 0 or math.isnan(r.memory_mb))
+        assert r.encode_s > 0 and r.decode_s > 0 and (r.memory_mb > 0 or not Path("/proc/self/status").exists())
         assert r.version == codec.version and r.settings == codec.settings and "numpy" in r.tools
 
 
@@ -279,6 +279,55 @@ def test_a_process_that_dies_costs_its_own_picture(
     done = bench(plan, images, tmp_path / "out", processes=2)
     assert {r.image for r in done.rows} == {"p0", "p2"}
     assert [(f.image, f.reason) for f in done.failures] == [("p1", "the process died (out of memory?)")]
+
+
+def _pid(task: int) -> int:
+    return _die() if task == 0 else os.getpid()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_after_a_death_the_others_share_processes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    found = dict(engines.work("processes", _pid, range(20), 2))
+    assert sorted(found) == list(range(20)) and isinstance(found.pop(0), str)
+    suspects = engines.AHEAD * 2  # each of these in a process of its own
+    assert all(isinstance(v, int) for v in found.values()) and len(set(found.values())) <= suspects + 2 * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is known on Linux only")
+def test_memory_is_that_of_a_fresh_process() -> None:
+    codec = baselines.get("webp")
+    small, large = (memory.peak("webp", codec, photo(0, n, n), 60, 1) for n in (64, 1500))
+    assert 1e5 < small < large and large > 1500 * 1500 * 3
+    assert memory.peak("webp", codec, photo(1, 66, 62), 60, 1) == small  # of about one size
+    assert math.isnan(memory.peak("webp", type("Called", (), {"programs": True})(), photo(0), 60, 1))
+    other = type("Other", (), {"name": "other", "version": "1"})()
+    assert math.isnan(memory.peak("there is no such codec", other, photo(0), 60, 1))
+
+
+def test_a_task_takes_the_rows_of_its_own_picture_along(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench(QUICK, images, tmp_path / "out")
+    tasks: list[run.Task] = []
+    monkeypatch.setattr(engines, "work", lambda engine, function, given, count: tasks.extend(given) or [])
+    bench(QUICK, images, tmp_path / "out", processes=2)
+    assert len(tasks) == 3
+    for _, path, known in tasks:
+        assert {key[3] for key in known} == {run.sha256(path)} and len(known) == 4
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with commands._Progress() as bar:
+        bar.show(0.5)
+        bar.say("1/2 p0")
+    assert capsys.readouterr().err == "1/2 p0\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with commands._Progress() as bar:
+        bar.show(0.5)
+        bar.say("1/2 p0")
+        assert bar._bar is not None and bar._bar.tasks[0].completed == 0.5
+    assert "1/2 p0" not in capsys.readouterr().err
 
 
 SAME: list[Callable[[Row], Any]] = [lambda r: r.key, lambda r: r.bytes, lambda r: dict(r.metrics)]
@@ -524,6 +573,8 @@ def test_a_report_of_a_run(images: Path, tmp_path: Path) -> None:
     assert not any(bpp == "9" for _, bpp, _ in found)
     with Image.open(written["curve-psnr.png"]) as im:
         assert im.width > 500
+    speed = written["speed.svg"].read_text()  # rate against seconds, of encoding and of decoding
+    assert speed.count("<!-- jpeg -->") == speed.count("<!-- webp -->") == 2
     # the same rows give the same bytes
     again = report([tmp_path / "out" / "rows.csv"], tmp_path / "again", (1.4, 9.0))
     assert {n: p.read_bytes() for n, p in written.items()} == {n: p.read_bytes() for n, p in again.items()}
@@ -612,7 +663,9 @@ def test_the_commands(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "24 rows, 24 of them new; 0 failed" in done.output and "s left" in done.output
     assert {r.quality for r in read(tmp_path / "out" / "rows.csv") if r.codec == "webp"} == {20, 40, 60, 80}
     done = CliRunner().invoke(app, [*start, "--bpp", "1.0"])
-    assert "30 rows, 6 of them new" in done.output
+    assert "30 rows, 6 of them new" in done.output and "away from" not in done.output
+    done = CliRunner().invoke(app, [*start, "--bpp", "30", "--out", str(tmp_path / "far")])
+    assert "jpeg: 3 files are more than 5% away from 30 bpp, as near as it comes" in done.output
     done = CliRunner().invoke(app, ["report", out, "--out", str(tmp_path / "r"), "--bpp", "1", "--anchor", "webp"])
     assert done.exit_code == 0 and (tmp_path / "r" / "report.html").is_file()
     (images / "broken.png").write_bytes(b"")

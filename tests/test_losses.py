@@ -196,6 +196,15 @@ def test_joint_loss_is_the_weighted_sum_per_sample(joint: Distortion) -> None:
 
 
 @needs_weights
+def test_emphasis_weighs_the_lpips_of_each_sample(joint: Distortion) -> None:
+    x, y = pair()
+    emphasis = torch.tensor([0.5, 2.0])
+    plain, parts = joint(x, y, generator=torch.Generator().manual_seed(1))
+    total, same = joint(x, y, generator=torch.Generator().manual_seed(1), emphasis=emphasis)
+    assert torch.equal(same["lpips"], parts["lpips"])
+    torch.testing.assert_close(total - plain, joint.c * (emphasis - 1) * parts["lpips"])
+
+
 def test_nets_take_turns(joint: Distortion) -> None:
     x, y = pair()
 

@@ -64,6 +64,52 @@ def test_reference_values(net: str, picture: str, value: float) -> None:
     assert d.item() == pytest.approx(value, abs=5e-4)
 
 
+@pytest.fixture(scope="module")
+def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of random weights in the shapes of VGG16 and its heads: the published ones are not at hand."""
+    folder = tmp_path_factory.mktemp("vgg")
+    generator = torch.Generator().manual_seed(5)
+    trunk = {}
+    for name, w in lpips.trunk_layers("vgg").state_dict().items():
+        scale = (2 / w[0].numel()) ** 0.5 if w.ndim == 4 else 0.05
+        trunk[f"features.{name}"] = torch.randn(w.shape, generator=generator) * scale
+    torch.save(trunk, folder / NETS["vgg"].trunk_file)
+    heads = {
+        f"lin{i}.model.1.weight": torch.rand((1, c, 1, 1), generator=generator)
+        for i, c in enumerate(NETS["vgg"].channels)
+    }
+    torch.save(heads, folder / NETS["vgg"].head.name)
+    return folder
+
+
+def test_vgg_against_a_second_implementation(random_vgg: Path, batch: torch.Tensor) -> None:
+    """LPIPS as its paper has it, on a VGG16 that is written out here from the published layout."""
+    trunk = torch.load(random_vgg / NETS["vgg"].trunk_file)
+    heads = torch.load(random_vgg / NETS["vgg"].head.name)
+    shift = torch.tensor([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1)
+    scale = torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1)
+
+    def taps(x: torch.Tensor) -> list[torch.Tensor]:
+        h, at, found = (2 * x - 1 - shift) / scale, 0, []
+        for stage, depth in enumerate((2, 2, 3, 3, 3)):
+            if stage:
+                h, at = torch.nn.functional.max_pool2d(h, 2), at + 1
+            for _ in range(depth):
+                weight, bias = (trunk[f"features.{at}.{name}"] for name in ("weight", "bias"))
+                h, at = torch.nn.functional.conv2d(h, weight, bias, padding=1).relu(), at + 2
+            found.append(h / (h.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return found
+
+    other = batch.flip(0)
+    expected = torch.zeros(3)
+    for i, (a, b) in enumerate(zip(taps(batch), taps(other), strict=True)):
+        expected += ((a - b).square() * heads[f"lin{i}.model.1.weight"]).sum(1).mean((1, 2))
+    model = LPIPS("vgg", random_vgg)
+    torch.testing.assert_close(model(batch, other), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model(batch, other), model(other, batch))
+    assert torch.equal(model(batch, batch), torch.zeros(3)) and (model(batch, other)[[0, 2]] > 0).all()
+
+
 @needs_weights
 def test_metric_on_arrays_gives_the_same() -> None:
     pictures = example("ex_ref"), example("ex_p0")

@@ -235,8 +235,8 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monk
     class Broken(loop.Distortion):
         calls = 0
 
-        def forward(self, *given: Any) -> Any:
-            total, parts = super().forward(*given)
+        def forward(self, *given: Any, **options: Any) -> Any:
+            total, parts = super().forward(*given, **options)
             self.calls += 1
             return total * (float("nan") if self.calls == 2 else 1.0), parts
 
@@ -253,8 +253,8 @@ def test_a_training_without_hope_ends_with_what_it_had(
     class Broken(loop.Distortion):
         calls = 0
 
-        def forward(self, *given: Any) -> Any:
-            total, parts = super().forward(*given)
+        def forward(self, *given: Any, **options: Any) -> Any:
+            total, parts = super().forward(*given, **options)
             self.calls += 1
             return total * (float("nan") if self.calls > 1 else 1.0), parts
 
@@ -265,6 +265,25 @@ def test_a_training_without_hope_ends_with_what_it_had(
     assert "\n" not in str(error.value)
     state = load_checkpoint(tmp_path / "last.pt")
     assert state["step"] == 4 and all(bool(v.isfinite().all()) for v in state["model"].values())
+
+
+def test_lpips_slope_gives_low_rates_more_lpips(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watched(loop.Distortion):
+        def forward(self, *given: Any, emphasis: Any = None) -> Any:
+            seen.append(emphasis)
+            return super().forward(*given, emphasis=emphasis)
+
+    monkeypatch.setattr(loop, "Distortion", Watched)
+    for slope in (0.0, 0.5):
+        plan = dataclasses.replace(RECIPE, stages=(Stage(1.0, mse=1.0, lpips_slope=slope),), batch=4)
+        train(plan, run(tmp_path / str(slope), photos, steps=1), say=quiet)
+    level = Batches(Photos([photos], 192), RECIPE.seed, 4, 192, 7, 0, 1)[0][1]
+    lam = np.array(schedule.lambdas(RECIPE))
+    own = np.exp(np.interp(level, range(8), np.log(lam)))
+    assert torch.equal(seen[0], torch.ones(4))
+    assert seen[1].numpy() == pytest.approx((own / np.exp(np.log(lam).mean())) ** -0.5, rel=1e-4)
 
 
 def test_a_training_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, photos: Path) -> None:
@@ -502,6 +521,7 @@ def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
         (GOOD.replace("mse = 1.0", "mse = 0"), "mse = ms_ssim = lpips = 0: one of them must be above 0"),
         (GOOD.replace("mse = 1.0", "mse = inf"), "mse = inf: it must be at least 0, and finite"),
         (GOOD + "ms_ssim = nan\n", "ms_ssim = nan"),
+        (GOOD + "lpips_slope = 2\n", "lpips_slope = 2.0: it must be at least -1 and at most 1"),
         ("learning_rate = inf\n" + GOOD, "learning_rate = inf: it must be above 0, and finite"),
         ("rate_balance = nan\n" + GOOD, "rate_balance = nan: it must be finite"),
         ("lambda_max = inf\n" + GOOD, "lambda_max = inf: 0 < min < max"),

@@ -24,6 +24,8 @@ Planes = list[NDArray[np.float64]]
 class Bpg:
     """BPG by its own programs; the quality is the quantiser, 51 (smallest) down to 0."""
 
+    programs = True  # it calls programs, whose memory is not this process's
+
     name = "bpg"
     settings = "4:4:4, YCbCr, x265, -m 9"
     qualities = range(51, -1, -1)
@@ -60,6 +62,8 @@ class BpgLike:
     The quality is the quantiser, 51 (smallest) down to 0. Colours are converted here (BT.601, full range), so that
     ffmpeg only decodes the stream.
     """
+
+    programs = True  # it calls programs, whose memory is not this process's
 
     name = "bpg-like"
     settings = "x265 intra as BPG has it (not BPG): 4:4:4, BT.601 full range, veryslow, tune ssim, bare stream"
@@ -101,6 +105,8 @@ class BpgLike:
 
 class Vvc:
     """VVC intra by VVenC, which has 4:2:0 only; the quality is the quantiser, 63 (smallest) down to 0."""
+
+    programs = True  # it calls programs, whose memory is not this process's
 
     name = "vvc"
     settings = "VVenC intra, preset slower, 4:2:0 10 bits, BT.601 full range, no perceptual adaptation, one thread"

@@ -46,6 +46,8 @@ class CompressAI:
     that is used; then every quality means its width only. The worker starts with the first picture.
     """
 
+    programs = True  # it calls programs, whose memory is not this process's
+
     def __init__(self, text: str, *, python: str | None, weights: str | None, threads: int) -> None:
         model, _, metric = text.partition(":")
         metric = metric or "mse"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,11 @@ def bench(
         typer.echo(f"left out, {name}: {why}", err=True)
     for failure in result.failures:
         typer.echo(f"failed, {failure.image} {failure.codec} {failure.what}: {failure.reason}", err=True)
+    far = Counter((r.codec, r.goal) for r in result.rows if r.goal and abs(r.bpp / r.goal - 1) > run.NEAR)
+    for (codec, goal), count in sorted(far.items()):
+        typer.echo(
+            f"{codec}: {count} files are more than {run.NEAR:.0%} away from {goal:g} bpp, as near as it comes", err=True
+        )
     typer.echo(f"{out / 'rows.csv'}: {len(result.rows)} rows, {result.new} of them new; {len(result.failures)} failed")
     if result.failures:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 from dpc.errors import DPCError, ToolMissing
@@ -39,7 +39,8 @@ def work(
 def _processes(
     function: Callable[[Task], Result], tasks: Iterable[Task], count: int
 ) -> Iterator[tuple[Task, Result | str]]:
-    """A process that dies takes the others with it: what is then left is done one by one, each in its own process."""
+    """A process that dies takes the others with it: what they had is then done one by one, each in its own process, and
+    the rest by new ones."""
 
     def result_of(future: Future[Result]) -> Result | str:
         try:
@@ -50,31 +51,35 @@ def _processes(
             return line(error)
 
     context = multiprocessing.get_context("spawn")
-    source = iter(tasks)
+    source = enumerate(tasks)
     left: dict[int, Task] = {}
-    with ProcessPoolExecutor(count, context) as pool:
-        waiting: dict[Future[Result], int] = {}
-        try:
-            for number, task in enumerate(source):
-                left[number] = task
-                waiting[pool.submit(function, task)] = number
-                while len(waiting) >= AHEAD * count:
+    over = False
+    while not over:
+        with ProcessPoolExecutor(count, context) as pool:
+            waiting: dict[Future[Result], int] = {}
+            try:
+                for number, task in source:
+                    left[number] = task
+                    waiting[pool.submit(function, task)] = number
+                    while len(waiting) >= AHEAD * count:
+                        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                            found = result_of(future)
+                            yield left.pop(waiting.pop(future)), found
+                while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                         found = result_of(future)
                         yield left.pop(waiting.pop(future)), found
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    found = result_of(future)
-                    yield left.pop(waiting.pop(future)), found
-        except BrokenProcessPool:
-            pass
-    for task in chain(list(left.values()), source):
-        with ProcessPoolExecutor(1, context) as pool:
-            try:
-                result = result_of(pool.submit(function, task))
+                over = True
             except BrokenProcessPool:
-                result = "the process died (out of memory?)"
-        yield task, result
+                pass
+        for task in left.values():
+            with ProcessPoolExecutor(1, context) as pool:
+                try:
+                    result = result_of(pool.submit(function, task))
+                except BrokenProcessPool:
+                    result = "the process died (out of memory?)"
+            yield task, result
+        left.clear()
 
 
 def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) -> Iterator[tuple[Task, Result | str]]:

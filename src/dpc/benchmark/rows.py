@@ -5,7 +5,8 @@
     image, sha256, width, height      which picture; the hash is of its file
     quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
     bytes, bpp                        of the whole file
-    encode_s, decode_s, memory_mb     one file; memory: rise of the resident memory while coding, where it is known
+    encode_s, decode_s                of one file
+    memory_mb                         a fresh process's peak above its start, on a picture of about this size
     dpc, commit, tools                what measured
     psnr, ...                         one column for each of dpc.metrics.reference.NAMES; empty: not asked for,
                                       nan: the picture is too small for it

@@ -15,15 +15,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, fields
 from functools import lru_cache
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from dpc import __version__, baselines
 from dpc.baselines import Codec, Folder, Rgb
 from dpc.benchmark import engines
+from dpc.benchmark.memory import peak
 from dpc.benchmark.rows import Failure, Key, Row, alone, append, merged, read, write
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.image import load, pictures_in
@@ -32,6 +34,7 @@ from dpc.metrics.reference import DEFAULT, Reference, usable
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures", "sha256"]
 
 GOALS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
+NEAR = 0.05  # a file further than this share from the rate that it was brought to is told
 SLOW = 20.0  # seconds within one picture after which a line says where the run is
 
 
@@ -110,8 +113,8 @@ def bench(
         return _bench(plan, _distinct(paths, missing), out, missing, processes, engine, progress, say)
 
 
-def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> list[Path]:
-    """The files without those whose content another one has: rows know a picture by its content."""
+def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> dict[str, Path]:
+    """sha256 -> file, without those whose content another one has: rows know a picture by its content."""
     found: dict[str, Path] = {}
     for path in paths:
         try:
@@ -121,12 +124,12 @@ def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> list[Path]:
         first = found.setdefault(digest, path)
         if first != path:
             missing[path.name] = f"the same file as {first.name}"
-    return list(found.values())
+    return found
 
 
 def _bench(
     plan: Plan,
-    paths: Sequence[Path],
+    pictures: Mapping[str, Path],
     out: Path,
     missing: dict[str, str],
     processes: int,
@@ -138,10 +141,13 @@ def _bench(
     rows = merged(read(file))
     if file.exists():
         write(file, rows)  # without a line that was cut off
-    known = {row.key: (row.model, frozenset(row.metrics)) for row in rows}
+    paths = list(pictures.values())
+    known: dict[str, dict[Key, tuple[str, frozenset[str]]]] = {}
+    for row in rows:
+        known.setdefault(row.sha256, {})[row.key] = (row.model, frozenset(row.metrics))
     failures: list[Failure] = []
     new = done = 0
-    tasks = [(plan, path, known) for path in paths]
+    tasks = [(plan, path, known.get(digest, {})) for digest, path in pictures.items()]
     if engine == "processes" and processes == 1:
         results: Iterable[tuple[Task, Found | str]] = ((task, measure(*task)) for task in tasks)
     else:
@@ -212,7 +218,7 @@ def _usable(plan: Plan) -> tuple[Plan, dict[str, str]]:
 
 # where the pictures are worked on
 
-Known: TypeAlias = "Mapping[Key, tuple[str, frozenset[str]]]"  # model and metrics of the rows that are there
+Known: TypeAlias = "Mapping[Key, tuple[str, frozenset[str]]]"  # model and metrics of a picture's rows that are there
 Task = tuple[Plan, Path, Known]
 Found: TypeAlias = "Iterable[Row | Failure]"
 
@@ -243,7 +249,7 @@ def measure(plan: Plan, path: Path, known: Known) -> Iterator[Row | Failure]:
     pixels = rgb.shape[0] * rgb.shape[1]
     reference: Reference | None = None
 
-    def row(coded: _Coded, subject: Codec | Folder, goal: float | None, model: str) -> Row:
+    def row(coded: _Coded, subject: Codec | Folder, goal: float | None, model: str, memory: float = math.nan) -> Row:
         nonlocal reference
         reference = reference or Reference(rgb, plan.metrics, plan.weights)
         return Row(
@@ -258,7 +264,7 @@ def measure(plan: Plan, path: Path, known: Known) -> Iterator[Row | Failure]:
             bpp=8 * coded.bytes / pixels,
             encode_s=coded.encode_s,
             decode_s=coded.decode_s,
-            memory_mb=coded.memory_mb,
+            memory_mb=memory / 1e6,
             dpc=__version__,
             commit=commit(),
             tools=tools(),
@@ -279,7 +285,8 @@ def measure(plan: Plan, path: Path, known: Known) -> Iterator[Row | Failure]:
                 codec = _codec(name, plan.threads, plan.python, plan.network_weights)
                 model = getattr(codec, "model", "")
                 if not have(codec, quality, goal, model):
-                    yield row(_code(codec, rgb, quality, goal, tried), codec, goal, model)
+                    coded = _code(codec, rgb, quality, goal, tried)
+                    yield row(coded, codec, goal, model, peak(name, codec, rgb, coded.quality, plan.threads))
             except Exception as error:  # a codec's fault of any kind costs this row only
                 what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
                 yield Failure(name, path.stem, what, engines.line(error))
@@ -301,7 +308,6 @@ class _Coded:
     rgb: Rgb
     encode_s: float = math.nan
     decode_s: float = math.nan
-    memory_mb: float = math.nan
 
 
 def _code(
@@ -314,7 +320,6 @@ def _code(
     if quality is None:
         quality, _ = baselines.at_bpp(codec, rgb, goal or 0.0, tried)
     quality = float(quality)
-    before = _reset_peak()
     begin = time.perf_counter()
     data = codec.encode(rgb, quality)
     middle = time.perf_counter()
@@ -322,24 +327,7 @@ def _code(
     end = time.perf_counter()
     if decoded.shape != rgb.shape:
         raise DPCError(f"{codec.name} gave back {decoded.shape[1]}x{decoded.shape[0]} pixels")
-    return _Coded(quality, len(data), decoded, middle - begin, end - middle, (_memory("VmHWM") - before) / 1e6)
-
-
-def _reset_peak() -> float:
-    """Resident bytes now; the peak counts from here. nan where the system does not tell."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return math.nan
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> float:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return math.nan
-    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), math.nan)
+    return _Coded(quality, len(data), decoded, middle - begin, end - middle)
 
 
 # what measured
@@ -363,6 +351,8 @@ def tools() -> str:
     """Python, the packages that decide figures, and the machine."""
     packages = ("numpy", "Pillow", "onnxruntime", "constriction", "torch", "ssimulacra2")
     versions = [f"{name} {v}" for name in packages if (v := metadata_version(name))]
+    with suppress(ImportError, AttributeError):  # Pillow names libavif's version alone, not that of its coders
+        versions.append(import_module("PIL._avif").codec_versions())
     python = f"Python {sys.version.split()[0]}"
     return ", ".join([python, *versions, f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"])
 

@@ -30,27 +30,44 @@ def ms_ssim(original: Picture, decoded: Picture) -> float:
 
     Raises ValueError on a wrong shape or dtype and below 161 pixels a side.
     """
+    return ssim_and_ms_ssim(original, decoded)[1]
+
+
+def ssim_and_ms_ssim(original: Picture, decoded: Picture) -> tuple[float, float]:
+    """Both at the price of MS-SSIM, whose first scale is SSIM's. Raises ValueError as ms_ssim does."""
     check(original, decoded)
     height, width = original.shape[:2]
     if min(height, width) < SMALLEST:
         raise ValueError(f"MS-SSIM needs at least {SMALLEST} pixels a side, got {width}x{height}")
-    return float(np.mean([_channel(original[:, :, c] / 255.0, decoded[:, :, c] / 255.0) for c in range(3)]))
+    channels = [_channel(original[:, :, c] / 255.0, decoded[:, :, c] / 255.0) for c in range(3)]
+    single, multiple = np.mean(channels, axis=0)
+    return float(single), float(multiple)
 
 
-def _channel(x: _Plane, y: _Plane) -> float:
-    """MS-SSIM of one channel, from the sum and the difference: var(x + y) - var(x - y) = 4 cov, and so on."""
+def maps(s: _Plane, d: _Plane) -> tuple[_Plane, _Plane]:
+    """The terms of contrast with structure and of luminance of x and y, given s = x + y and d = x - y.
+
+    var(x + y) - var(x - y) = 4 cov, and so on.
+    """
+    ms, md = blur(s) ** 2, blur(d) ** 2
+    vs, vd = blur(s * s) - ms, blur(d * d) - md
+    return (vs - vd + 2 * C2) / (vs + vd + 2 * C2), (ms - md + 2 * C1) / (ms + md + 2 * C1)
+
+
+def _channel(x: _Plane, y: _Plane) -> tuple[float, float]:
+    """SSIM and MS-SSIM of one channel."""
     s, d = x + y, x - y
-    product = 1.0
+    single, product = 0.0, 1.0
     for scale, weight in enumerate(WEIGHTS):
         if scale:
             s, d = _halve(s), _halve(d)
-        ms, md = blur(s) ** 2, blur(d) ** 2
-        vs, vd = blur(s * s) - ms, blur(d * d) - md
-        term = (vs - vd + 2 * C2) / (vs + vd + 2 * C2)
+        term, luminance = maps(s, d)
+        if scale == 0:
+            single = float(np.mean(term * luminance))
         if scale == len(WEIGHTS) - 1:
-            term *= (ms - md + 2 * C1) / (ms + md + 2 * C1)
+            term *= luminance
         product *= max(float(term.mean()), 0.0) ** weight
-    return product
+    return single, product
 
 
 def blur(x: _Plane) -> _Plane:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dpc.errors import OptionError, ToolMissing
-from dpc.metrics import METRICS, dists_network, lpips_network
+from dpc.metrics import METRICS, dists_network, lpips_network, ms_ssim
 from dpc.metrics.pair import Picture
 from dpc.metrics.spectrum import PERIODS, spectrum_peaks
 
@@ -53,7 +53,11 @@ class Reference:
                 peaks = spectrum_peaks(self.original, decoded)
             except ValueError:
                 peaks = dict.fromkeys(PERIODS, math.nan)
+        if {"ssim", "ms_ssim"} <= set(self.names) and min(decoded.shape[:2]) >= ms_ssim.SMALLEST:
+            values["ssim"], values["ms_ssim"] = ms_ssim.ssim_and_ms_ssim(self.original, decoded)
         for name in self.names:
+            if name in values:
+                continue
             if name in PEAKS:
                 values[name] = peaks[int(name.removeprefix("peak_"))]
             elif _is_network(name):
@@ -66,7 +70,7 @@ class Reference:
                     values[name] = METRICS[name].function(self.original, decoded)
                 except ValueError:
                     values[name] = math.nan
-        return values
+        return {name: values[name] for name in self.names}
 
 
 def _is_network(name: str) -> bool:

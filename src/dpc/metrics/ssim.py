@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpc.metrics.ms_ssim import C1, C2, blur
+from dpc.metrics.ms_ssim import maps
 from dpc.metrics.pair import Picture, check
 
 SMALLEST = 11  # pixels a side: one window
@@ -26,10 +26,6 @@ def ssim(original: Picture, decoded: Picture) -> float:
     values = []
     for c in range(3):
         x, y = original[:, :, c] / 255.0, decoded[:, :, c] / 255.0
-        s, d = x + y, x - y
-        # var(x + y) - var(x - y) = 4 cov, and so on
-        ms, md = blur(s) ** 2, blur(d) ** 2
-        vs, vd = blur(s * s) - ms, blur(d * d) - md
-        structure = (vs - vd + 2 * C2) / (vs + vd + 2 * C2)
-        values.append(np.mean(structure * (ms - md + 2 * C1) / (ms + md + 2 * C1)))
+        structure, luminance = maps(x + y, x - y)
+        values.append(np.mean(structure * luminance))
     return float(np.mean(values))

@@ -216,7 +216,8 @@ def train(
             turn = order[stage.lpips_nets[step % len(stage.lpips_nets)]] if stage.lpips else 0
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 out = parallel(x, level)
-                d, parts = distortion(x, out.x_hat, turn)
+                emphasis = (weight / middle) ** -stage.lpips_slope
+                d, parts = distortion(x, out.x_hat, turn, emphasis=emphasis)
             bpp = (out.bits_y + out.bits_z) / (x.shape[2] * x.shape[3])
             balance = (weight / middle) ** -recipe.rate_balance
             loss = ((bpp + weight * d) * balance).mean()

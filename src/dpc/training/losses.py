@@ -135,10 +135,9 @@ class Distortion(nn.Module):
 
     The guards are against what LPIPS does not see: `chroma` weighs the squared error of R-G and B-G (in 8-bit levels),
     `grid` weighs pattern(). a, b, c, chroma and grid may be changed at any time; a term of weight 0 is not computed
-    and reported as 0. `nets`
-    names the LPIPS trunks, which take turns from step to step (empty where c stays 0: no weights are then
-    needed). Before them both pictures lose the same 0 to 7 rows and columns at the top and left, so that no
-    grid pattern can hide between the strides of a trunk. `weights`, `download`: see LPIPS.
+    and reported as 0. `nets` names the LPIPS trunks, which take turns from step to step (empty where c stays 0: no
+    weights are then needed). Before them both pictures lose the same 0 to 7 rows and columns at the top and left, so
+    that no grid pattern can hide between the strides of a trunk. `weights`, `download`: see LPIPS.
     """
 
     def __init__(
@@ -159,14 +158,20 @@ class Distortion(nn.Module):
         self.nets = nn.ModuleList(LPIPS(net, weights, download=download) for net in nets)
 
     def forward(
-        self, x: Tensor, x_hat: Tensor, step: int = 0, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        x_hat: Tensor,
+        step: int = 0,
+        generator: torch.Generator | None = None,
+        emphasis: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(N,) distortions of x_hat from x, and their detached parts, each (N,): {"mse", "ms_ssim", "lpips",
         "chroma", "grid"}.
 
         x, x_hat: (N, 3, H, W) float, x in [0, 1], at least 161 pixels a side when b is not 0. x_hat may
-        overshoot. "mse" is in 8-bit levels squared. `generator` (on the CPU) draws the shift. Raises
-        ValueError on a wrong shape, or when c is not 0 and there is no net.
+        overshoot. "mse" is in 8-bit levels squared. `generator` (on the CPU) draws the shift. emphasis: (N,),
+        multiplies the weight c of each sample; the part "lpips" is without it. Raises ValueError on a wrong shape, or
+        when c is not 0 and there is no net.
         """
         if x.shape != x_hat.shape or x.ndim != 4:
             raise ValueError(f"D needs two (N, 3, H, W) of one shape, got {tuple(x.shape)}, {tuple(x_hat.shape)}")
@@ -182,7 +187,7 @@ class Distortion(nn.Module):
             down, right = torch.randint(JITTER, (2,), generator=generator).tolist()
             net = self.nets[step % len(self.nets)]
             perceptual = net(x[:, :, down:, right:], x_hat[:, :, down:, right:], check=False)
-            total = total + self.c * perceptual
+            total = total + self.c * (perceptual if emphasis is None else emphasis * perceptual)
         if self.chroma:
             colour = opponent(x_hat - x)[:, 1:].square().mean((1, 2, 3))
             total = total + self.chroma * colour

@@ -25,13 +25,15 @@ class RecipeError(DPCError):
 class Stage:
     """One stretch of a training: its share of the whole, and the weights of D = mse + ms_ssim + lpips in it.
 
-    mse weighs 255^2 * MSE, ms_ssim weighs 1 - MS-SSIM, lpips weighs LPIPS. lpips_nets take turns from step to step.
+    mse weighs 255^2 * MSE, ms_ssim weighs 1 - MS-SSIM, lpips weighs LPIPS, at lambda times (lambda / middle) **
+    -lpips_slope. lpips_nets take turns from step to step.
     """
 
     share: float
     mse: float
     ms_ssim: float = 0.0
     lpips: float = 0.0
+    lpips_slope: float = 0.0
     chroma: float = 0.0
     grid: float = 0.0
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
@@ -42,6 +44,8 @@ class Stage:
         for name in ("mse", "ms_ssim", "lpips", "chroma", "grid"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0, and finite")
+        if not -1 <= self.lpips_slope <= 1:
+            raise RecipeError(f"a stage has lpips_slope = {self.lpips_slope}: it must be at least -1 and at most 1")
         if not self.mse + self.ms_ssim + self.lpips:
             raise RecipeError(
                 "a stage has mse = ms_ssim = lpips = 0: one of them must be above 0, or nothing is learned"
