@@ -36,10 +36,10 @@ for set in kodak set5 set14 urban100; do
         else
             for q in "${qualities[@]}"; do options+=(--qualities "$q"); done
         fi
-        "${dpc[@]}" bench "$data/$set" --out "$here/$set" "${options[@]}"
+        "${dpc[@]}" bench "$data/$set" --out "$here/$set" "${options[@]}" || echo "$codec on $set: not complete" >&2
     done
     page=$(mktemp -d)
     "${dpc[@]}" report "$here/$set" --out "$page"
     cp "$page/table.md" "$page/bd-rate.csv" "$here/$set/"
-    rm -r "$page" "$here/$set/failures.csv"
+    rm -rf "$page" "$here/$set/failures.csv"
 done

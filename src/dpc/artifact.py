@@ -36,7 +36,7 @@ ARTIFACT_FORMAT = 1
 SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
-DEFAULT = "dpc-5"
+DEFAULT = "dpc-6"
 MAX_TABLES = 255  # scale indices are kept in a byte
 MAX_UNPACKED = 1 << 29  # bytes of all members
 
