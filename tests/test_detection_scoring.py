@@ -200,7 +200,7 @@ def test_what_is_found_where_few_categories_count(tmp_path: Path) -> None:
 
 def test_without_pycocotools(small: dataset.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.coco", None)
-    with pytest.raises(ToolMissing, match="pip install 'dpc-codec"):
+    with pytest.raises(ToolMissing, match=r"pip install '\.\[detect\]'"):
         scoring.Truth(small)
 
 

@@ -205,6 +205,7 @@ def test_emphasis_weighs_the_lpips_of_each_sample(joint: Distortion) -> None:
     torch.testing.assert_close(total - plain, joint.c * (emphasis - 1) * parts["lpips"])
 
 
+@needs_weights
 def test_nets_take_turns(joint: Distortion) -> None:
     x, y = pair()
 

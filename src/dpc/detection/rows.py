@@ -100,7 +100,7 @@ def read(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    csv.field_size_limit(1 << 24)  # some thousand boxes of one picture are longer than the default
+    limit = csv.field_size_limit(1 << 24)  # some thousand boxes of one picture are longer than the default
     try:
         text = _unzip(path.read_bytes())
         lines = csv.DictReader(io.StringIO(text[: text.rfind(b"\n") + 1].decode("utf-8"), newline=""))
@@ -110,6 +110,8 @@ def read(path: Path) -> list[Row]:
             f"{path} does not hold rows of this version ({type(error).__name__} {error}); "
             "move it away or give another folder"
         ) from error
+    finally:
+        csv.field_size_limit(limit)  # it holds for the whole process
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
