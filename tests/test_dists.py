@@ -9,8 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import make_vgg  # noqa: E402
+
 from dpc.errors import ModelError, ToolMissing  # noqa: E402
-from dpc.metrics import dists, dists_distance, lpips  # noqa: E402
+from dpc.metrics import dists, dists_distance  # noqa: E402
 from dpc.metrics.dists import CHANNELS, DISTS  # noqa: E402
 from dpc.metrics.pair import Picture  # noqa: E402
 from dpc.metrics.reference import Reference, usable  # noqa: E402
@@ -21,11 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of random weights, alpha and beta in the shape of the authors' file."""
     folder = tmp_path_factory.mktemp("weights")
     generator = torch.Generator().manual_seed(3)
-    trunk = {}
-    for name, w in lpips.trunk_layers("vgg").state_dict().items():
-        scale = (2 / w[0].numel()) ** 0.5 if w.ndim == 4 else 0.05
-        trunk[f"features.{name}"] = torch.randn(w.shape, generator=generator) * scale
-    torch.save(trunk, folder / "vgg16-features.pth")
+    make_vgg.trunk(folder, generator)
     parts = {n: torch.rand((1, sum(CHANNELS), 1, 1), generator=generator) for n in ("alpha", "beta")}
     torch.save(parts, folder / "weights.pt")
     return folder

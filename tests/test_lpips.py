@@ -16,6 +16,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+import make_vgg  # noqa: E402
+
 from dpc.errors import ModelError, ToolMissing  # noqa: E402
 from dpc.metrics import METRICS, lpips, lpips_distance  # noqa: E402
 from dpc.metrics.lpips import LPIPS, NETS  # noqa: E402
@@ -69,11 +71,7 @@ def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of random weights in the shapes of VGG16 and its heads: the published ones are not at hand."""
     folder = tmp_path_factory.mktemp("vgg")
     generator = torch.Generator().manual_seed(5)
-    trunk = {}
-    for name, w in lpips.trunk_layers("vgg").state_dict().items():
-        scale = (2 / w[0].numel()) ** 0.5 if w.ndim == 4 else 0.05
-        trunk[f"features.{name}"] = torch.randn(w.shape, generator=generator) * scale
-    torch.save(trunk, folder / NETS["vgg"].trunk_file)
+    make_vgg.trunk(folder, generator)
     heads = {
         f"lin{i}.model.1.weight": torch.rand((1, c, 1, 1), generator=generator)
         for i, c in enumerate(NETS["vgg"].channels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,10 +85,7 @@ def bench(
         typer.echo(f"left out, {name}: {why}", err=True)
     for failure in result.failures:
         typer.echo(f"failed, {failure.image} {failure.codec} {failure.what}: {failure.reason}", err=True)
-    own = {baselines.get(n, python=compressai).name for n in plan.codecs if n not in result.missing}
-    aimed = (r for r in result.rows if r.goal and r.codec in own)
-    far = Counter((r.codec, r.goal) for r in aimed if r.goal and abs(r.bpp / r.goal - 1) > run.NEAR)
-    for (codec, goal), count in sorted(far.items()):
+    for (codec, goal), count in sorted(run.far(plan, result).items()):
         typer.echo(
             f"{codec}: {count} files are more than {run.NEAR:.0%} away from {goal:g} bpp, as near as it comes", err=True
         )

@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, fields
@@ -111,6 +112,14 @@ def bench(
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         return _bench(plan, _distinct(paths, missing), out, missing, processes, engine, progress, say)
+
+
+def far(plan: Plan, result: Result) -> dict[tuple[str, float], int]:
+    """(codec, goal) -> how many files of the plan's codecs are further than NEAR from the rate they were brought to."""
+    codecs = (name for name in plan.codecs if name not in result.missing)
+    own = {_codec(name, plan.threads, plan.python, plan.network_weights).name for name in codecs}
+    aimed = ((r.codec, r.goal) for r in result.rows if r.codec in own and r.goal and abs(r.bpp / r.goal - 1) > NEAR)
+    return dict(Counter(aimed))
 
 
 def _distinct(paths: Sequence[Path], missing: dict[str, str]) -> dict[str, Path]:

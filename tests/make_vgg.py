@@ -1,0 +1,18 @@
+"""Random weights in the shape of VGG16's trunk, for metrics whose published weights are not at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dpc.metrics import lpips
+
+
+def trunk(folder: Path, generator: torch.Generator) -> None:
+    """Write the trunk's file into the folder, where LPIPS and DISTS look for it."""
+    weights = {}
+    for name, w in lpips.trunk_layers("vgg").state_dict().items():
+        scale = (2 / w[0].numel()) ** 0.5 if w.ndim == 4 else 0.05
+        weights[f"features.{name}"] = torch.randn(w.shape, generator=generator) * scale
+    torch.save(weights, folder / lpips.NETS["vgg"].trunk_file)
