@@ -1,4 +1,5 @@
-"""Makes tests/data/tiny.dpcmodel, a small model whose every path matters, and tests/data/golden, files made with it.
+"""Makes tests/data/tiny.dpcmodel, a small model whose every path matters, and tests/data/golden, files made with it;
+and tests/data/exact.dpcmodel, the same with exact pixels, and tests/data/exact.
 
     python tests/make_tiny.py [--force]         needs the train extra
 
@@ -9,6 +10,7 @@ the old golden files stay. So what exists is kept; only --force makes it again.
     golden/NAME.dpc         a file made with it
     golden/NAME.png         its decoded picture
     golden/expected.npz     NAME/z, NAME/r, NAME/index: what its stream holds
+    exact.dpcmodel, exact/NAME.dpc, .png    the same, of a model whose pixels are the same on every machine
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 MODEL = DATA / "tiny.dpcmodel"
 GOLDEN = DATA / "golden"
+EXACT_MODEL = DATA / "exact.dpcmodel"
+EXACT = DATA / "exact"
+EXACT_NAMES = ("flat", "noise", "photo", "photo-low", "prime")
 SEED = 20
 MARGIN = 2e-5  # no latent of a golden file lies nearer to a rounding boundary: every float32 code encodes it alike
 
@@ -186,6 +191,20 @@ def main() -> int:
         print(f"made {file}: {file.stat().st_size} bytes")
     if len(expected) != before:
         np.savez_compressed(path, **expected)
+    EXACT.mkdir(exist_ok=True)
+    if force or not EXACT_MODEL.exists():
+        export(tiny(), EXACT_MODEL, "exact", description="a model for tests: tiny with exact pixels")
+        print(f"made {EXACT_MODEL}: {EXACT_MODEL.stat().st_size} bytes")
+    codec = Codec(Artifact(EXACT_MODEL, 1))
+    for name in EXACT_NAMES:
+        file = EXACT / f"{name}.dpc"
+        if file.exists() and not force:
+            print(f"kept {file}; --force makes it again")
+            continue
+        source, quality = pictures()[name]
+        file.write_bytes(codec.encode(source, quality=quality))
+        codec.decode(file).save(EXACT / f"{name}.png", optimize=True)
+        print(f"made {file}: {file.stat().st_size} bytes")
     return 0
 
 

@@ -150,16 +150,22 @@ def test_what_a_training_leaves(whole: Path) -> None:
     assert weights_of(whole / "last.pt").recipe == RECIPE  # it is in there whole
 
 
-def test_a_resumed_training_is_bit_identical(tmp_path: Path, photos: Path, whole: Path) -> None:
+@pytest.mark.parametrize("optimiser", ["adam", "soap"])
+def test_a_resumed_training_is_bit_identical(tmp_path: Path, photos: Path, whole: Path, optimiser: str) -> None:
+    plan = dataclasses.replace(RECIPE, optimiser=optimiser)
+    if optimiser != RECIPE.optimiser:
+        whole = train(plan, run(tmp_path / "whole", photos), say=quiet).parent
+    tmp_path /= "run"
+
     def interrupt(line: str) -> None:
         if " step 3 " in line:
             os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    last = train(RECIPE, run(tmp_path, photos), say=interrupt)
+    last = train(plan, run(tmp_path, photos), say=interrupt)
     assert signal.getsignal(signal.SIGTERM) is before
     assert load_checkpoint(last)["step"] == 3
-    train(RECIPE, run(tmp_path, photos), resume=last, say=quiet)
+    train(plan, run(tmp_path, photos), resume=last, say=quiet)
     mine, expected = load_checkpoint(last), load_checkpoint(whole / "last.pt")
     for key in ("model", "ema", "optimiser", "step", "crops", "data_sha256"):
         assert same(mine[key], expected[key]), key
@@ -512,6 +518,7 @@ def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
         ("crop = 200\n" + GOOD, "crop = 200: it must be a multiple of 64"),
         ("batch = 0\n" + GOOD, "batch = 0: it must be at least 1"),
         ("ema = 1.0\n" + GOOD, "ema = 1.0: it must be at least 0 and below 1"),
+        ("optimiser = 'sgd'\n" + GOOD, "optimiser = 'sgd': give one of adam, soap"),
         ("learning_rate = 0\n" + GOOD, "learning_rate = 0.0: it must be above 0"),
         ("lambda_min = 1.0\n" + GOOD, "0 < min < max is needed"),
         (GOOD + 'lpips = 1.0\nlpips_nets = ["resnet"]\n', r"lpips_nets = \['resnet'\]: give one or more of alex"),
@@ -617,6 +624,10 @@ def test_going_on_elsewhere_overwrites_no_other_training(tmp_path: Path, photos:
 
 def test_a_changed_recipe_is_named_when_a_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
     said: list[str] = []
+    with pytest.raises(
+        CheckpointError, match="trained with adam, recipe tiny wants soap; use its own recipe, or --from"
+    ):
+        train(dataclasses.replace(RECIPE, optimiser="soap"), run(tmp_path, photos), resume=whole / "last.pt", say=quiet)
     plan = dataclasses.replace(RECIPE, clip=2.0, learning_rate=1e-3)
     train(plan, run(tmp_path, photos, steps=7), resume=whole / "last.pt", say=said.append)
     assert any("differs" in line and "learning_rate, clip" in line for line in said)

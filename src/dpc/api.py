@@ -31,7 +31,8 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """An installed model. id: sha256 identity, 64 hex digits; the first 8 name it in files."""
+    """An installed model. id: sha256 identity, 64 hex digits; the first 8 name it in files. exact_pixels: whether its
+    files decode to the same pixels on every machine; else they may differ by one level."""
 
     name: str
     id: str
@@ -39,6 +40,7 @@ class ModelInfo:
     bytes: int
     default: bool
     description: str
+    exact_pixels: bool
 
 
 @lru_cache(maxsize=4)
@@ -111,7 +113,13 @@ def models() -> list[ModelInfo]:
         meta = artifact.metadata_of(path)
         result.append(
             ModelInfo(
-                name, meta["identity"], str(path), path.stat().st_size, name == artifact.DEFAULT, meta["description"]
+                name=name,
+                id=meta["identity"],
+                path=str(path),
+                bytes=path.stat().st_size,
+                default=name == artifact.DEFAULT,
+                description=meta["description"],
+                exact_pixels=meta.get("exact_pixels", False),
             )
         )
     return result

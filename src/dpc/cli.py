@@ -242,8 +242,8 @@ def inspect(
 def models() -> None:
     """List the models that are installed."""
     for model in dpc.models():
-        default = ", default" if model.default else ""
-        typer.echo(f"{model.name} ({model.id[:16]}{default}), {model.bytes:,} bytes: {model.description}")
+        notes = ", default" * model.default + ", exact pixels" * model.exact_pixels
+        typer.echo(f"{model.name} ({model.id[:16]}{notes}), {model.bytes:,} bytes: {model.description}")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -24,15 +25,14 @@ from dpc.artifact import FINE, Artifact, Sizes
 from dpc.entropy import PRECISION
 from dpc.errors import ModelError
 from dpc.training import deploy
+from dpc.training.exact import NotExact, exact, largest
 from dpc.training.model import Model
 from dpc.training.networks import A_BITS, A_MAX, INDICES, W_BITS, W_MAX, Z_LIMIT, IntegerConv, Network, scale_of_index
 
+RENAMED = {"g_s.linear.weight": "g_s.linear", "g_s.linear.bias": "g_s.mean"}  # names in exact models: in a Model
+BLOCK = re.compile(r"(.*\.weight)\d+")
 INLINE = 4096  # initialisers below this many elements that are not trained weights stay inside their graph
 Array = NDArray[Any]
-
-
-class NotExact(ModelError):
-    """A channel of the integer branch whose accumulator could leave float32's exact integers."""
 
 
 def check_exact(model: Model) -> int:
@@ -107,6 +107,8 @@ def _weights(model: Model) -> dict[str, Array]:
     for name, value in model.state_dict().items():
         if name.startswith(("g_a.", "g_s.", "h_a.", "means.")) and not name.endswith("kernel"):
             weights[name] = value.half().numpy()
+            if not torch.equal(value.half().float(), value):
+                raise NotExact(f"{name} is not representable in float16")
     for name, conv in model.scales.named_modules():
         if not isinstance(conv, IntegerConv):
             continue
@@ -191,6 +193,21 @@ def fine(table: Tensor, low: int, high: int) -> Array:
     return rows.numpy().astype(np.int16)
 
 
+def steady(log_gain: Array) -> Array:
+    """log_gain (levels, n) float32, changed by a unit in the last place where it must be: no gain of any fine level may
+    lie so near to the middle between two float32 numbers that the last bits of an exp() decide how it is rounded."""
+    position = np.arange((len(log_gain) - 1) * FINE + 1) / FINE
+    share = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(len(log_gain))))
+    for _ in range(100):
+        gain = np.exp(share @ log_gain.astype(np.float64))
+        near = gain * (1 + np.array([-8, 8])[:, None, None] * np.finfo(np.float64).eps)
+        doubtful = (near[0].astype(np.float32) != near[1].astype(np.float32)).any(0)
+        if not doubtful.any():
+            return log_gain
+        log_gain = np.where(doubtful, np.nextafter(log_gain, np.float32(np.inf)), log_gain)
+    raise ModelError("log_gain holds values whose gains cannot be rounded safely")
+
+
 def export(
     model: Model,
     path: str | Path,
@@ -204,8 +221,8 @@ def export(
 
     counts: see logistic_tables. training: recorded in the metadata (recipe, steps, data hash).
     """
-    model = half_precision(model.to("cpu"))
-    reach = check_exact(model)
+    model = exact(half_precision(model.to("cpu")))
+    reach = max(check_exact(model), largest(model))
     net = model.net
     weights = _weights(model)
     h, w, n = 8, 12, net.latents
@@ -245,7 +262,7 @@ def export(
     tables = {
         "frequencies": np.concatenate(rows),
         "lengths": np.array([len(r) for r in rows], np.int32),
-        "log_gain": model.log_gain.detach().numpy().astype(np.float32),
+        "log_gain": steady(model.log_gain.detach().numpy().astype(np.float32)),
         "offsets": fine(model.offset, -INDICES, 2 * INDICES),
         "z_indices": fine(model.z_index, 1, INDICES - 1),
         "offset_anchors": model.offset.detach().numpy().astype(np.float32),
@@ -259,6 +276,7 @@ def export(
         "identity": artifact.identity_of(sizes, weights, tables),
         "network": dataclasses.asdict(net),
         "z_limit": Z_LIMIT,
+        "exact_pixels": True,
         "largest_accumulator": reach,
         "graph_weights": needs,
         "training": dict(training or {}),
@@ -291,11 +309,20 @@ def network_of(source: Artifact) -> Network:
     return Network(**fields)
 
 
+def _joined(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Weights by the names of a Model: blocks of an exact convolution (weight0, weight1, ...) become one."""
+    blocks: dict[str, list[Array]] = {}
+    for name in sorted(weights):
+        own = RENAMED.get(name) or BLOCK.sub(r"\1", name)
+        blocks.setdefault(own, []).append(weights[name])
+    return {name: np.concatenate(v, 1) if len(v) > 1 else v[0] for name, v in blocks.items()}
+
+
 def load(source: Artifact) -> Model:
-    """The torch Model of an artifact, as a warm start: it computes what the artifact computes."""
+    """The torch Model of an artifact, as a warm start: it computes what the artifact computes, up to rounding."""
     model = Model(network_of(source))
     state = model.state_dict()
-    for name, value in source.weights.items():
+    for name, value in _joined(source.weights).items():
         tensor = torch.from_numpy(value.astype(np.float32))
         if name.startswith("scales."):
             weight = name.endswith("weight")

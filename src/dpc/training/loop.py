@@ -29,6 +29,7 @@ from dpc.training.losses import Distortion
 from dpc.training.model import Model
 from dpc.training.recipe import Recipe, to_dict
 from dpc.training.schedule import lambdas, learning_rate, schedule, steps_of
+from dpc.training.soap import SOAP
 from dpc.training.validate import CROPS, validate
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
@@ -293,12 +294,17 @@ def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str
         raise CheckpointError(
             f"{path} was trained with another [network] than recipe {recipe.name}; use its own recipe"
         )
+    if before["optimiser"] != now["optimiser"]:
+        raise CheckpointError(
+            f"{path} was trained with {before['optimiser']}, recipe {recipe.name} wants {now['optimiser']}; use its "
+            f"own recipe, or --from {path} to start anew from its weights"
+        )
     if changed := [k for k in now if now[k] != before.get(k)]:
         say(f"the recipe differs from the one in {path} in {', '.join(changed)}; going on with the new values")
     return state
 
 
-def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Adam:
+def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     tables = {"log_gain", "offset", "z_index"}
     # constants of wavelet bands: the noise of full steps here is a fixed pattern in every picture
     steady = {"g_s.mean", "g_s.leave4.bias", "g_s.leave2.bias"}
@@ -308,12 +314,12 @@ def _optimiser(model: Model, recipe: Recipe) -> torch.optim.Adam:
             kind = "table" if name in tables else "steady" if name in steady else "matrix" if p.ndim > 1 else "vector"
             groups[kind].append(p)
     factors = {"table": 4.0, "steady": 0.1}
-    return torch.optim.Adam(
-        [{"params": v, "factor": factors.get(k, 1.0)} for k, v in groups.items()],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-9,
-    )
+    sets = [{"params": v, "factor": factors.get(k, 1.0)} for k, v in groups.items()]
+    if recipe.optimiser == "soap":
+        for kind, group in zip(groups, sets, strict=True):
+            group["plain"] = kind != "matrix"
+        return SOAP(sets, lr=recipe.learning_rate)
+    return torch.optim.Adam(sets, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9)
 
 
 def _judges(

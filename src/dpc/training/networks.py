@@ -195,20 +195,27 @@ class Synthesis(nn.Module):
         self.mix2 = nn.Conv2d(net.half_width + 12, 2 * net.half_width, 3, padding=1)
         self.leave2 = _zero(nn.Conv2d(2 * net.half_width, 12, 3, padding=1))
 
+    def coefficients(self, y_hat: Tensor) -> Tensor:
+        """The linear part: (N, latents, h, w) -> packed wavelet coefficients (N, COEFFICIENTS, h, w)."""
+        return F.conv2d(y_hat, self.linear, self.mean)
+
+    def merge(self, bands: Tensor) -> Tensor:
+        """One level of the wavelet back."""
+        return wavelet.synthesise(bands, self.kernel)  # type: ignore[arg-type]
+
     def forward(self, y_hat: Tensor, w: Tensor) -> Tensor:
-        kernel: Tensor = self.kernel  # type: ignore[assignment]
         f = self.at16(self.film16(_act(self.enter(y_hat)), w))
         f = self.at8(self.film8(_act(F.pixel_shuffle(self.to8(f), 2)), w))
         f = self.at4(self.film4(_act(F.pixel_shuffle(self.to4(f), 2)), w))
         with torch.autocast(y_hat.device.type, enabled=False):
-            four, three, two, one = wavelet.unpack(F.conv2d(y_hat.float(), self.linear, self.mean))
-            x = wavelet.synthesise(four, kernel)
-            x = wavelet.synthesise(torch.cat([x, three], 1), kernel)
+            four, three, two, one = wavelet.unpack(self.coefficients(y_hat.float()))
+            x = self.merge(four)
+            x = self.merge(torch.cat([x, three], 1))
             bands = torch.cat([x, two], 1) + 0.1 * self.leave4(f.float())
-            half = torch.cat([wavelet.synthesise(bands, kernel), one], 1)
+            half = torch.cat([self.merge(bands), one], 1)
         g = _act(self.mix2(torch.cat([half.to(f.dtype), F.pixel_shuffle(self.to2(f), 2)], 1)))
         with torch.autocast(y_hat.device.type, enabled=False):
-            return wavelet.synthesise(half + 0.1 * self.leave2(g.float()), kernel)
+            return self.merge(half + 0.1 * self.leave2(g.float()))
 
 
 def _asinh(x: Tensor) -> Tensor:

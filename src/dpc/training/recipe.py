@@ -15,6 +15,7 @@ from dpc.errors import DPCError
 from dpc.training.networks import Network
 
 NETS = ("alex", "squeeze", "vgg")
+OPTIMISERS = ("adam", "soap")
 
 
 class RecipeError(DPCError):
@@ -68,6 +69,7 @@ class Recipe:
     lambda_min: float = 0.00016
     lambda_max: float = 0.08
     rate_balance: float = 0.5
+    optimiser: str = "adam"
     learning_rate: float = 5e-4
     final_learning_rate: float = 1e-5
     warmup: float = 0.02
@@ -88,6 +90,8 @@ class Recipe:
             raise RecipeError(f"the shares of the stages sum to {sum(s.share for s in self.stages)}, not to 1")
         if self.crop % 64 or self.crop < 192:
             raise RecipeError(f"crop = {self.crop}: it must be a multiple of 64 and at least 192 (MS-SSIM needs 161)")
+        if self.optimiser not in OPTIMISERS:
+            raise RecipeError(f"optimiser = {self.optimiser!r}: give one of {', '.join(OPTIMISERS)}")
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")

@@ -1,0 +1,266 @@
+"""Pixels are the same everywhere: means and synthesis give the same bits in onnxruntime, torch and plain numpy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import make_tiny
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from dpc import artifact, codec, container, tiles
+from dpc.artifact import Artifact
+from dpc.codec import Codec
+
+Array = npt.NDArray[Any]
+
+NAMES = sorted(path.stem for path in make_tiny.EXACT.glob("*.dpc") if not path.stem.startswith("released-"))
+RELEASED: dict[str, str] = {}  # model: sha256 of the pixels of exact/released-MODEL.dpc
+SETTINGS = [(1, True), (2, True), (1, False), (2, False)]
+MODELS = {
+    name: path
+    for name, path in {"exact": make_tiny.EXACT_MODEL, **artifact.released()}.items()
+    if artifact.metadata_of(path).get("exact_pixels")
+}
+
+
+@cache
+def loaded(model: Path, threads: int, optimise: bool) -> Artifact:
+    return Artifact(model, threads, optimise=optimise)
+
+
+# golden files: what any machine decodes
+
+
+@pytest.mark.parametrize(("threads", "optimise"), SETTINGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_golden_file_is_decoded_to_the_same_pixels(name: str, threads: int, optimise: bool) -> None:
+    one = Codec(loaded(make_tiny.EXACT_MODEL, threads, optimise))
+    picture = np.asarray(Image.open(make_tiny.EXACT / f"{name}.png"))
+    np.testing.assert_array_equal(one.decode(make_tiny.EXACT / f"{name}.dpc", as_array=True), picture)
+
+
+def test_the_golden_files_are_worth_their_name() -> None:
+    assert set(NAMES) == set(make_tiny.EXACT_NAMES)
+    levels = {container.peek((make_tiny.EXACT / f"{name}.dpc").read_bytes()).level for name in NAMES}
+    assert len(levels) >= 4 and any(level % artifact.FINE for level in levels)
+
+
+@pytest.mark.parametrize(("name", "digest"), RELEASED.items())
+def test_a_released_model_decodes_to_known_pixels(name: str, digest: str) -> None:
+    pixels = Codec(name).decode(make_tiny.EXACT / f"released-{name}.dpc", as_array=True)
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == digest
+
+
+# the graphs, in another implementation of ONNX
+
+
+def inputs(model: Artifact, seed: int, h: int = 8, w: int = 12) -> dict[str, dict[str, Array]]:
+    """Made-up inputs of the graphs means and synthesis, small ones and such as reach the limits."""
+    rng = np.random.default_rng(seed)
+    n, level = model.sizes.latents, int(rng.integers(model.sizes.fine_levels))
+    spread = 2.0 ** rng.uniform(-3, 3 + 3 * seed, (1, n, 1, 1))
+    z = rng.integers(-3 - 20 * seed, 4 + 20 * seed, (1, model.sizes.hyper_latents, h // 4, w // 4))
+    return {
+        "means": {
+            "z_hat": z.astype(np.float32),
+            "r": np.round(rng.laplace(size=(1, n, h, w)) * spread).astype(np.float32),
+            "gain": model.gain(level),
+            "even": codec._even(h, w),
+        },
+        "synthesis": {
+            "y_hat": (rng.normal(size=(1, n, h, w)) * 2.0 ** rng.uniform(-4, 2 + 3 * seed, (1, n, 1, 1))).astype("f"),
+            "weights": model.interpolation(level),
+        },
+    }
+
+
+def with_weights(model: Artifact, graph: str) -> Any:
+    """The ONNX graph with its weights in it; of synthesis, also what becomes pixels, before it is rounded."""
+    onnx = pytest.importorskip("onnx")
+    loaded = onnx.load_from_string(model._graphs[graph])
+    for tensor in loaded.graph.initializer:
+        if tensor.name in model._needs[graph]:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(model._floats[tensor.name], tensor.name))
+    if graph == "synthesis":
+        last = next(node for node in reversed(loaded.graph.node) if node.op_type == "Clip")
+        loaded.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], 1, None))
+    return loaded
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("graph", ["means", "synthesis"])
+@pytest.mark.parametrize("name", MODELS)
+def test_onnxruntime_equals_the_reference_evaluator(name: str, graph: str, seed: int) -> None:
+    reference = pytest.importorskip("onnx.reference")
+    one = loaded(MODELS[name], 1, True)
+    whole, given = with_weights(one, graph), inputs(one, seed)[graph]
+    wanted = reference.ReferenceEvaluator(whole).run(None, given)
+    assert np.isfinite(wanted[-1]).all() and wanted[-1].std() > 0.01
+    for threads, optimise in SETTINGS:
+        for got, array in zip(loaded(MODELS[name], threads, optimise).run(graph, **given), wanted, strict=False):
+            np.testing.assert_array_equal(got, array)
+    if graph == "synthesis":  # as real numbers too
+        from dpc.runtime import onnxruntime
+
+        session = onnxruntime().InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, given)[-1], wanted[-1])
+
+
+def test_tiles_do_not_change_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Codec(loaded(make_tiny.EXACT_MODEL, 1, True))
+    data = one.encode(make_tiny.photograph(0, 0, 448, 288), quality=60)
+    whole = one.decode(data, as_array=True)
+    monkeypatch.setattr(tiles, "CORE", 8)
+    monkeypatch.setattr(tiles, "HALO", 8)
+    assert len(list(tiles.tiles(18, 28))) > 1
+    np.testing.assert_array_equal(one.decode(data, as_array=True), whole)
+
+
+# how exact models are made
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from dpc.training import wavelet  # noqa: E402
+from dpc.training.deploy import MeanGraph  # noqa: E402
+from dpc.training.exact import Exact, NotExact, convolutions, exact, integers, largest, lifted, on_grid  # noqa: E402
+from dpc.training.export import RENAMED, export, load, steady  # noqa: E402
+from dpc.training.model import Model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def original() -> Model:
+    model: Model = make_tiny.tiny()
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def made(original: Model) -> Model:
+    return exact(original)
+
+
+def test_rounding_to_a_grid_is_that_of_real_numbers() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(0, 3, 4000), np.arange(-80, 81) / 16, [1e30, -1e30, 0.0]]).astype(np.float32)
+    for bits in range(-3, 12):
+        grid, limit = 2.0**-bits, 2.0**-bits * 40
+        wanted = np.round(np.clip(x.astype(np.float64), -limit, limit) / grid) * grid  # numpy rounds halves to even
+        np.testing.assert_array_equal(on_grid(torch.from_numpy(x), grid, limit).numpy(), wanted)
+
+
+@pytest.mark.parametrize(("h", "w"), [(4, 4), (5, 9), (16, 3), (31, 40)])
+def test_lifting_is_the_wavelet(h: int, w: int) -> None:
+    bands = torch.randn(2, 12, h, w)
+    wanted = wavelet.synthesise(bands.double(), wavelet.synthesis_kernel().double())
+    assert (lifted(bands) - wanted).abs().max() < 2e-5
+    assert (lifted(bands.double()) - wanted).abs().max() < 2e-6  # the kernel is float32
+
+
+def worst(conv: Exact, block: int) -> Iterator[Any]:
+    """Inputs of a block that bring some channels to their limits, and random ones of many sizes."""
+    weight, (grid, limit) = conv.weight(block), conv.grids[block]
+    size = conv.blocks[block]
+    for channel in range(0, len(weight), max(1, len(weight) // 3)):
+        signs = torch.sign(weight[channel])
+        k = signs.shape[-1]
+        plane = torch.zeros(size, k + 2, k + 2)
+        plane[:, 1:-1, 1:-1] = limit * (signs if conv.groups == 1 else signs.expand(size, k, k))
+        yield plane[None]
+    yield limit * (2 * torch.rand(1, size, 6, 7) - 1)
+    yield grid * torch.randn(1, size, 6, 7) * 3
+
+
+def test_a_convolution_gives_the_same_bits_in_any_order(made: Model) -> None:
+    """Against real numbers (float64 holds them all), with the channels in any order, and in one sum after another."""
+    torch.manual_seed(0)
+    checked = 0
+    for name, _, _, conv in convolutions(made):
+        if not isinstance(conv, Exact):
+            continue
+        for block, (grid, limit) in enumerate(conv.grids):
+            weight = conv.weight(block)
+            bias = conv.bias if not block else torch.zeros_like(conv.bias)
+            for x in worst(conv, block):
+                x = on_grid(x, grid, limit)
+
+                def run(x: Any, w: Any, conv: Exact = conv, bias: Any = bias) -> Any:
+                    return torch.conv2d(x, w, bias.to(x), padding=conv.padding, groups=conv.groups)  # type: ignore[attr-defined]
+
+                wanted = run(x.double(), weight.double()).float()
+                np.testing.assert_array_equal(run(x, weight), wanted, err_msg=name)
+                if conv.groups == 1:
+                    order = torch.randperm(x.shape[1])
+                    np.testing.assert_array_equal(run(x[:, order], weight[:, order]), wanted, err_msg=name)
+                    one_by_one = bias[None, :, None, None] + torch.zeros_like(wanted)
+                    for c in order:
+                        one_by_one += torch.conv2d(x[:, c : c + 1], weight[:, c : c + 1], padding=conv.padding)  # type: ignore[attr-defined]
+                    np.testing.assert_array_equal(one_by_one, wanted, err_msg=name)
+                checked += 1
+    assert checked > 100
+
+
+def test_an_exact_model_is_nearly_the_model(original: Model, made: Model) -> None:
+    assert 2**20 < largest(made) < 2**24
+    assert not any(isinstance(m, Exact) for m in original.modules())
+    photo = torch.from_numpy(np.array(make_tiny.photograph(0, 0, 192, 128))).permute(2, 0, 1)[None] / 255
+    for level in (0.5, 3.0, 6.75):
+        torch.manual_seed(0)
+        a = original(photo, torch.tensor([level]))
+        torch.manual_seed(0)
+        b = made(photo, torch.tensor([level]))
+        assert 255 * (a.x_hat - b.x_hat).square().mean().sqrt() < 0.6
+        assert float(b.bits_y) == pytest.approx(float(a.bits_y), rel=0.01)
+
+
+def test_torch_and_artifact_agree_to_the_bit(tmp_path: Path, original: Model, made: Model) -> None:
+    one = export(original, tmp_path / "a.dpcmodel", "a")
+    assert one.metadata["exact_pixels"] and one.metadata["largest_accumulator"] == largest(made)
+    for seed in range(3):
+        given = inputs(one, seed)
+        y = MeanGraph(made)(*(torch.from_numpy(v) for v in given["means"].values()))
+        np.testing.assert_array_equal(one.run("means", **given["means"])[0], y)
+    again = load(one)  # names are those of a Model; values are near
+    before = original.state_dict()
+    for name, value in again.state_dict().items():
+        if name.startswith(("g_s", "means")):
+            assert (value - before[name]).abs().max() <= 0.02 * before[name].abs().max(), name
+    assert set(RENAMED.values()) == {"g_s.linear", "g_s.mean"}
+
+
+def test_weights_that_could_leave_the_exact_integers_are_refused(made: Model) -> None:
+    parts = {name: conv for name, _, _, conv in convolutions(made)}
+    conv = parts["g_s.at8.0.down"]
+    assert isinstance(conv, Exact)
+    kept = conv.weight0.clone()
+    try:
+        conv.weight0.copy_(kept * 4 + 2.0**-16 * torch.sign(kept))
+        with pytest.raises(NotExact, match=r"g_s\.at8\.0\.down: an accumulator can reach \d+"):
+            largest(made)
+        conv.weight0.copy_(kept)
+        conv.weight0[0, 0, 0, 0] = 1 / 3
+        with pytest.raises(NotExact, match=r"g_s\.at8\.0\.down"):
+            largest(made)
+    finally:
+        conv.weight0.copy_(kept)
+    assert largest(made) < 2**24
+    with pytest.raises(NotExact, match="leave no room"):
+        integers(torch.ones(2, 2**12, 3, 3), None, 2.0**-12, 1.0)
+
+
+def test_gains_do_not_hang_on_the_last_bits_of_exp() -> None:
+    rng = np.random.default_rng(0)
+    log_gain = rng.normal(0, 2, (8, 64)).astype(np.float32)
+    np.testing.assert_array_equal(steady(log_gain), log_gain)  # almost none do
+    middle, near = 1 - 2.0**-25, 2.0**-50  # between two float32 numbers, and what is too near to it
+    doubtful = np.full((2, 1), np.float32(-(2.0**-25)))
+    assert abs(np.exp(doubtful[0, 0].astype(np.float64)) - middle) < near
+    fixed = steady(doubtful)
+    assert abs(np.exp(fixed[0, 0].astype(np.float64)) - middle) > near
+    assert np.abs(fixed - doubtful).max() < 1e-12
