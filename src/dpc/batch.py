@@ -19,13 +19,19 @@ from dpc.errors import DPCError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["STDIO", "Bar", "named", "plan", "reason", "run"]
+__all__ = ["STDIO", "Bar", "check_options", "named", "plan", "reason", "run"]
 
 STDIO = "-"
 """Stands for stdin as an input and for stdout as an output."""
 
 Work: TypeAlias = Callable[[str, str, Callable[[float], None]], "tuple[bytes, str]"]
 """work(source, target, progress) -> (bytes of the output, note); progress takes the share done, 0 to 1."""
+
+
+def check_options(force: bool, skip: bool) -> None:
+    """Refuse what cannot be meant, before a folder is made."""
+    if skip and force:
+        raise typer.BadParameter("--skip-existing and -f exclude each other, give one of them")
 
 
 def plan(
@@ -92,8 +98,6 @@ def run(
     skip: an output that exists is left, and that is no failure. check: raises for an input, that is no stream, of the
     wrong kind. A job that fails prints its line and the others go on; exit code 1 at the end if any did.
     """
-    if skip and force:
-        raise typer.BadParameter("--skip-existing and -f exclude each other, give one of them")
     written: dict[Path, str] = {}
     failed = False
     with Bar(len(jobs)) as bar:

@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 import dpc
 from dpc import container
-from dpc.batch import STDIO, named, plan, reason, run
+from dpc.batch import STDIO, check_options, named, plan, reason, run
 from dpc.benchmark import commands as benchmarks
 from dpc.detection import commands as detection
 from dpc.errors import DPCError, OptionError
@@ -147,6 +147,7 @@ def encode(
     """Compress pictures to .dpc files."""
     from dpc.image import SUFFIXES
 
+    check_options(force, skip_existing)
     if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
 
@@ -187,6 +188,7 @@ def decode(
     skip_existing: Skip = False,
 ) -> None:
     """Decode .dpc files to pictures."""
+    check_options(force, skip_existing)
     format = format.lower() if format else None
     if format is not None and format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
@@ -272,6 +274,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Make an HTML page of a photograph and what every codec makes of it at equal bytes."""
+    check_options(force, skip_existing)
     if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
     part = None if crop is None else parse_crop(crop)
