@@ -225,9 +225,9 @@ def test_the_reference_gives_the_scale_indices_of_golden_files(name: str, kind: 
 
 def exact_layer(weight: Array, bias: Array) -> Any:
     torch = pytest.importorskip("torch")
-    from dpc.training.deploy import Exact
+    from dpc.training.deploy import IntegerStage
 
-    return Exact(torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), 6, True)
+    return IntegerStage(torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), 6, True)
 
 
 def test_a_channel_that_could_leave_the_exact_integers_is_refused() -> None:

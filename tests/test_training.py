@@ -663,7 +663,11 @@ def test_export_calibrate_and_start_again(
     model = Model(NETWORK)
     model.load_state_dict(weights_of(whole / "last.pt").state)
     expected = half_precision(model).state_dict()  # the small file holds all that counts
-    assert all(same(state[k], v) for k, v in expected.items() if not k.startswith("scales."))
+    exact = ("g_s.", "means.")  # made exact, so not quite what they were
+    assert all(same(state[k], v) for k, v in expected.items() if not k.startswith(("scales.", *exact)))
+    for name, value in expected.items():
+        if name.startswith(exact):
+            assert (state[name] - value).abs().max() <= 0.01 * value.abs().max() + 2.0**-11, name
     train(RECIPE, run(tmp_path / "warm", photos, steps=1), warm=state, say=quiet)
     assert load_checkpoint(tmp_path / "warm" / "last.pt")["step"] == 1
     done = CliRunner().invoke(app, ["export", str(target), str(tmp_path / "b.dpcmodel")])

@@ -8,8 +8,9 @@ The file is a zip archive:
     tables/NAME.npy       frequencies of the probability tables, gains, index offsets
 
 The identity is a sha256 over all that decides how a stream is read and what latents come out of it: sizes, integer
-weights, mean-prediction weights, tables and gains. Analysis and synthesis weights are not in it: a better encoder or
-decoder for the same streams keeps the identity.
+weights, mean-prediction weights, tables and gains; where "exact_pixels" is true in the metadata also over all that
+decides the pixels, the graphs that draw the picture with their weights. Analysis weights are not in it: a better
+encoder keeps the identity.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ARTIFACT_FORMAT = 1
 SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
+DRAWING = ("means", "synthesis")  # those that make the picture
 DEFAULT = "dpc-6"
 MAX_TABLES = 255  # scale indices are kept in a byte
 MAX_UNPACKED = 1 << 29  # bytes of all members
@@ -59,13 +61,19 @@ class Sizes:
         return (self.levels - 1) * FINE + 1
 
 
-def identity_of(sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str, Array]) -> str:
-    """The sha256 (64 hex digits) of everything that decides how streams are read."""
+def identity_of(
+    sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str, Array], drawing: Mapping[str, bytes] | None = None
+) -> str:
+    """The sha256 (64 hex digits) of everything that decides how streams are read.
+
+    drawing: of an exact model the graphs named in DRAWING; then all that decides its pixels counts too.
+    """
     digest = hashlib.sha256()
     digest.update(
         json.dumps([ARTIFACT_FORMAT, list(sizes.groups), sizes.hyper_latents, sizes.levels, sizes.z_limit]).encode()
     )
-    deciding = {f"w/{k}": v for k, v in weights.items() if k.startswith(("scales.", "means."))}
+    kinds = ("scales.", "means.", "g_s.") if drawing else ("scales.", "means.")
+    deciding = {f"w/{k}": v for k, v in weights.items() if k.startswith(kinds)}
     deciding |= {
         f"t/{k}": v for k, v in tables.items() if k in ("frequencies", "lengths", "log_gain", "offsets", "z_indices")
     }
@@ -73,6 +81,8 @@ def identity_of(sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str,
         array = np.ascontiguousarray(deciding[name])
         little = array.astype(array.dtype.newbyteorder("<"))
         digest.update(f"{name} {little.dtype.str} {little.shape}\n".encode() + little.tobytes())
+    for name, graph in sorted((drawing or {}).items()):
+        digest.update(f"g/{name} {len(graph)}\n".encode() + graph)
     return digest.hexdigest()
 
 
@@ -144,7 +154,8 @@ class Artifact:
             raise ModelError(f"{self._where} lacks the graphs {', '.join(sorted(missing))}")
         if missing := {n for names in self._needs.values() for n in names} - set(self.weights):
             raise ModelError(f"{self._where} lacks the weights {', '.join(sorted(missing))}")
-        self.identity = identity_of(s, self.weights, self._tables)
+        drawing = {g: self._graphs[g] for g in DRAWING} if meta.get("exact_pixels") else None
+        self.identity = identity_of(s, self.weights, self._tables, drawing)
         if meta.get("identity") != self.identity:
             raise ModelError(
                 f"{self._where} is damaged: its content does not have the identity it claims; fetch it again"

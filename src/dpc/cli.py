@@ -274,7 +274,6 @@ def compare(
     force: Force = False,
 ) -> None:
     """Make an HTML page of a photograph and what every codec makes of it at equal bytes."""
-    check_options(force, skip_existing)
     if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
     part = None if crop is None else parse_crop(crop)

@@ -42,7 +42,7 @@ class HyperGraph(nn.Module):
         return torch.floor(self.h_a(y * gain) + 0.5).clamp(-Z_LIMIT, Z_LIMIT)
 
 
-class Exact(nn.Module):
+class IntegerStage(nn.Module):
     """A convolution with integer weights in float32, followed by floor(acc * 2**-shift + 1/2) and an optional clip."""
 
     def __init__(self, weight: Tensor, bias: Tensor, shift: int, clip: bool) -> None:
@@ -57,11 +57,11 @@ class Exact(nn.Module):
         return real.clamp(0, A_MAX) if self.clip else real
 
 
-def _exact(conv: IntegerConv, shift: int, *, clip: bool = True, bias_bits: int = 0) -> Exact:
+def _exact(conv: IntegerConv, shift: int, *, clip: bool = True, bias_bits: int = 0) -> IntegerStage:
     weight, bias = conv.integers()
     if bias_bits:
         bias = torch.round(bias * 2.0**-bias_bits)
-    return Exact(weight.detach(), bias.detach(), shift, clip)
+    return IntegerStage(weight.detach(), bias.detach(), shift, clip)
 
 
 class ScaleGraph(nn.Module):

@@ -9,6 +9,8 @@ are operations on single elements, which IEEE 754 defines to the last bit and a 
   a factor into the convolution before it, where it would be rounded in between; they cannot take it through a limit;
 * the wavelet runs as lifting steps (Daubechies and Sweldens 1998) in place of convolutions;
 * the FiLM tables are multiples of 2**-FILM_BITS, the weights of their interpolation multiples of 1/64.
+
+proof.py proves all of this of the graphs that were exported.
 """
 
 from __future__ import annotations
@@ -24,21 +26,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpc.errors import ModelError
 from dpc.training.drawn import drawn
 from dpc.training.model import Model
 from dpc.training.networks import Film, Network, Synthesis
+from dpc.training.proof import FILM_BITS, LIMIT, NEVER, NotExact
 
-LIMIT = 2**24  # float32 holds every integer up to here
 WEIGHT_MAX = 2**11  # largest integer weight: float16, which artifacts store, holds these times powers of two
 MARGIN = 2.0  # inputs may be this many times larger than the largest one of the calibration
-NEVER = 2.0**20  # a limit that never acts
-FILM_BITS = 10
-PIECES = (2.0**-4, 48.0), (2.0**-14, 2.0**-5)  # grid and limit of the two pieces of y_hat
-
-
-class NotExact(ModelError):
-    """A channel whose accumulator could leave float32's exact integers."""
+PIECES = (2.0**-1, 384.0), (2.0**-11, 2.0**-2)  # grid and limit of the two pieces of y_hat; stripes reach 160
 
 
 def on_grid(x: Tensor, grid: float, limit: float) -> Tensor:
@@ -112,11 +107,6 @@ class Exact(nn.Module):
         assert total is not None
         return total
 
-    def reach(self) -> int:
-        """The largest possible |accumulator|, see reach()."""
-        blocks = enumerate(self.grids)
-        return max(reach(self.weight(i), None if i else self.bias, grid, limit) for i, (grid, limit) in blocks)
-
 
 class Pieces(nn.Module):
     """A 1x1 convolution of y_hat, whose values span decades: it enters in two pieces, a coarse one and the rest."""
@@ -131,10 +121,6 @@ class Pieces(nn.Module):
         fine = on_grid(y_hat - coarse, *PIECES[1])
         parts = [F.conv2d(y, self.weight).clamp(-NEVER, NEVER) for y in (coarse, fine)]
         return parts[0] + parts[1] + self.bias[:, None, None]
-
-    def reach(self) -> int:
-        """The largest possible |accumulator|, see reach()."""
-        return max(reach(self.weight, None, *piece) for piece in PIECES)
 
 
 def integers(weight: Tensor, bias: Tensor | None, grid: float, limit: float) -> tuple[Tensor, Tensor]:
@@ -156,29 +142,6 @@ def integers(weight: Tensor, bias: Tensor | None, grid: float, limit: float) -> 
     w = torch.round(w / unit.reshape(shape)) * unit.reshape(shape)
     b = torch.round(b / (unit * grid)) * unit * grid
     return w.float(), b.float()
-
-
-def reach(weight: Tensor, bias: Tensor | None, grid: float, limit: float) -> int:
-    """The largest possible |accumulator|, in units of its channel; NotExact at 2**24."""
-    w = weight.detach().double().flatten(1)
-    b = torch.zeros(len(w), dtype=torch.float64) if bias is None else bias.detach().double()
-    largest = 0.0
-    for row, constant in zip(w, b, strict=True):
-        unit = _unit(torch.cat([row, constant[None] / grid]))
-        largest = max(largest, float((row.abs().sum() * limit / grid + constant.abs() / grid) / unit))
-    if largest >= LIMIT:
-        raise NotExact(f"an accumulator can reach {largest:.0f}; exact float32 needs less than {LIMIT}")
-    return int(largest)
-
-
-def _unit(values: Tensor) -> float:
-    """The largest power of two that all values are multiples of."""
-    unit = 1.0
-    while not torch.equal(values / unit, torch.round(values / unit)):
-        unit /= 2
-        if unit < 2.0**-80:
-            raise NotExact("a weight is no multiple of any power of two that counts")
-    return unit
 
 
 class ExactSynthesis(Synthesis):
@@ -298,19 +261,3 @@ def pictures() -> Tensor:
         crop = texture.clip(0, 255).astype(np.uint8)
         crops.append(drawn(rng, crop) if i % 2 else crop)
     return torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).float() / 255
-
-
-def largest(model: Model) -> int:
-    """The largest possible |accumulator| in means and synthesis of an exact model, in its units. NotExact at 2**24."""
-    worst = 0
-    for name, _, _, conv in convolutions(model):
-        if not isinstance(conv, (Exact, Pieces)):
-            raise NotExact(f"{name} is not exact")
-        try:
-            worst = max(worst, conv.reach())
-        except NotExact as error:
-            raise NotExact(f"{name}: {error}") from error
-    for film in (m for m in model.modules() if isinstance(m, Film)):
-        for table in (film.scale, film.shift):  # their interpolation: two multiples of 1/64 that sum to 1, and 1 more
-            worst = max(worst, reach(table.T, torch.ones(table.shape[1]), 2.0**-6, 1.0))
-    return worst

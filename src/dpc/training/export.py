@@ -24,10 +24,12 @@ from dpc import artifact
 from dpc.artifact import FINE, Artifact, Sizes
 from dpc.entropy import PRECISION
 from dpc.errors import ModelError
+from dpc.tiles import HALO
 from dpc.training import deploy
-from dpc.training.exact import NotExact, exact, largest
+from dpc.training.exact import exact
 from dpc.training.model import Model
 from dpc.training.networks import A_BITS, A_MAX, INDICES, W_BITS, W_MAX, Z_LIMIT, IntegerConv, Network, scale_of_index
+from dpc.training.proof import NotExact, proved
 
 RENAMED = {"g_s.linear.weight": "g_s.linear", "g_s.linear.bias": "g_s.mean"}  # names in exact models: in a Model
 BLOCK = re.compile(r"(.*\.weight)\d+")
@@ -43,18 +45,18 @@ def check_exact(model: Model) -> int:
     worst = 0
     for name, graph in graphs.items():
         for part, layer in graph.named_modules():
-            if isinstance(layer, deploy.Exact):
-                largest = Z_LIMIT if name == "scale0" and part == "a" else A_MAX
-                worst = max(worst, check_layer(f"{name}.{part}", layer, largest))
+            if isinstance(layer, deploy.IntegerStage):
+                peak = Z_LIMIT if name == "scale0" and part == "a" else A_MAX
+                worst = max(worst, check_layer(f"{name}.{part}", layer, peak))
     return worst
 
 
-def check_layer(name: str, layer: deploy.Exact, largest: int) -> int:
-    """The largest possible |accumulator| of one layer whose inputs lie in -largest..largest; NotExact as above."""
+def check_layer(name: str, layer: deploy.IntegerStage, peak: int) -> int:
+    """The largest possible |accumulator| of one layer whose inputs lie in -peak..peak; NotExact as above."""
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[operator]
     if not (torch.equal(weight, weight.round()) and torch.equal(bias, bias.round())) or weight.abs().max() > W_MAX:
         raise NotExact(f"{name} holds weights that are not integers in -{W_MAX}..{W_MAX}")
-    reach = weight.abs().sum((1, 2, 3)) * largest + bias.abs()
+    reach = weight.abs().sum((1, 2, 3)) * peak + bias.abs()
     if reach.max() >= 2**24:
         channel = int(reach.argmax())
         raise NotExact(
@@ -203,6 +205,8 @@ def steady(log_gain: Array) -> Array:
         near = gain * (1 + np.array([-8, 8])[:, None, None] * np.finfo(np.float64).eps)
         doubtful = (near[0].astype(np.float32) != near[1].astype(np.float32)).any(0)
         if not doubtful.any():
+            if not (gain.min() > 2.0**-40 and gain.max() < 2.0**40):
+                raise ModelError(f"gains from {gain.min():g} to {gain.max():g} leave the range 2^-40 to 2^40")
             return log_gain
         log_gain = np.where(doubtful, np.nextafter(log_gain, np.float32(np.inf)), log_gain)
     raise ModelError("log_gain holds values whose gains cannot be rounded safely")
@@ -217,13 +221,22 @@ def export(
     training: Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Artifact:
-    """Write an artifact and load it back. Refuses (NotExact) when the integer branch is not exact for every input.
+    """Write an artifact and load it back. Refuses (NotExact) what is not exact for every input: the integer branch, and
+    the graphs that make the picture, which get exact networks here.
 
     counts: see logistic_tables. training: recorded in the metadata (recipe, steps, data hash).
     """
     model = exact(half_precision(model.to("cpu")))
-    reach = max(check_exact(model), largest(model))
+    reach = check_exact(model)
     net = model.net
+    seen = max(
+        net.decoder_depths[2] + net.decoder_depths[1] / 2 + net.decoder_depths[0] / 4 + 1.25, len(net.groups) + 2
+    )
+    if seen > HALO:
+        raise ModelError(
+            f"decoder_depths {net.decoder_depths} see {seen:g} positions around a pixel; the tiles of large pictures "
+            f"have {HALO}: fewer blocks are needed"
+        )
     weights = _weights(model)
     h, w, n = 8, 12, net.latents
     y, z, gain = torch.randn(1, n, h, w), torch.zeros(1, net.hyper_latents, h // 4, w // 4), torch.ones(1, n, 1, 1)
@@ -258,6 +271,7 @@ def export(
     needs: dict[str, list[str]] = {}
     for graph, job in jobs.items():
         graphs[graph], needs[graph] = _onnx(*job, weights)
+    reach = max(reach, *(proved(graph, graphs[graph], weights) for graph in artifact.DRAWING))
     rows = logistic_tables(counts)
     tables = {
         "frequencies": np.concatenate(rows),
@@ -273,7 +287,7 @@ def export(
         "artifact_format": artifact.ARTIFACT_FORMAT,
         "name": name,
         "description": description,
-        "identity": artifact.identity_of(sizes, weights, tables),
+        "identity": artifact.identity_of(sizes, weights, tables, {g: graphs[g] for g in artifact.DRAWING}),
         "network": dataclasses.asdict(net),
         "z_limit": Z_LIMIT,
         "exact_pixels": True,
