@@ -125,7 +125,7 @@ def round_trip(pixels: UInt8, quality: float) -> None:
         np.testing.assert_array_equal(decoded[:, :, 3], pixels[:, :, 3])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 200), st.integers(1, 200), st.sampled_from(KINDS), st.floats(1, 100))
 def test_round_trip(height: int, width: int, kind: str, quality: float) -> None:
     round_trip(content(kind, height, width), quality)
@@ -139,7 +139,7 @@ def test_round_trip_of_odd_sizes(width: int, height: int) -> None:
     round_trip(content("photo", height, width), 50)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(KINDS), st.floats(1, 100))
 def test_the_same_picture_gives_the_same_bytes(height: int, width: int, kind: str, quality: float) -> None:
     pixels = content(kind, height, width)
@@ -197,7 +197,7 @@ def test_bpp_outside_the_range_gives_its_ends() -> None:
     assert TINY.encode(PHOTO, bpp=1e9) == TINY.encode(PHOTO, quality=100)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.floats(0, 1))
 def test_max_bytes_is_kept_and_used(share: float) -> None:
     low, high = (len(TINY.encode(PHOTO, quality=quality)) for quality in (1, 100))
@@ -655,7 +655,7 @@ def test_a_shortened_stream_ends_in_a_picture_or_an_error(name: str) -> None:
         outcome(packed(file, stream=file.stream[length:]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=600), st.integers(1, 90), st.integers(1, 90), st.integers(0, 448))
 def test_any_stream_ends_in_a_picture_or_an_error(stream: bytes, width: int, height: int, level: int) -> None:
     outcome(container.pack(DPCFile(width, height, TINY.artifact.id, level, False, stream)))

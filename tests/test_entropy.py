@@ -141,7 +141,7 @@ def test_every_symbol_of_every_table_is_coded_with_its_own_frequency(index: int)
 # round trips
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.lists(
@@ -245,7 +245,7 @@ def test_an_escape_for_a_value_that_the_table_has_is_refused() -> None:
             damaged(np.array(coder.result(), "<u4").tobytes(), np.array([1], np.int32))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_any_bytes_decode_to_values_that_give_them_back_or_are_corrupt(data: bytes) -> None:
     data = data[: len(data) // 4 * 4]
