@@ -456,7 +456,11 @@ def test_models() -> None:
     result = run("models")
     assert result.exit_code == 0
     assert [line.split()[0] for line in result.stdout.splitlines()] == [model.name for model in dpc.models()]
-    assert sum(", default)" in line for line in result.stdout.splitlines()) == 1
+    assert sum(", default" in line for line in result.stdout.splitlines()) == 1
+    for line, model in zip(result.stdout.splitlines(), dpc.models(), strict=True):
+        assert (
+            (", exact pixels)" in line) == model.exact_pixels == (model.name not in [f"dpc-{n}" for n in range(1, 7)])
+        )
 
 
 def test_version() -> None:

@@ -38,7 +38,7 @@ SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
 DRAWING = ("means", "synthesis")  # those that make the picture
-DEFAULT = "dpc-6"
+DEFAULT = "dpc-7"
 MAX_TABLES = 255  # scale indices are kept in a byte
 MAX_UNPACKED = 1 << 29  # bytes of all members
 
