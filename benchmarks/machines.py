@@ -74,18 +74,22 @@ def inputs(model: Any, graph: str, seed: int) -> dict[str, Any]:
 
 def run(folder: Path, reference: bool) -> None:
     """A line for each graph: its name, and a digest of all that it gives."""
+    session: Any
     if reference:
-        from onnx.reference import ReferenceEvaluator as Session
+        from onnx.reference import ReferenceEvaluator
 
         tool = "onnx reference evaluator"
     else:
         import onnxruntime
 
         tool = f"onnxruntime {onnxruntime.__version__}"
-        Session = lambda path: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])  # noqa: E731
     print(f"{platform.machine()}, {tool}, numpy {np.__version__}")
     for path in sorted(folder.glob("*.onnx")):
-        session, digest = Session(str(path)), hashlib.sha256()
+        digest = hashlib.sha256()
+        if reference:
+            session = ReferenceEvaluator(str(path))
+        else:
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for seed in range(SEEDS):
             for output in session.run(None, dict(np.load(f"{path.with_suffix('')}-{seed}.npz"))):
                 digest.update(np.ascontiguousarray(output).tobytes())
