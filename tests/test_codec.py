@@ -546,8 +546,15 @@ def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyP
         assert np.abs(one._read(container.unpack(again)).r - mine.r).max() == 0
 
 
-def test_the_halo_is_all_that_the_networks_see() -> None:
-    """Networks of the recipes' depths, all branches at work: what lies beyond the halo of a tile has no influence."""
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "halo"),
+    [((1, 2, 3), (2, 3, 4), 8), ((1, 6, 4), (3, 8, 5), 12), ((2, 3, 10), (1, 1, 2), 16)],
+)
+def test_the_halo_is_all_that_the_networks_see(
+    encoder: tuple[int, int, int], decoder: tuple[int, int, int], halo: int
+) -> None:
+    """Networks of the recipes' depths and deeper, all branches at work: what lies beyond a halo has no effect."""
+    assert tiles.halo_of(encoder, decoder, 3) == halo
     torch = pytest.importorskip("torch")
     from dpc.training import deploy
     from dpc.training.model import Model
@@ -555,20 +562,28 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
 
     torch.manual_seed(0)
     narrow = {"widths": (4, 4, 4), "half_width": 4, "hyper_width": 4, "scale_width": 4, "mean_width": 4}
-    net = Network(latents=6, hyper_latents=4, groups=(2, 2, 2), pass_widths=(4, 4, 4), **narrow)
+    net = Network(
+        latents=6,
+        hyper_latents=4,
+        groups=(2, 2, 2),
+        pass_widths=(4, 4, 4),
+        encoder_depths=encoder,
+        decoder_depths=decoder,
+        **narrow,
+    )
     model = Model(net).eval()
     for name, value in model.named_parameters():
         if not name.startswith(("log_gain", "offset", "z_index")):
             value.data.normal_(std=0.5)
-    columns = 6 * tiles.HALO
+    columns = 6 * halo
     latents, z = torch.randn(1, 6, 8, columns), torch.randint(-9, 9, (1, 4, 2, columns // 4)).float()
     plane, gain = torch.from_numpy(codec._even(8, columns)), torch.ones(1, 6, 1, 1)
     picture = torch.randint(0, 256, (1, 128, 16 * columns, 3), dtype=torch.uint8)
     features = torch.randint(0, 256, (1, 4, 8, columns)).float()
 
-    def seen(halo: int, graph: Any, *inputs: Any) -> float:
+    def seen(around: int, graph: Any, *inputs: Any) -> float:
         """The largest influence on a tile's core of what lies beyond its halo."""
-        core, outer = slice(2 * tiles.HALO, 3 * tiles.HALO), slice(2 * tiles.HALO - halo, 3 * tiles.HALO + halo)
+        core, outer = slice(2 * halo, 3 * halo), slice(2 * halo - around, 3 * halo + around)
 
         def cut(tensor: Any, part: slice, whole: int) -> Any:
             axis = 2 if tensor.shape[-1] == 3 else 3
@@ -578,7 +593,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
             start, stop = part.start * size // whole, part.stop * size // whole
             return tensor.narrow(axis, start, stop - start)
 
-        inner = slice(halo, halo + tiles.HALO)
+        inner = slice(around, around + halo)
         with torch.no_grad():
             whole, tile = graph(*inputs), graph(*(cut(t, outer, columns) for t in inputs))
         wanted = cut(whole, core, columns).double()
@@ -595,7 +610,7 @@ def test_the_halo_is_all_that_the_networks_see() -> None:
         (deploy.MeanGraph(model), z, latents.round(), gain, plane),
         (lambda y: g_s(y, torch.eye(8)[:1]), latents),
     ]
-    assert max(seen(tiles.HALO, *graph) for graph in graphs) < 1e-5
+    assert max(seen(halo, *graph) for graph in graphs) < 1e-5
     assert min(seen(0, *graph) for graph in graphs) > 1e-3  # so the check finds a halo that is too small
 
 

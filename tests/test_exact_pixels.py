@@ -147,7 +147,6 @@ from dpc.training.deploy import MeanGraph, SynthesisGraph  # noqa: E402
 from dpc.training.exact import Exact, convolutions, exact, integers, lifted, on_grid  # noqa: E402
 from dpc.training.export import RENAMED, export, load, steady  # noqa: E402
 from dpc.training.model import Model  # noqa: E402
-from dpc.training.networks import Network  # noqa: E402
 from dpc.training.proof import NotExact, proved, reach  # noqa: E402
 
 
@@ -308,11 +307,6 @@ def test_other_breaches_are_refused(original: Model, tmp_path: Path, monkeypatch
         refused(original, tmp_path, "Tanh is not known to be exact")
     with pytest.raises(NotExact, match="leave no room"):
         integers(torch.ones(2, 2**12, 3, 3), None, 2.0**-12, 1.0)
-
-
-def test_networks_that_see_beyond_a_halo_are_refused(tmp_path: Path) -> None:
-    assert Network().decoder_depths == (2, 3, 4)
-    refused(Model(Network(decoder_depths=(2, 3, 5))), tmp_path, r"see 8\.25 positions around a pixel")
 
 
 def test_reach_is_the_worst_sum_in_units_of_its_channel() -> None:

@@ -125,6 +125,8 @@ class Artifact:
         try:
             self.name: str = str(meta["name"])
             self.sizes = _sizes(meta)
+            n = meta["network"]
+            self.depths = [tuple(float(d) for d in n[k]) for k in ("encoder_depths", "decoder_depths")]
             t = self._tables
             self.log_gain, self.offsets, self.z_indices = t["log_gain"], t["offsets"], t["z_indices"]
             ends = np.cumsum(t["lengths"])

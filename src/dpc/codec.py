@@ -25,7 +25,7 @@ from dpc.artifact import Artifact
 from dpc.container import DPCFile
 from dpc.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder
 from dpc.errors import Corrupt, FormatError, OptionError, WrongModel
-from dpc.tiles import HYPER, STRIDE, cut, hyper, tiles
+from dpc.tiles import HYPER, STRIDE, cut, halo_of, hyper, tiles
 
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
 DEFAULT_QUALITY = 40.0
@@ -58,6 +58,8 @@ class Codec:
         self.artifact = model if isinstance(model, Artifact) else Artifact(artifact.find(model), threads)
         self.times: dict[str, float] = {}
         self._top = self.artifact.sizes.fine_levels - 1
+        encoder, decoder = self.artifact.depths
+        self._halo = halo_of(encoder, decoder, len(self.artifact.sizes.groups))
 
     def encode(
         self,
@@ -181,7 +183,7 @@ class Codec:
         height, width = rgb.shape[:2]
         h, w = max(SMALLEST, -(-height // STRIDE)), max(SMALLEST, -(-width // STRIDE))
         y = np.empty((1, self.artifact.sizes.latents, h, w), np.float32)
-        every = list(tiles(h, w))
+        every = list(tiles(h, w, self._halo))
         for done, (core, outer, inner) in enumerate(every):
             rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in outer)
             piece = rgb[rows, columns]
@@ -207,10 +209,10 @@ class Codec:
         z = np.empty((1, a.sizes.hyper_latents, padded.shape[2] // HYPER, padded.shape[3] // HYPER), np.float32)
         r = np.empty((n, h, w), np.int32)
         with self._timed("network"):
-            for core, outer, inner in tiles(*padded.shape[2:]):
+            for core, outer, inner in tiles(padded.shape[2], padded.shape[3], self._halo):
                 (out,) = a.run("hyper", y=cut(padded, outer), gain=gain)
                 z[(..., *hyper(core))] = out[(..., *hyper(inner))]
-            for core, outer, inner in tiles(*padded.shape[2:]):
+            for core, outer, inner in tiles(padded.shape[2], padded.shape[3], self._halo):
                 (out,) = a.run(
                     "quantise",
                     y=cut(padded, outer),
@@ -251,7 +253,7 @@ class Codec:
         for g, size in enumerate(a.sizes.groups):
             index = np.empty((size, h, w), np.uint8)
             offset = a.offsets[level, start : start + size].astype(np.float32)[:, None, None]
-            for t, (core, outer, inner) in enumerate(tiles(*full)):
+            for t, (core, outer, inner) in enumerate(tiles(*full, self._halo)):
                 with self._timed("network"):
                     if g == 0:
                         f, out = a.run("scale0", z_hat=cut(z, hyper(outer)))
@@ -280,12 +282,12 @@ class Codec:
         y_hat = np.empty((1, n, h, w), np.float32)
         rgb = np.empty((file.height, file.width, 3), np.uint8)
         with self._timed("network"):
-            for core, outer, inner in tiles(*full):
+            for core, outer, inner in tiles(*full, self._halo):
                 (out,) = a.run("means", z_hat=cut(z, hyper(outer)), r=cut(r, outer), gain=gain, even=cut(even, outer))
                 here = y_hat[(..., *core)]
                 here[...] = out[(..., *inner)][:, :, : here.shape[2], : here.shape[3]]
             del r
-            every = list(tiles(h, w))
+            every = list(tiles(h, w, self._halo))
             for done, (core, outer, inner) in enumerate(every):
                 (out,) = a.run("synthesis", y_hat=cut(y_hat, outer), weights=weights)
                 rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in inner)

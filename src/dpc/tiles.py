@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,36 @@ from numpy.typing import NDArray
 STRIDE = 16  # pixels per latent position
 HYPER = 4  # latent positions per hyper-latent position
 CORE = 96  # latent positions of a tile, without its halo
-HALO = 8  # latent positions; more than any network sees
+HALO = 8  # latent positions; more than the networks of the shipped recipes see
 
 Array = NDArray[Any]
 Box = tuple[slice, slice]
 
 
-def tiles(h: int, w: int) -> Iterator[tuple[Box, Box, Box]]:
-    """Tiles of h x w positions: (core in the whole, core and halo in the whole, core inside the latter)."""
+def halo_of(encoder_depths: Sequence[float], decoder_depths: Sequence[float], groups: int) -> int:
+    """The halo for networks with so many blocks at 1/4, 1/8 and 1/16 and so many channel groups; at least HALO."""
+
+    def seen(depths: Sequence[float]) -> float:
+        return depths[2] + depths[1] / 2 + depths[0] / 4 + 1.5
+
+    return max(HALO, HYPER * math.ceil(max(seen(encoder_depths), seen(decoder_depths), groups + 2) / HYPER))
+
+
+def tiles(h: int, w: int, halo: int | None = None) -> Iterator[tuple[Box, Box, Box]]:
+    """Tiles of h x w positions: (core in the whole, core and halo in the whole, core inside the latter).
+
+    halo: None for HALO.
+    """
+    halo = HALO if halo is None else halo
 
     def spans(n: int) -> list[tuple[slice, slice, slice]]:
-        starts = range(0, n, CORE) if n > CORE + 2 * HALO else [0]
+        starts = range(0, n, CORE) if n > CORE + 2 * halo else [0]
         result = []
         for i in starts:
             stop = min(i + CORE, n) if len(starts) > 1 else n
-            low, high = max(0, i - HALO), min(n, stop + HALO)
+            low, high = max(0, i - halo), min(n, stop + halo)
             # a last piece too thin for the networks borrows more from its neighbour
-            low = min(low, max(0, high - 2 * HALO))
+            low = min(low, max(0, high - 2 * halo))
             result.append((slice(i, stop), slice(low, high), slice(i - low, stop - low)))
         return result
 

@@ -24,7 +24,6 @@ from dpc import artifact
 from dpc.artifact import FINE, Artifact, Sizes
 from dpc.entropy import PRECISION
 from dpc.errors import ModelError
-from dpc.tiles import HALO
 from dpc.training import deploy
 from dpc.training.exact import exact
 from dpc.training.model import Model
@@ -229,14 +228,6 @@ def export(
     model = exact(half_precision(model.to("cpu")))
     reach = check_exact(model)
     net = model.net
-    seen = max(
-        net.decoder_depths[2] + net.decoder_depths[1] / 2 + net.decoder_depths[0] / 4 + 1.25, len(net.groups) + 2
-    )
-    if seen > HALO:
-        raise ModelError(
-            f"decoder_depths {net.decoder_depths} see {seen:g} positions around a pixel; the tiles of large pictures "
-            f"have {HALO}: fewer blocks are needed"
-        )
     weights = _weights(model)
     h, w, n = 8, 12, net.latents
     y, z, gain = torch.randn(1, n, h, w), torch.zeros(1, net.hyper_latents, h // 4, w // 4), torch.ones(1, n, 1, 1)
