@@ -1,8 +1,9 @@
 """Whether models have learned their training pictures by heart: the same metrics on held-out and on training pictures.
 
-    python benchmarks/held_out.py PHOTOS LPIPS dpc-5 dpc-6 [dpc-5+dpc-6 ...]
+    python benchmarks/held_out.py PHOTOS LPIPS dpc-5 dpc-6 [dpc-5+dpc-6 ...] [exact:dpc-6 ...]
 
-PHOTOS: the training folder; LPIPS: the folder of its weights; A+B is the mean of the weights of two models. Prints
+PHOTOS: the training folder; LPIPS: the folder of its weights; A+B is the mean of the weights of two models; exact:A
+makes the pixels of a model exact, as `dpc export` does, which shows what that costs. Prints
 PSNR, LPIPS AlexNet and SqueezeNet at 0.15, 0.25 and 0.5 bpp (estimated rates) on the middles of all held-out pictures
 and of 96 training pictures.
 """
@@ -17,6 +18,8 @@ import torch
 
 from dpc.metrics.lpips import LPIPS
 from dpc.training.data import Photos
+from dpc.training.exact import exact
+from dpc.training.export import half_precision
 from dpc.training.log import RATES, at_rate
 from dpc.training.model import Model
 from dpc.training.validate import validate
@@ -35,6 +38,8 @@ def middles(photos: Photos, places: list[int]) -> torch.Tensor:
 
 
 def model_of(name: str) -> Model:
+    if name.startswith("exact:"):
+        return exact(half_precision(model_of(name.removeprefix("exact:"))))
     parts = [weights_of(Path(part)) for part in name.split("+")]
     model = Model(parts[0].network)
     state = {k: torch.stack([p.state[k].float() for p in parts]).mean(0) for k in parts[0].state}

@@ -27,32 +27,36 @@ from typing import Any
 
 import numpy as np
 
-GRAPHS = ("means", "synthesis")
 SEEDS = 4
 ROWS, COLUMNS = 8, 12  # positions
 
 
 def write(folder: Path, *models: str) -> None:
     """FOLDER/MODEL-GRAPH.onnx and FOLDER/MODEL-GRAPH-SEED.npz."""
-    import onnx
-
-    from dpc.artifact import Artifact, find
+    from dpc.artifact import DRAWING, Artifact, find
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in map(find, models):
         model = Artifact(path, 1)
-        for graph in GRAPHS:
-            loaded = onnx.load_from_string(model._graphs[graph])
-            for tensor in loaded.graph.initializer:
-                if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                    weight = model.weights[tensor.name].astype(np.float32)
-                    tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
-            if graph == "synthesis":  # also what becomes pixels, before it is rounded to 8 bits
-                last = next(node for node in reversed(loaded.graph.node) if node.op_type == "Clip")
-                loaded.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], 1, None))
-            (folder / f"{path.stem}-{graph}.onnx").write_bytes(loaded.SerializeToString())
+        for graph in DRAWING:
+            (folder / f"{path.stem}-{graph}.onnx").write_bytes(whole(model, graph).SerializeToString())
             for seed in range(SEEDS):
                 np.savez(folder / f"{path.stem}-{graph}-{seed}.npz", **inputs(model, graph, seed))
+
+
+def whole(model: Any, graph: str) -> Any:
+    """The ONNX graph with its weights in it; synthesis also gives what becomes pixels, before it is rounded."""
+    import onnx
+
+    loaded = onnx.load_from_string(model._graphs[graph])
+    for tensor in loaded.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            weight = model.weights[tensor.name].astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
+    if graph == "synthesis":
+        last = next(node for node in reversed(loaded.graph.node) if node.op_type == "Clip")
+        loaded.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], 1, None))
+    return loaded
 
 
 def inputs(model: Any, graph: str, seed: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from dpc import artifact, codec, container, tiles
+from dpc import artifact, container, tiles
 from dpc.artifact import Artifact
 from dpc.codec import Codec
+
+sys.path.append(str(make_tiny.ROOT / "benchmarks"))
+import machines  # noqa: E402
 
 Array = npt.NDArray[Any]
 
@@ -69,40 +73,13 @@ def test_a_released_model_decodes_to_known_pixels(name: str, digest: str) -> Non
 # the graphs, in another implementation of ONNX
 
 
-def inputs(model: Artifact, seed: int, h: int = 8, w: int = 12) -> dict[str, dict[str, Array]]:
-    """Made-up inputs of the graphs means and synthesis: small ones, such as reach the limits, and the worst."""
-    rng = np.random.default_rng(seed)
-    n, level = model.sizes.latents, int(rng.integers(model.sizes.fine_levels))
-    spread = 2.0 ** rng.uniform(-3, 3 + 3 * seed, (1, n, 1, 1))
-    z = rng.integers(-3 - 20 * seed, 4 + 20 * seed, (1, model.sizes.hyper_latents, h // 4, w // 4))
-    r = np.round(rng.laplace(size=(1, n, h, w)) * spread)
-    if seed == WORST:
-        z, r = np.sign(z) * model.sizes.z_limit, np.sign(r) * 32767
-    return {
-        "means": {
-            "z_hat": z.astype(np.float32),
-            "r": r.astype(np.float32),
-            "gain": model.gain(level),
-            "even": codec._even(h, w),
-        },
-        "synthesis": {
-            "y_hat": (rng.normal(size=(1, n, h, w)) * 2.0 ** rng.uniform(-4, 2 + 3 * seed, (1, n, 1, 1))).astype("f"),
-            "weights": model.interpolation(level),
-        },
-    }
-
-
-def with_weights(model: Artifact, graph: str) -> Any:
-    """The ONNX graph with its weights in it; of synthesis, also what becomes pixels, before it is rounded."""
-    onnx = pytest.importorskip("onnx")
-    loaded = onnx.load_from_string(model._graphs[graph])
-    for tensor in loaded.graph.initializer:
-        if tensor.name in model._needs[graph]:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(model._floats[tensor.name], tensor.name))
-    if graph == "synthesis":
-        last = next(node for node in reversed(loaded.graph.node) if node.op_type == "Clip")
-        loaded.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], 1, None))
-    return loaded
+def inputs(model: Artifact, graph: str, seed: int) -> dict[str, Array]:
+    """Made-up inputs of a graph: small ones, such as reach the limits, and the worst that a file can hold."""
+    given: dict[str, Array] = machines.inputs(model, graph, seed)
+    if graph == "means" and seed == WORST:
+        given["z_hat"] = np.sign(given["z_hat"]) * model.sizes.z_limit
+        given["r"] = np.sign(given["r"]) * 32767
+    return given
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, WORST])
@@ -111,7 +88,7 @@ def with_weights(model: Artifact, graph: str) -> Any:
 def test_onnxruntime_equals_the_reference_evaluator(name: str, graph: str, seed: int) -> None:
     reference = pytest.importorskip("onnx.reference")
     one = loaded(MODELS[name], 1, True)
-    whole, given = with_weights(one, graph), inputs(one, seed)[graph]
+    whole, given = machines.whole(one, graph), inputs(one, graph, seed)
     wanted = reference.ReferenceEvaluator(whole).run(None, given)
     assert np.isfinite(wanted[-1]).all() and wanted[-1].std() > 0.01
     for threads, optimise in SETTINGS:
@@ -239,10 +216,10 @@ def test_torch_and_artifact_agree_to_the_bit(tmp_path: Path, original: Model, ma
     one = export(original, tmp_path / "a.dpcmodel", "a")
     assert one.metadata["exact_pixels"] and 2**20 < one.metadata["largest_accumulator"] < 2**24
     for seed in range(4):
-        given = inputs(one, seed)
         for name, graph in (("means", MeanGraph), ("synthesis", SynthesisGraph)):
-            wanted = graph(made)(*(torch.from_numpy(v) for v in given[name].values()))
-            np.testing.assert_array_equal(one.run(name, **given[name])[0], wanted)
+            given = inputs(one, name, seed)
+            wanted = graph(made)(*(torch.from_numpy(v) for v in given.values()))
+            np.testing.assert_array_equal(one.run(name, **given)[0], wanted)
     again = load(one)  # names are those of a Model; values are near
     before = original.state_dict()
     for name, value in again.state_dict().items():

@@ -126,7 +126,8 @@ class Artifact:
             self.name: str = str(meta["name"])
             self.sizes = _sizes(meta)
             n = meta["network"]
-            self.depths = [tuple(float(d) for d in n[k]) for k in ("encoder_depths", "decoder_depths")]
+            (e4, e8, e16), (d4, d8, d16) = n["encoder_depths"], n["decoder_depths"]
+            self.depths = (int(e4), int(e8), int(e16)), (int(d4), int(d8), int(d16))
             t = self._tables
             self.log_gain, self.offsets, self.z_indices = t["log_gain"], t["offsets"], t["z_indices"]
             ends = np.cumsum(t["lengths"])

@@ -18,10 +18,10 @@ Array = NDArray[Any]
 Box = tuple[slice, slice]
 
 
-def halo_of(encoder_depths: Sequence[float], decoder_depths: Sequence[float], groups: int) -> int:
+def halo_of(encoder_depths: Sequence[int], decoder_depths: Sequence[int], groups: int) -> int:
     """The halo for networks with so many blocks at 1/4, 1/8 and 1/16 and so many channel groups; at least HALO."""
 
-    def seen(depths: Sequence[float]) -> float:
+    def seen(depths: Sequence[int]) -> float:
         return depths[2] + depths[1] / 2 + depths[0] / 4 + 1.5
 
     return max(HALO, HYPER * math.ceil(max(seen(encoder_depths), seen(decoder_depths), groups + 2) / HYPER))

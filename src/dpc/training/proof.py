@@ -48,8 +48,8 @@ def proved(name: str, graph: bytes, weights: Mapping[str, Array]) -> int:
     interpolations of tables on a grid; all other operations work on single elements or move them. NotExact, naming the
     place, where one of these does not hold. weights: those that lie outside of the graph.
     """
-    nodes = list(onnx.load_from_string(graph).graph.node)
-    values = dict(_values(graph, weights))
+    loaded = onnx.load_from_string(graph).graph
+    nodes, values = list(loaded.node), dict(_values(loaded, weights))
     # where weights are equal the exporter keeps one of them
     values |= {n.output[0]: values[n.input[0]] for n in nodes if n.op_type == "Identity" and n.input[0] in values}
     made = {output: node for node in nodes for output in node.output}
@@ -85,13 +85,12 @@ def proved(name: str, graph: bytes, weights: Mapping[str, Array]) -> int:
     return int(largest)
 
 
-def _values(graph: bytes, weights: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+def _values(graph: Any, weights: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
     """Constants of the graph by name."""
-    loaded = onnx.load_from_string(graph).graph
-    for tensor in loaded.initializer:
+    for tensor in graph.initializer:
         inside = tensor.data_location != onnx.TensorProto.EXTERNAL
         yield tensor.name, onnx.numpy_helper.to_array(tensor) if inside else weights[tensor.name]
-    for node in loaded.node:
+    for node in graph.node:
         if node.op_type == "Constant":
             yield node.output[0], onnx.numpy_helper.to_array(node.attribute[0].t)
 
