@@ -286,6 +286,13 @@ def test_other_breaches_are_refused(original: Model, tmp_path: Path, monkeypatch
         integers(torch.ones(2, 2**12, 3, 3), None, 2.0**-12, 1.0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    broken = make_tiny.tiny().requires_grad_(False)
+    broken.g_s.to4.weight[0, 0] = value
+    refused(broken, tmp_path, r"g_s\.to4\.weight holds values that are not finite in float16")
+
+
 def test_reach_is_the_worst_sum_in_units_of_its_channel() -> None:
     weight, bias = np.array([[3.0, -5.0], [0.75, 0.5], [0.0, 0.0]]), np.array([0.5, 0.0, 0.0])
     assert reach("a", weight, None, 0.5, 2.0) == 8 * 4

@@ -204,7 +204,7 @@ def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Mod
 
 @torch.no_grad()
 def exact(model: Model) -> Model:
-    """A copy of the model whose means and synthesis are exact, equal up to rounding.
+    """A copy of the model whose means and synthesis are exact, equal up to rounding within the limits of their inputs.
 
     Grids and limits follow from what each convolution sees of some made-up pictures; each grid is the power of two at
     which grid and weights together change the convolution's output least.

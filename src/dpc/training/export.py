@@ -225,7 +225,10 @@ def export(
 
     counts: see logistic_tables. training: recorded in the metadata (recipe, steps, data hash).
     """
-    model = exact(half_precision(model.to("cpu")))
+    model = half_precision(model.to("cpu"))
+    if broken := [k for k, v in model.state_dict().items() if not torch.isfinite(v).all()]:
+        raise ModelError(f"{broken[0]} holds values that are not finite in float16; export an older checkpoint")
+    model = exact(model)
     reach = check_exact(model)
     net = model.net
     weights = _weights(model)
