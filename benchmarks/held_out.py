@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpc.metrics.lpips import LPIPS
-from dpc.training.data import Photos
-from dpc.training.exact import exact
-from dpc.training.export import half_precision
+from dpc.evaluation.metrics.lpips import LPIPS
+from dpc.networks.model import Model
+from dpc.training.data.photos import Photos
+from dpc.training.export.exact import exact
+from dpc.training.export.export import half_precision
 from dpc.training.log import RATES, at_rate
-from dpc.training.model import Model
 from dpc.training.validate import validate
 from dpc.training.weights import weights_of
 

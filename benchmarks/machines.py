@@ -33,7 +33,7 @@ ROWS, COLUMNS = 8, 12  # positions
 
 def write(folder: Path, *models: str) -> None:
     """FOLDER/MODEL-GRAPH.onnx and FOLDER/MODEL-GRAPH-SEED.npz."""
-    from dpc.artifact import DRAWING, Artifact, find
+    from dpc.codec.artifact import DRAWING, Artifact, find
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in map(find, models):

@@ -134,7 +134,7 @@ def compare(
     from PIL import AvifImagePlugin, Image, features
 
     import dpc
-    from dpc import baselines
+    from dpc.evaluation import codecs as baselines
 
     AvifImagePlugin.DEFAULT_MAX_THREADS = threads
     codec = dpc.Codec(model, threads)

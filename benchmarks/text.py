@@ -13,9 +13,9 @@ import argparse
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dpc import baselines
 from dpc.errors import DPCError
-from dpc.metrics.psnr import psnr
+from dpc.evaluation import codecs as baselines
+from dpc.evaluation.metrics.psnr import psnr
 
 SIZES = (10, 12, 14, 18, 24, 32)
 COLOURS = ((20, 20, 20), (160, 20, 20))

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpc import image
-from dpc.artifact import Artifact
-from dpc.codec import Codec
+from dpc.codec import image
+from dpc.codec.artifact import Artifact
+from dpc.codec.codec import Codec
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -85,8 +85,8 @@ def tiny() -> Any:
     """An untrained torch Model: the wavelet start, and seeded random weights where a training starts from zero."""
     import torch
 
-    from dpc.training.model import Model
-    from dpc.training.networks import Network
+    from dpc.networks.model import Model
+    from dpc.networks.sizes import Network
 
     torch.manual_seed(SEED)
     model = Model(
@@ -166,7 +166,7 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="overwrite golden files")
     force = parser.parse_args().force
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    from dpc.training.export import export, load
+    from dpc.training.export.export import export, load
 
     if force or not MODEL.exists():
         export(tiny(), MODEL, "tiny", description="a model for tests: random weights around the wavelet start")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dpc.metrics import lpips
+from dpc.evaluation.metrics import lpips
 
 
 def trunk(folder: Path, generator: torch.Generator) -> None:

@@ -98,8 +98,8 @@ def test_imports_run_one_way(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("errors.py", "from dpc.container import pack"),
-        ("container.py", "from dpc.codec import Codec"),
+        ("errors.py", "from dpc.codec.container import pack"),
+        ("container.py", "from dpc.codec.codec import Codec"),
         ("container.py", "from .codec import Codec"),
         ("container.py", "def f():\n    from dpc import codec"),
         ("codec.py", "import dpc.pillow_plugin"),
@@ -110,14 +110,14 @@ def test_imports_run_one_way(path: str) -> None:
         ("metrics/ms_ssim.py", "import torch"),
         ("metrics/ms_ssim.py", "from ..codec import encode"),
         ("training/loop.py", "from dpc.cli import app"),
-        ("benchmark/rows.py", "from dpc.batch import run"),
+        ("benchmark/rows.py", "from dpc.cli.batch import run"),
         ("benchmark/run.py", "from dpc.training import export"),
-        ("baselines/own.py", "from dpc.benchmark import run"),
+        ("baselines/own.py", "from dpc.evaluation.compression import run"),
         ("baselines/learned.py", "import torch"),
-        ("benchmark/run.py", "from dpc.detection import rows"),
+        ("benchmark/run.py", "from dpc.evaluation.detection import rows"),
         ("detection/run.py", "from dpc.training import export"),
         ("detection/onnx_detector.py", "import torch"),
-        ("study/report.py", "from dpc.benchmark import rows"),
+        ("study/report.py", "from dpc.evaluation.compression import rows"),
     ],
 )
 def test_the_check_of_imports_finds_what_is_wrong(path: str, source: str) -> None:
@@ -127,10 +127,10 @@ def test_the_check_of_imports_finds_what_is_wrong(path: str, source: str) -> Non
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("codec.py", "from dpc.container import pack\nfrom . import image\nimport numpy"),
-        ("training/loop.py", "import torch\nfrom dpc.training.data import crops\nfrom dpc import metrics"),
+        ("codec.py", "from dpc.codec.container import pack\nfrom . import image\nimport numpy"),
+        ("training/loop.py", "import torch\nfrom dpc.training.data.photos import crops\nfrom dpc import metrics"),
         ("metrics/lpips.py", "import torch"),
-        ("cli.py", "import dpc\nfrom dpc.batch import run\nfrom dpc.training.commands import app"),
+        ("cli.py", "import dpc\nfrom dpc.cli.batch import run\nfrom dpc.cli.training import app"),
     ],
 )
 def test_the_check_of_imports_passes_what_is_right(path: str, source: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 import dpc
 from dpc import api
-from dpc.container import pack, unpack
+from dpc.codec.container import pack, unpack
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpc.api import FileInfo, ModelInfo, decode, encode, inspect, models
-    from dpc.codec import Codec
+    from dpc.codec.codec import Codec
     from dpc.errors import (
         Corrupt,
         DPCError,

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dpc import artifact, container, image
-from dpc.codec import Codec, Progress, file_bytes
+from dpc.codec import artifact, container, image
+from dpc.codec.codec import Codec, Progress, file_bytes
 from dpc.errors import UnknownModel
 
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dpc.container import HEADER_BYTES, MAGIC, peek, unpack
+from dpc.codec.container import HEADER_BYTES, MAGIC, peek, unpack
 from dpc.errors import DPCError, FormatError, ImageError
 
 __all__ = ["DPCDecoder", "DPCImageFile", "register"]

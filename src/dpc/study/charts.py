@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dpc.figures import COLOURS, new_figure
-from dpc.metrics import METRICS
-from dpc.metrics.reference import PEAKS
+from dpc.evaluation.figures import COLOURS, new_figure
+from dpc.evaluation.metrics import METRICS
+from dpc.evaluation.metrics.reference import PEAKS
 from dpc.study.analysis import Correlation, Preference, Score
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from dpc.errors import OptionError
-from dpc.metrics import METRICS
-from dpc.metrics.reference import DEFAULT, PEAKS, Reference, usable
+from dpc.evaluation.metrics import METRICS
+from dpc.evaluation.metrics.reference import DEFAULT, PEAKS, Reference, usable
 from dpc.study import plan as plans
 from dpc.study import stimuli
 from dpc.study.database import default_url

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpc import __version__, figures
+from dpc import __version__
 from dpc.errors import OptionError
-from dpc.metrics import METRICS
+from dpc.evaluation import figures
+from dpc.evaluation.metrics import METRICS
 from dpc.study import analysis, charts
 from dpc.study import plan as plans
 from dpc.study.app import environment
@@ -59,7 +60,7 @@ def report(
 ) -> Report:
     """Write the report of a study's folder, or of a table of votes (see `read_table`), into a folder.
 
-    metrics: names of dpc.metrics.reference; None: all that can be measured here. Raises OptionError where there are no
+    metrics: names of dpc.evaluation.metrics.reference; None: all that can be measured here. Raises OptionError where there are no
     votes.
     """
     data = read_study(source, url, metrics, weights, say) if source.is_dir() else read_table(source)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from dpc import baselines
-from dpc.baselines import Codec, Folder
 from dpc.errors import OptionError
+from dpc.evaluation import codecs as baselines
+from dpc.evaluation.codecs import Codec, Folder
 
 __all__ = ["Loose", "Precomputed", "Source", "sources_of"]
 
@@ -57,7 +57,7 @@ class Loose:
 
 
 class Precomputed:
-    """A folder with sizes.csv, see dpc.baselines.Folder."""
+    """A folder with sizes.csv, see dpc.evaluation.codecs.Folder."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.folder = Folder(name, path)

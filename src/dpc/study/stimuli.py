@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from dpc import __version__, baselines
-from dpc.baselines import Rgb
+from dpc import __version__
+from dpc.codec.image import load, pictures_in
 from dpc.errors import DPCError, ImageError, OptionError
-from dpc.image import load, pictures_in
+from dpc.evaluation import codecs as baselines
+from dpc.evaluation.codecs import Rgb
 from dpc.study import plan as plans
 from dpc.study.plan import Plan, Stimulus
 from dpc.study.plates import plates
@@ -87,7 +88,7 @@ def new(
 ) -> Made:
     """Make a study folder, which must not exist or be empty.
 
-    images: files, and folders that are searched (not below). codecs: names of dpc.baselines. folders: (name, folder).
+    images: files, and folders that are searched (not below). codecs: names of dpc.evaluation.codecs. folders: (name, folder).
     bpp: the rates; without it the files of the first folder are the goals, and every other method is brought to their
     bytes. crop: (width, height) of the middle that is shown; rates stay those of the whole picture. Raises OptionError
     where sizes of a pair differ by more than the design's tolerance, and whatever codecs and pictures raise.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dpc.errors import OptionError
-from dpc.training.loop import Run, train
 from dpc.training.recipe import read
+from dpc.training.trainer import Run, train
 from dpc.training.weights import grown, weights_of
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dpc.errors import DPCError
-from dpc.training.model import Model
+from dpc.networks.model import Model
 from dpc.training.recipe import Recipe, from_dict, to_dict
 
 CHECKPOINT = 1  # version of the layout

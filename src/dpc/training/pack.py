@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from dpc.errors import OptionError
-from dpc.metrics.lpips import LPIPS
+from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
-from dpc.training.data import HELD_OUT, Photos
+from dpc.training.data.photos import HELD_OUT, Photos
 from dpc.training.recipe import Recipe, to_dict
 from dpc.training.weights import Weights, grown, weights_of
 

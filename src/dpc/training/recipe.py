@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpc.errors import DPCError
-from dpc.training.networks import Network
+from dpc.networks.sizes import Network
 
 NETS = ("alex", "squeeze", "vgg")
 OPTIMISERS = ("adam", "soap")

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dpc.metrics.lpips import LPIPS
-from dpc.training.losses import ms_ssim, pattern
-from dpc.training.model import Model
+from dpc.evaluation.metrics.lpips import LPIPS
+from dpc.networks.model import Model
+from dpc.training.losses.ms_ssim import ms_ssim
+from dpc.training.losses.pattern import pattern
 
 SHARES = (0.15, 0.35, 0.55, 0.8)  # of the way from the lowest level to the highest
 CROPS = 12

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dpc.errors import OptionError
+from dpc.networks.model import Model
+from dpc.networks.sizes import Network
 from dpc.training.checkpoint import load_checkpoint, recipe_of
-from dpc.training.model import Model
-from dpc.training.networks import Network
 from dpc.training.recipe import Recipe, to_dict
 
 
@@ -34,7 +34,7 @@ def located(path: Path) -> Path:
         return path
     if (path / "last.pt").is_file():
         return path / "last.pt"
-    from dpc.artifact import released  # a pack trains without what this needs
+    from dpc.codec.artifact import released  # a pack trains without what this needs
 
     return released().get(str(path), path)
 
@@ -52,8 +52,8 @@ def weights_of(path: Path) -> Weights:
     """The weights in an artifact (also a released model by its name) or a checkpoint. ModelError, CheckpointError."""
     path = located(path)
     if is_artifact(path):
-        from dpc.artifact import Artifact
-        from dpc.training.export import load
+        from dpc.codec.artifact import Artifact
+        from dpc.training.export.export import load
 
         artifact = Artifact(path)
         model = load(artifact)

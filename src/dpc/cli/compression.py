@@ -1,0 +1,140 @@
+"""The commands bench and report: parse, one call, print. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpc.cli.options import (
+    CompressAI,
+    CompressAIWeights,
+    Engine,
+    Folders,
+    LpipsWeights,
+    Processes,
+    Qualities,
+    Threads,
+    folders_of,
+    numbers,
+    qualities_of,
+    words,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["bench", "report"]
+
+
+def bench(
+    images: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures, or one picture.")],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for rows.csv; it goes on where it stopped.")],
+    codecs: Annotated[
+        str | None, typer.Option("--codecs", metavar="C,C", help="Default: all that are installed.")
+    ] = None,
+    qualities: Qualities = None,
+    bpp: Annotated[
+        str | None, typer.Option("--bpp", metavar="B,B", help="Bring every file of every codec to these rates.")
+    ] = None,
+    folder: Folders = None,
+    match: Annotated[
+        bool, typer.Option("--match", help="Bring every codec to the size of each file in the folders as well.")
+    ] = False,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="M,M", help="Default: all that pip brings.")
+    ] = None,
+    processes: Processes = 1,
+    threads: Threads = 1,
+    engine: Engine = "processes",
+    parquet: Annotated[bool, typer.Option("--parquet", help="Leave rows.parquet beside rows.csv.")] = False,
+    lpips_weights: LpipsWeights = None,
+    compressai: CompressAI = None,
+    compressai_weights: CompressAIWeights = None,
+) -> None:
+    """Measure codecs on a folder of pictures: one row per file, in D/rows.csv."""
+    # before numpy and torch are loaded, here and in every process that is started
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    from dpc.evaluation import codecs as baselines
+    from dpc.evaluation.compression import rows, run
+
+    if parquet:
+        rows.need_pyarrow()  # before time is spent
+    chosen = qualities_of(qualities or [])
+    goals = numbers("--bpp", bpp or "")
+    plan = run.Plan(
+        codecs=tuple(words(codecs)) if codecs is not None else baselines.NAMES,
+        qualities=chosen,
+        goals=goals or (() if chosen or match else run.GOALS),
+        folders=folders_of(folder or []),
+        match=match,
+        metrics=tuple(words(metrics)) if metrics is not None else run.DEFAULT,
+        weights=str(lpips_weights) if lpips_weights else None,
+        threads=threads,
+        python=compressai,
+        network_weights=compressai_weights,
+    )
+    with _Progress() as bar:
+        result = run.bench(plan, images, out, processes=processes, engine=engine, progress=bar.show, say=bar.say)
+    if parquet:
+        rows.write_parquet(out / "rows.parquet", result.rows)
+    for name, why in result.missing.items():
+        typer.echo(f"left out, {name}: {why}", err=True)
+    for failure in result.failures:
+        typer.echo(f"failed, {failure.image} {failure.codec} {failure.what}: {failure.reason}", err=True)
+    for (codec, goal), count in sorted(run.far(plan, result).items()):
+        typer.echo(
+            f"{codec}: {count} files are more than {run.NEAR:.0%} away from {goal:g} bpp, as near as it comes", err=True
+        )
+    typer.echo(f"{out / 'rows.csv'}: {len(result.rows)} rows, {result.new} of them new; {len(result.failures)} failed")
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def report(
+    rows: Annotated[list[Path], typer.Argument(metavar="ROWS", help="rows.csv files, or folders that hold one.")],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for the page, figures and tables.")],
+    bpp: Annotated[str, typer.Option("--bpp", metavar="B,B", help="Rates of the tables.")] = "0.15,0.25,0.5",
+    anchor: Annotated[
+        str | None, typer.Option("--anchor", metavar="C", help="The codec that rates are compared with.")
+    ] = None,
+) -> None:
+    """Make tables, curves and rate differences of rows, in one HTML page and as files."""
+    from dpc.evaluation.compression.report import report as make
+
+    written = make(rows, out, numbers("--bpp", bpp), anchor)
+    typer.echo(f"{written['report.html']} and {len(written) - 1} files beside it")
+
+
+class _Progress:
+    """On a terminal a bar with the time left, elsewhere a line for each picture; both on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False)
+            self._bar.add_task("pictures", total=1.0)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, share: float) -> None:
+        """This share of the pictures is done, 0 to 1."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=share)
+
+    def say(self, line: str) -> None:
+        """A picture is done; the bar tells that by itself."""
+        if self._bar is None:
+            typer.echo(line, err=True)

@@ -1,0 +1,310 @@
+"""A model artifact: one file that holds everything an encoder and a decoder need, checked when it is loaded.
+
+The file is a zip archive:
+
+    metadata.json         format, name, identity, sizes of the networks, recipe, training, licence, git commit
+    graphs/NAME.onnx      the networks without their weights
+    weights/NAME.npy      weights, once each: float16, or int8 / int32 in the integer branch (names as in torch)
+    tables/NAME.npy       frequencies of the probability tables, gains, index offsets
+
+The identity is a sha256 over all that decides how a stream is read and what latents come out of it: sizes, integer
+weights, mean-prediction weights, tables and gains; where "exact_pixels" is true in the metadata also over all that
+decides the pixels, the graphs that draw the picture with their weights. Analysis weights are not in it: a better
+encoder keeps the identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.codec.entropy import Tables
+from dpc.codec.runtime import onnxruntime
+from dpc.errors import ModelError, UnknownModel
+
+ARTIFACT_FORMAT = 1
+SUFFIX = ".dpcmodel"
+FINE = 64  # fine quality levels between two gain levels
+GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
+DRAWING = ("means", "synthesis")  # those that make the picture
+DEFAULT = "dpc-7"
+MAX_TABLES = 255  # scale indices are kept in a byte
+MAX_UNPACKED = 1 << 29  # bytes of all members
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the codec must know of the networks."""
+
+    latents: int
+    hyper_latents: int
+    groups: tuple[int, ...]
+    levels: int
+    z_limit: int
+
+    @property
+    def fine_levels(self) -> int:
+        """Number of quality levels that a file can name."""
+        return (self.levels - 1) * FINE + 1
+
+
+def identity_of(
+    sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str, Array], drawing: Mapping[str, bytes] | None = None
+) -> str:
+    """The sha256 (64 hex digits) of everything that decides how streams are read.
+
+    drawing: of an exact model the graphs named in DRAWING; then all that decides its pixels counts too.
+    """
+    digest = hashlib.sha256()
+    digest.update(
+        json.dumps([ARTIFACT_FORMAT, list(sizes.groups), sizes.hyper_latents, sizes.levels, sizes.z_limit]).encode()
+    )
+    kinds = ("scales.", "means.", "g_s.") if drawing else ("scales.", "means.")
+    deciding = {f"w/{k}": v for k, v in weights.items() if k.startswith(kinds)}
+    deciding |= {
+        f"t/{k}": v for k, v in tables.items() if k in ("frequencies", "lengths", "log_gain", "offsets", "z_indices")
+    }
+    for name in sorted(deciding):
+        array = np.ascontiguousarray(deciding[name])
+        little = array.astype(array.dtype.newbyteorder("<"))
+        digest.update(f"{name} {little.dtype.str} {little.shape}\n".encode() + little.tobytes())
+    for name, graph in sorted((drawing or {}).items()):
+        digest.update(f"g/{name} {len(graph)}\n".encode() + graph)
+    return digest.hexdigest()
+
+
+class Artifact:
+    """A loaded model. Sessions are made when first used, one per graph.
+
+    Raises ModelError when the file is not a sound artifact.
+    """
+
+    def __init__(self, source: str | Path | bytes, threads: int | None = None, *, optimise: bool = True) -> None:
+        self.path = None if isinstance(source, bytes) else Path(source)
+        self.threads, self._optimise = threads, optimise
+        self._sessions: dict[str, Any] = {}
+        try:
+            data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read the model {self._where}: {error.strerror or error}") from error
+        members = _members(data, self._where)
+        try:
+            self.metadata: dict[str, Any] = json.loads(members["metadata.json"])
+            self._graphs = {n[7:-5]: v for n, v in members.items() if n.startswith("graphs/")}
+            self.weights = {n[8:-4]: _array(v) for n, v in members.items() if n.startswith("weights/")}
+            self._tables = {n[7:-4]: _array(v) for n, v in members.items() if n.startswith("tables/")}
+        except Exception as error:  # json and numpy raise whatever the damage happens to hit
+            raise _unsound(self._where, error) from error
+        self.bytes = len(data)
+        self._check()
+
+    @property
+    def _where(self) -> str:
+        return str(self.path) if self.path else "the given data"
+
+    def _check(self) -> None:
+        meta = self.metadata
+        if not isinstance(meta, dict) or meta.get("artifact_format") != ARTIFACT_FORMAT:
+            found = meta.get("artifact_format") if isinstance(meta, dict) else None
+            raise ModelError(
+                f"{self._where} has artifact format {found}; this version of dpc reads {ARTIFACT_FORMAT}: update dpc"
+            )
+        try:
+            self.name: str = str(meta["name"])
+            self.sizes = _sizes(meta)
+            n = meta["network"]
+            (e4, e8, e16), (d4, d8, d16) = n["encoder_depths"], n["decoder_depths"]
+            self.depths = (int(e4), int(e8), int(e16)), (int(d4), int(d8), int(d16))
+            t = self._tables
+            self.log_gain, self.offsets, self.z_indices = t["log_gain"], t["offsets"], t["z_indices"]
+            ends = np.cumsum(t["lengths"])
+            self.tables = Tables([t["frequencies"][e - k : e] for e, k in zip(ends, t["lengths"], strict=True)])
+            self._needs = {str(k): [str(n) for n in v] for k, v in meta["graph_weights"].items()}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ModelError(f"{self._where} lacks or garbles {error}") from error
+        s = self.sizes
+        if min(s.latents, s.hyper_latents, s.z_limit, *s.groups) < 1 or sum(s.groups) != s.latents or s.levels < 2:
+            raise ModelError(f"{self._where} has sizes that do not fit together: {s}")
+        if not 2 <= len(self.tables) <= MAX_TABLES + 1:
+            raise ModelError(f"{self._where} has {len(self.tables) - 1} tables; it needs 1 to {MAX_TABLES}")
+        shapes = {
+            "log_gain": (s.levels, s.latents),
+            "offsets": (s.fine_levels, s.latents),
+            "z_indices": (s.fine_levels, s.hyper_latents),
+        }
+        for name, shape in shapes.items():
+            if self._tables[name].shape != shape:
+                raise ModelError(f"{name} in {self._where} has shape {self._tables[name].shape}, not {shape}")
+            if self._tables[name].dtype.kind != ("f" if name == "log_gain" else "i"):
+                raise ModelError(f"{name} in {self._where} has numbers of the wrong kind, {self._tables[name].dtype}")
+        if self.z_indices.min() < 1 or self.z_indices.max() >= len(self.tables):
+            raise ModelError(f"z_indices in {self._where} leave the range 1..{len(self.tables) - 1}")
+        wanted = {*GRAPHS, *(f"scale{g}" for g in range(len(s.groups)))}
+        if missing := wanted - (set(self._graphs) & set(self._needs)):
+            raise ModelError(f"{self._where} lacks the graphs {', '.join(sorted(missing))}")
+        if missing := {n for names in self._needs.values() for n in names} - set(self.weights):
+            raise ModelError(f"{self._where} lacks the weights {', '.join(sorted(missing))}")
+        drawing = {g: self._graphs[g] for g in DRAWING} if meta.get("exact_pixels") else None
+        self.identity = identity_of(s, self.weights, self._tables, drawing)
+        if meta.get("identity") != self.identity:
+            raise ModelError(
+                f"{self._where} is damaged: its content does not have the identity it claims; fetch it again"
+            )
+
+    @property
+    def id(self) -> bytes:
+        """The four bytes that name this model in a file."""
+        return bytes.fromhex(self.identity[:8])
+
+    def gain(self, level: int) -> NDArray[np.float32]:
+        """(1, latents, 1, 1) float32 gains at a fine level."""
+        low = min(level // FINE, self.sizes.levels - 2)
+        t = level / FINE - low
+        row = (1 - t) * self.log_gain[low].astype(np.float64) + t * self.log_gain[low + 1].astype(np.float64)
+        gains: NDArray[np.float32] = np.exp(row).astype(np.float32).reshape(1, -1, 1, 1)
+        return gains
+
+    def interpolation(self, level: int) -> NDArray[np.float32]:
+        """(1, levels) float32 weights of the two gain levels around a fine level."""
+        grid = np.arange(self.sizes.levels)
+        return np.maximum(0, 1 - np.abs(level / FINE - grid)).astype(np.float32)[None]
+
+    @cached_property
+    def _floats(self) -> dict[str, Array]:
+        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.weights.items()}
+
+    def run(self, graph: str, **inputs: Array) -> list[Array]:
+        """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
+        try:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._session(graph)
+            outputs: list[Array] = self._sessions[graph].run(None, inputs)
+        except Exception as error:  # onnxruntime raises its own kinds, none of them public
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"the graph {graph} of {self._where} cannot be run by onnxruntime: {first}") from error
+        return outputs
+
+    def _session(self, graph: str) -> Any:
+        ort = onnxruntime()
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if self.threads:
+            options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # no faster here, and it takes twice the memory
+        # every session has threads of its own: spinning, they would take the cores from each other and from the coder
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not self._optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        names = self._needs[graph]
+        options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._floats[n]) for n in names])
+        return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
+
+
+def _sizes(meta: Mapping[str, Any]) -> Sizes:
+    n = meta["network"]
+    return Sizes(
+        int(n["latents"]),
+        int(n["hyper_latents"]),
+        tuple(int(g) for g in n["groups"]),
+        int(n["levels"]),
+        int(meta["z_limit"]),
+    )
+
+
+def metadata_of(path: str | Path) -> dict[str, Any]:
+    """The metadata of an artifact file, without loading or checking the rest. Raises ModelError."""
+    try:
+        meta: dict[str, Any] = json.loads(_members(path, str(path), "metadata.json")["metadata.json"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise _unsound(str(path), error) from error
+    return meta
+
+
+def sizes_of(path: str | Path) -> Sizes:
+    """The Sizes of an artifact file. Raises ModelError."""
+    try:
+        return _sizes(metadata_of(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unsound(str(path), error) from error
+
+
+def _members(source: str | Path | bytes, where: str, only: str | None = None) -> dict[str, bytes]:
+    """The members of the archive (or one of them), unpacked; sizes are held against MAX_UNPACKED before that."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            infos = [info for info in archive.infolist() if only in (None, info.filename)]
+            claimed = sum(info.file_size for info in infos)
+            if claimed > MAX_UNPACKED:
+                raise ModelError(f"{where} claims to unpack to {claimed} bytes; the limit is {MAX_UNPACKED}")
+            return {info.filename: archive.read(info) for info in infos}
+    except ModelError:
+        raise
+    except Exception as error:  # zipfile and its decompressors raise whatever the damage happens to hit
+        raise _unsound(where, error) from error
+
+
+def _unsound(where: str, error: Exception) -> ModelError:
+    return ModelError(f"{where} is not a sound model artifact ({type(error).__name__}: {error}); fetch it again")
+
+
+def _array(data: bytes) -> Array:
+    array: Array = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def write(
+    path: str | Path,
+    metadata: Mapping[str, Any],
+    graphs: Mapping[str, bytes],
+    weights: Mapping[str, Array],
+    tables: Mapping[str, Array],
+) -> None:
+    """Write an artifact file; the same content gives the same bytes. Written beside path first, then renamed."""
+    path = Path(path)
+    members: dict[str, bytes] = {"metadata.json": json.dumps(metadata, indent=1, sort_keys=True).encode()}
+    members |= {f"graphs/{k}.onnx": v for k, v in graphs.items()}
+    for folder, arrays in (("weights", weights), ("tables", tables)):
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            members[f"{folder}/{name}.npy"] = buffer.getvalue()
+    temporary = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(members):
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), members[name], zipfile.ZIP_DEFLATED, 9)
+    temporary.replace(path)
+
+
+def released() -> dict[str, Path]:
+    """The artifacts that ship in the package: name -> path."""
+    folder = Path(str(resources.files("dpc"))) / "models"
+    return {p.stem: p for p in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def find(model: str | Path | None = None) -> Path:
+    """The path of a model given by released name or by path; None is the default one. UnknownModel if there is none."""
+    names = released()
+    if model is None:
+        if DEFAULT in names:
+            return names[DEFAULT]
+        raise UnknownModel(f"the released model {DEFAULT} is missing from this installation; install dpc again")
+    if str(model) in names:
+        return names[str(model)]
+    path = Path(model)
+    if path.is_file():
+        return path
+    raise UnknownModel(f"there is no model {str(model)!r}; give a {SUFFIX} file or one of {', '.join(names) or 'none'}")

@@ -1,0 +1,303 @@
+"""Pictures in files, bytes, Pillow and numpy <-> uint8 arrays, as they cross the boundary of the codec.
+
+    load   source -> open -> limits -> strips of rows -> 8 bits, RGB, upright -> Picture
+    to_pil arrays -> PIL.Image
+
+What becomes of each kind of input is the table in docs/format.md, "Pictures in and out".
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
+
+from dpc.codec.container import MAGIC, check_size
+from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
+
+__all__ = ["SUFFIXES", "Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "pictures_in", "to_pil"]
+
+UInt8: TypeAlias = npt.NDArray[np.uint8]
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8"
+
+_GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
+_COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_STRIP_PIXELS = 1 << 20
+_EXIF_PREFIX = b"Exif\0\0"
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  # of pictures, where a folder is given
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that can be encoded, the right way up.
+
+    rgb: (H, W, 3) uint8; the three channels are equal where grey is true. alpha: (H, W) uint8, or None when
+    every pixel is opaque. icc: the colour profile that rgb is in, None for sRGB or unknown. exif: a TIFF
+    structure without the "Exif" prefix, its orientation 1, or None.
+    """
+
+    rgb: UInt8
+    alpha: UInt8 | None
+    grey: bool
+    icc: bytes | None
+    exif: bytes | None
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """All picture files of a folder, not those below it, sorted; OptionError when there is none, or no folder."""
+    if not folder.is_dir():
+        raise OptionError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}; give a folder of pictures")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise OptionError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give another folder")
+    return found
+
+
+def load(source: Source) -> Picture:
+    """The picture in a path, bytes, a binary file object, a PIL image, or a (H, W[, 1|3|4]) uint8 array.
+
+    A file object is read from its start and left open. Raises ImageError for what is no picture, is damaged,
+    moves, or is of a mode that has no place here. Raises TooLarge, before any pixel is decoded, for a picture
+    above the limits of the format or above Pillow's own guard (PIL.Image.MAX_IMAGE_PIXELS).
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "the picture")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_file(io.BytesIO(source), "the picture")
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        try:
+            file = open(name, "rb")  # closed by the with below; only the opening is tried
+        except OSError as exc:
+            raise ImageError(f"{name} cannot be opened: {exc.strerror}; give the path of a picture") from exc
+        with file:
+            return _from_file(file, name)
+    if hasattr(source, "read"):
+        return _from_file(source, "the picture")
+    raise ImageError(
+        f"a {type(source).__name__} is not a picture; give a path, bytes, a binary file object, "
+        "a PIL image or a uint8 array"
+    )
+
+
+def to_pil(
+    rgb: UInt8, alpha: UInt8 | None = None, grey: bool = False, icc: bytes | None = None, exif: bytes | None = None
+) -> Image.Image:
+    """A PIL image of mode L, LA, RGB or RGBA, its info holding icc_profile and exif where given.
+
+    rgb: (H, W, 3) uint8; where grey, its ITU-R 601 luma is taken. alpha: (H, W) uint8.
+    """
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    if grey:
+        image = image.convert("L")
+    if alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    if icc is not None:
+        image.info["icc_profile"] = icc
+    if exif is not None:
+        image.info["exif"] = _EXIF_PREFIX + exif
+    return image
+
+
+def alpha_to_bytes(alpha: UInt8) -> bytes:
+    """The payload of the alpha section: a PNG of an (H, W) uint8 array."""
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(alpha)).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def alpha_from_bytes(data: bytes, width: int, height: int) -> UInt8:
+    """An alpha section as (height, width) uint8; Corrupt unless it is an 8-bit grey PNG of that size.
+
+    Kind and size are compared, byte for byte, before anything is decoded.
+    """
+    if not data.startswith(_png_start(width, height)):
+        raise Corrupt(
+            f"the alpha section is not an 8-bit grey PNG of {width}x{height} pixels; the file is damaged, get it again"
+        )
+    try:
+        with PngImageFile(io.BytesIO(data)) as png:
+            return np.asarray(png)
+    except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
+        raise Corrupt(f"the alpha section cannot be decoded ({_line(exc)}); the file is damaged, get it again") from exc
+
+
+def _png_start(width: int, height: int) -> bytes:
+    """The first 29 bytes of an 8-bit, grey, not interlaced PNG."""
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
+
+
+def _from_array(array: npt.NDArray[Any]) -> Picture:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise ImageError(
+            f"an array of {array.dtype} and shape {array.shape} is not a picture; "
+            "give uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
+    _check_size(array.shape[1], array.shape[0], "the array")
+    pixels = array if array.ndim == 3 else array[:, :, None]
+    grey = pixels.shape[2] == 1
+    rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if grey else pixels[:, :, :3])
+    return Picture(rgb, _unless_opaque(pixels[:, :, 3]) if pixels.shape[2] == 4 else None, grey, None, None)
+
+
+def _from_file(file: BinaryIO, name: str) -> Picture:
+    try:
+        image = Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        raise TooLarge(
+            f"{name} is above Pillow's guard ({_line(exc)}); raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted"
+        ) from exc
+    except PIL.UnidentifiedImageError as exc:
+        file.seek(0)
+        if file.read(len(MAGIC)) == MAGIC:
+            raise ImageError(f"{name} is a .dpc file; dpc decode makes a picture of it") from exc
+        raise ImageError(
+            f"{name} is not a picture that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
+        ) from exc
+    except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
+        raise ImageError(f"{name} cannot be read ({_line(exc)}); convert it to PNG or JPEG") from exc
+    with image:
+        return _from_pil(image, name)
+
+
+def _from_pil(image: Image.Image, name: str) -> Picture:
+    try:
+        _check_size(image.width, image.height, name)
+        # the further pictures of a multi-picture JPEG are previews or gain maps of the first
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            frames = getattr(image, "n_frames", "several")
+            raise ImageError(
+                f"{name} holds {frames} frames or pages, DPC holds 1; save the one you want as a picture of its own"
+            )
+        if image.mode not in _GREY_MODES | _COLOUR_MODES:
+            raise ImageError(
+                f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; convert it to 8-bit grey or RGB"
+            )
+        image.load()
+        return _convert(image)
+    except DPCError:
+        raise
+    except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
+        raise ImageError(
+            f"{name} cannot be decoded ({_line(exc)}); it may be damaged, convert it to PNG or JPEG"
+        ) from exc
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if not width or not height:
+        raise ImageError(f"{name} is {width}x{height} pixels, the least is 1x1; give a picture with pixels")
+    check_size(width, height)
+
+
+def _unless_opaque(alpha: UInt8) -> UInt8 | None:
+    return None if alpha.min() == 255 else np.ascontiguousarray(alpha)
+
+
+def _convert(image: Image.Image) -> Picture:
+    """The Picture in a loaded PIL image.
+
+    Strips of rows are converted and written through a turned view of the result, so that no second whole
+    picture is ever made.
+    """
+    icc = image.info.get("icc_profile") or None
+    to_srgb = None
+    if image.mode == "CMYK":
+        to_srgb, icc = _cmyk_to_srgb(icc), None
+    orientation = _orientation(image)
+    width, height = image.size
+    upright = (width, height) if orientation >= 5 else (height, width)
+    rgb = np.empty((*upright, 3), np.uint8)
+    alpha = np.empty(upright, np.uint8) if image.has_transparency_data else None
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = _strip(image.crop((0, top, width, bottom)), to_srgb)
+        _as_stored(rgb, orientation)[top:bottom] = strip[:, :, :3]
+        if alpha is not None:
+            _as_stored(alpha, orientation)[top:bottom] = strip[:, :, 3]
+    if alpha is not None:
+        alpha = _unless_opaque(alpha)
+    return Picture(rgb, alpha, image.mode in _GREY_MODES, icc, _upright_exif(image.info.get("exif")))
+
+
+def _strip(strip: Image.Image, to_srgb: Callable[[Image.Image], Image.Image] | None) -> UInt8:
+    """(H, W, 3 or 4) uint8, 4 where the picture has transparency."""
+    if strip.mode.startswith("I;16"):
+        wide = np.asarray(strip).astype(np.uint32)
+        grey = ((wide + 128) // 257).astype(np.uint8)
+        clear = strip.info.get("transparency")
+        opaque = np.where(wide == clear, 0, 255).astype(np.uint8)
+        return np.stack([grey, grey, grey] if clear is None else [grey, grey, grey, opaque], axis=2)
+    if to_srgb is not None:
+        return np.asarray(to_srgb(strip))
+    return np.asarray(strip.convert("RGBA" if strip.has_transparency_data else "RGB"))
+
+
+def _as_stored(upright: UInt8, orientation: int) -> UInt8:
+    """A view of an upright picture in which it lies as a file of this EXIF orientation (1..8) stores it."""
+    turned = upright.swapaxes(0, 1) if orientation >= 5 else upright
+    down = -1 if orientation in (3, 4, 6, 7) else 1
+    across = -1 if orientation in (2, 3, 7, 8) else 1
+    return turned[::down, ::across]
+
+
+def _cmyk_to_srgb(icc: bytes | None) -> Callable[[Image.Image], Image.Image] | None:
+    """A converter through the profile; None, for Pillow's plain formula, without one that can be used."""
+    if icc is None:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "CMYK", "RGB").apply
+    except (OSError, ImageCms.PyCMSError):
+        return None
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation (1..8) of a loaded image, which Pillow also finds in XMP and in PNG text."""
+    try:
+        value: Any = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata is no reason to refuse a picture
+        return 1
+    return int(value) if value in range(2, 9) else 1
+
+
+def _upright_exif(data: bytes | None) -> bytes | None:
+    """EXIF without its prefix, its orientation (if there) 1; None for what is not EXIF.
+
+    Only the entry of the orientation changes: offsets, maker notes and thumbnail stay as they are.
+    """
+    exif = bytearray((data or b"").removeprefix(_EXIF_PREFIX))
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(exif[:4]))
+    if order is None:
+        return None
+    try:
+        (directory,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, directory)
+    except struct.error:
+        return None
+    first = directory + 2
+    if len(exif) < first + 12 * count:
+        return None
+    for entry in range(first, first + 12 * count, 12):
+        (tag,) = struct.unpack_from(order + "H", exif, entry)
+        if tag == ExifTags.Base.Orientation:
+            struct.pack_into(order + "HIHH", exif, entry + 2, 3, 1, 1, 0)  # one SHORT, of value 1
+    return bytes(exif)
+
+
+def _line(exc: BaseException) -> str:
+    """An error of another library in one line."""
+    return " ".join(str(exc).split()) or type(exc).__name__

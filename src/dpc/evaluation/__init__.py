@@ -1,0 +1,1 @@
+"""Measuring codecs: metrics, other codecs, compression and detection experiments."""

@@ -1,0 +1,71 @@
+"""Codecs behind one protocol, so that each is measured in the same way.
+
+    name            what it is                                        needs
+    dpc             this codec; dpc:MODEL is another model            a model artifact
+    jpeg            4:2:0, optimised, the smaller of sequential and progressive
+    jpeg-444        the same at 4:4:4
+    jpeg-default    Pillow's own defaults, which many published tables used
+    jpeg2000        OpenJPEG with its colour transform, 9/7 wavelet
+    webp            method 6
+    avif            4:4:4, speed 4, one thread
+    jpegxl          libjxl, effort 7                                  imagecodecs
+    heic            HEVC intra in its container, 4:4:4                pillow-heif
+    bpg             libbpg, 4:4:4, x265, -m 9                         bpgenc, bpgdec
+    bpg-like        x265 with the settings of bpg, no container       x265, ffmpeg
+    vvc             VVenC intra, 4:2:0                                vvencapp, vvdecapp
+    compressai:MODEL[:METRIC]  learned codecs of CompressAI           a Python that has compressai
+
+`get` makes one, `missing` says why one does not work here, `at_bytes` and `at_bpp` find a codec's quality for a size.
+Pictures that somebody else coded are not a Codec, they are a `Folder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.evaluation.codecs import heic, jpegxl, learned, own, pillow
+from dpc.evaluation.codecs import programs as commands
+from dpc.evaluation.codecs.folder import Entry, Folder
+from dpc.evaluation.codecs.protocol import Codec, Rgb, check
+from dpc.evaluation.codecs.sizes import at_bpp, at_bytes
+
+__all__ = ["NAMES", "Codec", "Entry", "Folder", "Rgb", "at_bpp", "at_bytes", "check", "get", "missing"]
+
+_MAKERS: dict[str, Callable[[], Codec]] = {
+    **{name: partial(pillow.make, name) for name in pillow.FORMATS},
+    "jpegxl": jpegxl.JpegXL,
+    "heic": heic.Heic,
+    "bpg": commands.Bpg,
+    "bpg-like": commands.BpgLike,
+    "vvc": commands.Vvc,
+}
+NAMES = ("dpc", *_MAKERS)
+"""The codecs that need no further choice."""
+
+
+def get(name: str, *, threads: int | None = 1, python: str | None = None, weights: str | None = None) -> Codec:
+    """A codec by its name, see above.
+
+    threads: of dpc's and CompressAI's networks (all others run on one thread). python: the interpreter that has
+    compressai. weights: a checkpoint for its model, or "untrained" for a test of speed; None is its own model zoo.
+    Raises ToolMissing, which says how to get what is missing; OptionError for an unknown name; UnknownModel.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "dpc":
+        return own.Dpc(rest or None, threads)
+    if kind == "compressai":
+        return learned.CompressAI(rest, python=python, weights=weights, threads=threads or 1)
+    if name not in _MAKERS:
+        raise OptionError(f"codec {name!r} is unknown; choose from {', '.join(NAMES)}, dpc:MODEL, compressai:MODEL")
+    return _MAKERS[name]()
+
+
+def missing(name: str) -> str | None:
+    """Why a codec cannot be used here and how to get it, in one line; None when it works."""
+    try:
+        get(name)
+    except (ToolMissing, DPCError) as error:
+        return str(error)
+    return None

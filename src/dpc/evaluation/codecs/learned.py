@@ -1,0 +1,154 @@
+"""Earlier learned codecs by CompressAI, which lives in an environment of its own: its pins clash with this package's.
+
+    python3 -m venv cai && cai/bin/pip install compressai
+    dpc bench DIR --codecs compressai:mbt2018-mean --compressai cai/bin/python
+
+Bits are CompressAI's own coder's. A worker process in that environment keeps the networks loaded; this side talks
+to it through pipes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.evaluation.codecs.protocol import Rgb, check
+
+__all__ = ["MODELS", "CompressAI"]
+
+MODELS = {
+    "bmshj2018-factorized": 8,
+    "bmshj2018-hyperprior": 8,
+    "mbt2018-mean": 8,
+    "mbt2018": 8,
+    "cheng2020-anchor": 6,
+    "cheng2020-attn": 6,
+}
+"""Architectures, and how many qualities each has."""
+METRICS = ("mse", "ms-ssim")
+START = 300  # seconds in which an environment must say its version
+
+
+class CompressAI:
+    """A learned codec of CompressAI's. text: MODEL or MODEL:METRIC with the metric mse (default) or ms-ssim.
+
+    weights: None for CompressAI's model zoo (a download at first use), "untrained", or a checkpoint for the quality
+    that is used; then every quality means its width only. The worker starts with the first picture.
+    """
+
+    programs = True  # it calls programs, whose memory is not this process's
+
+    def __init__(self, text: str, *, python: str | None, weights: str | None, threads: int) -> None:
+        model, _, metric = text.partition(":")
+        metric = metric or "mse"
+        if model not in MODELS or metric not in METRICS:
+            raise OptionError(
+                f"compressai:{text} is unknown; choose compressai:MODEL[:METRIC] of {', '.join(MODELS)} and "
+                f"{', '.join(METRICS)}"
+            )
+        how = "python3 -m venv cai && cai/bin/pip install compressai, then --compressai cai/bin/python"
+        found = None if python is None else shutil.which(python)
+        if found is None:
+            given = "none was named" if python is None else f"{python} is not a program"
+            raise ToolMissing(f"{model} needs the Python of an environment with compressai, {given}; {how}")
+        self._command = [found, "-u", str(resources.files("dpc.evaluation.codecs") / "compressai_worker.py")]
+        self._options = {"model": model, "metric": metric, "weights": weights, "threads": threads}
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            asked = subprocess.run(
+                [found, "-c", "import compressai; print(compressai.__version__)"],
+                capture_output=True,
+                text=True,
+                timeout=START,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ToolMissing(f"{found} does not run ({' '.join(str(error).split())}); {how}") from error
+        if asked.returncode:
+            said = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ToolMissing(f"{found} has no compressai that works ({said}); {how}")
+        self.model = ""
+        if weights not in (None, "untrained"):
+            try:
+                self.model = hashlib.sha256(Path(str(weights)).read_bytes()).hexdigest()
+            except OSError as error:
+                raise OptionError(f"the weights {weights} of {model} cannot be read: {error.strerror}") from error
+        self.name = f"compressai:{model}" + (f":{metric}" if metric != "mse" else "")
+        self.version = f"compressai {asked.stdout.strip()}"
+        self.settings = f"{model}, {metric}, weights {weights or 'of its zoo'}, CPU, {threads} threads"
+        self.qualities = range(1, MODELS[model] + 1)
+
+    def encode(self, image: Rgb, quality: float) -> bytes:
+        """The file at a quality, a whole number."""
+        check(self, quality)
+        height, width = image.shape[:2]
+        request = {"do": "encode", "quality": int(quality), "width": width, "height": height}
+        return self._ask(request, image.tobytes())[1]
+
+    def decode(self, data: bytes) -> Rgb:
+        """The picture, uint8 (H, W, 3)."""
+        answer, pixels = self._ask({"do": "decode"}, data)
+        return np.frombuffer(pixels, np.uint8).reshape(answer["height"], answer["width"], 3).copy()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+            self._errors.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", None) is not None:
+            self.close()
+
+    def _ask(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile()
+            # what else it imports must not come from this process' environment
+            environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment | {"OMP_NUM_THREADS": str(self._options["threads"])},
+            )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise DPCError("the worker has no pipes")
+        try:
+            send(stdin, self._options | request, payload)
+            answer, data = receive(stdout)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._errors.seek(0)
+            said = (self._errors.read().decode(errors="replace").strip() or "nothing").splitlines()[-1]
+            self.close()
+            raise DPCError(f"CompressAI's process ended and said: {said}") from error
+        if "error" in answer:
+            raise DPCError(f"CompressAI: {answer['error']}")
+        return answer, data
+
+
+def send(stream: IO[bytes], head: dict[str, Any], payload: bytes) -> None:
+    """A line of JSON with the length of what follows, and that."""
+    stream.write(json.dumps(head | {"bytes": len(payload)}).encode() + b"\n" + payload)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """What `send` sent; ValueError when the stream ends before."""
+    head = json.loads(stream.readline())
+    payload = stream.read(head["bytes"])
+    if len(payload) < head["bytes"]:
+        raise ValueError("the stream ended within an answer")
+    return head, payload

@@ -1,0 +1,52 @@
+"""DPC itself, and its twins: one model artifact each."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from dpc.codec import artifact, container
+from dpc.codec.codec import Codec
+from dpc.evaluation.codecs.protocol import Rgb
+
+__all__ = ["Dpc"]
+
+
+class Dpc:
+    """A model of this codec. model: a released name, the path of an artifact, or None for the default.
+
+    Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. Raises UnknownModel, ModelError.
+    """
+
+    def __init__(self, model: str | None, threads: int | None) -> None:
+        path = artifact.find(model)
+        self._codec = Codec(path, threads)
+        levels = self._codec.artifact.sizes.fine_levels
+        self.name = "dpc" if model is None else f"dpc:{Path(path).stem}"
+        self.model = self._codec.artifact.identity
+        # the identity does not cover the networks that only shape the picture, the hash of the file does
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self.version = f"model {self._codec.artifact.name} {self.model[:16]}, file {digest[:16]}"
+        self.settings = f"{threads or 'all'} threads" if threads != 1 else "one thread"
+        self.qualities = tuple(1 + 99 * level / (levels - 1) for level in range(levels))
+
+    def encode(self, image: Rgb, quality: float) -> bytes:
+        """The .dpc file at a quality."""
+        return self._codec.encode(image, quality=quality)
+
+    def decode(self, data: bytes) -> Rgb:
+        """The picture, uint8 (H, W, 3)."""
+        return np.asarray(self._codec.decode(data).convert("RGB"))
+
+    def at_bytes(self, image: Rgb, max_bytes: int) -> tuple[float, bytes]:
+        """(quality, file) by the codec's own search, which codes no picture again."""
+        return self._with_quality(self._codec.encode(image, max_bytes=max_bytes))
+
+    def at_bpp(self, image: Rgb, bpp: float) -> tuple[float, bytes]:
+        """(quality, file) nearest to a rate."""
+        return self._with_quality(self._codec.encode(image, bpp=bpp))
+
+    def _with_quality(self, data: bytes) -> tuple[float, bytes]:
+        return self.qualities[container.peek(data).level], data

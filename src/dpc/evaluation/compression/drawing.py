@@ -1,0 +1,59 @@
+"""Curves of metrics over the rate: one metric, or several side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dpc.evaluation import figures
+from dpc.evaluation.compression import curves
+from dpc.evaluation.compression.rows import Row
+from dpc.evaluation.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["curve_of", "curves_of"]
+
+Lines = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str]) -> None:
+    """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay."""
+    for codec, line in lines.items():
+        if line:
+            axes.plot(*zip(*line, strict=True), label=codec, **figures.line_style(codec, codecs))
+    figures.log_rates(axes, [r for line in lines.values() for r, _ in line])
+    direction = "higher" if METRICS[metric].higher_is_better else "lower"
+    axes.set_ylabel(f"{METRICS[metric].title}, {direction} is better")
+
+
+def curve_of(metric: str, lines: Lines, codecs: Iterable[str]) -> Figure:
+    """A figure of one metric."""
+    made = figures.new_figure(7.2, 4.6)
+    axes = made.subplots()
+    _draw(axes, metric, lines, codecs)
+    axes.legend(fontsize=8, framealpha=0.8)
+    return made
+
+
+def curves_of(metrics: Sequence[str], data: Mapping[str, Sequence[Row]]) -> Figure | None:
+    """A figure with a panel for each metric that at least one codec has a curve of; None without any.
+
+    data: see figures.by_codec. Raises ToolMissing without matplotlib.
+    """
+    count = len({row.sha256 for rows in data.values() for row in rows})
+    found = {m: {codec: curves.curve(curves.points(rows, m), count) for codec, rows in data.items()} for m in metrics}
+    found = {m: lines for m, lines in found.items() if any(lines.values())}
+    if not found:
+        return None
+    made = figures.new_figure(10.4, 4.0 * math.ceil(len(found) / 2))
+    panels = list(made.subplots(math.ceil(len(found) / 2), 2, squeeze=False).flat)
+    for axes, (metric, lines) in zip(panels, found.items(), strict=False):
+        _draw(axes, metric, lines, data)
+    for axes in panels[len(found) :]:
+        axes.remove()
+    made.axes[0].legend(fontsize=8, framealpha=0.8)
+    return made

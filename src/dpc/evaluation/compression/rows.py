@@ -1,0 +1,217 @@
+"""Rows: one for each codec, picture and quality, in a CSV file that grows as they are measured.
+
+    codec, version, settings, model   what coded; model: the sha256 identity of a DPC artifact or of CompressAI's
+                                      checkpoint, of a precomputed picture that of its files (Folder.identity)
+    image, sha256, width, height      which picture; the hash is of its file
+    quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
+    bytes, bpp                        of the whole file
+    encode_s, decode_s                of one file
+    memory_mb                         a fresh process's peak above its start, on a picture of about this size
+    dpc, commit, tools                what measured
+    psnr, ...                         one column for each of dpc.evaluation.metrics.reference.NAMES; empty: not asked for,
+                                      nan: the picture is too small for it
+
+Failures lie beside it in failures.csv: codec, image, quality or goal, and the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.evaluation.metrics.reference import NAMES
+
+__all__ = ["Failure", "Key", "Row", "alone", "append", "merged", "need_pyarrow", "read", "write", "write_parquet"]
+
+Key: TypeAlias = "tuple[str, str, str, str, float | None, float | None]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """See the top of this file. metrics holds what was measured."""
+
+    codec: str
+    version: str
+    settings: str
+    model: str
+    image: str
+    sha256: str
+    width: int
+    height: int
+    quality: float
+    goal: float | None
+    bytes: int
+    bpp: float
+    encode_s: float
+    decode_s: float
+    memory_mb: float
+    dpc: str
+    commit: str
+    tools: str
+    metrics: Mapping[str, float]
+
+    @property
+    def key(self) -> Key:
+        """What makes a row the same row when a run is repeated: codec, picture and quality, or the goal."""
+        quality = self.quality if self.goal is None else None
+        return self.codec, self.version, self.settings, self.sha256, quality, self.goal
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether somebody else coded it, and only the file's size and the decoded picture are known."""
+        return self.settings.startswith("precomputed")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be measured, and why, in one line."""
+
+    codec: str
+    image: str
+    what: str
+    reason: str
+
+
+_FIELDS = [f.name for f in dataclasses.fields(Row) if f.name != "metrics"]
+COLUMNS = (*_FIELDS, *NAMES)
+_KINDS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("width", "height", "bytes"), int),
+    **dict.fromkeys(("quality", "bpp", "encode_s", "decode_s", "memory_mb"), float),
+    "goal": lambda text: float(text) if text not in ("", None) else None,
+}
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file, none when it does not exist; DPCError when it is something else.
+
+    A file whose name ends in .parquet is one of `write_parquet` (ToolMissing without pyarrow). Of a CSV file
+    a last line that was cut off when a run was killed is left out.
+    """
+    if not path.exists():
+        return []
+    try:
+        if path.suffix == ".parquet":
+            rows = _read_parquet(path)
+        else:
+            text = path.read_bytes()
+            text = text[: text.rfind(b"\n") + 1]
+            rows = list(csv.DictReader(io.StringIO(text.decode("utf-8"), newline="")))
+        return [
+            Row(
+                **{name: _KINDS.get(name, str)(row[name]) for name in _FIELDS},
+                metrics={name: float(row[name]) for name in NAMES if row.get(name) not in ("", None)},
+            )
+            for row in rows
+        ]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise DPCError(
+            f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another folder"
+        ) from error
+
+
+def merged(rows: Iterable[Row]) -> list[Row]:
+    """One row of each key, the last; it keeps what an earlier one measured of the same file and it did not."""
+    found: dict[Key, Row] = {}
+    for row in rows:
+        before = found.get(row.key)
+        if before and (before.bytes, before.model) == (row.bytes, row.model):
+            row = dataclasses.replace(row, metrics={**before.metrics, **row.metrics})
+        found[row.key] = row
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While it is entered no other run writes to the folder; OptionError when one does. (Not checked on Windows.)"""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise OptionError(f"another run writes to {folder} now; wait for its end, or give another --out") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, rows: Sequence[Row]) -> None:
+    """Add rows at the end; the file and its header are made when they are not there."""
+    new = not path.exists() or not path.stat().st_size
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for row in rows:
+            values = {name: _text(getattr(row, name), exact=name in ("quality", "goal")) for name in _FIELDS}
+            writer.writerow(values | {name: _text(value) for name, value in row.metrics.items()})
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """The file with exactly these rows, as a whole or not at all."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    append(part, rows)
+    part.replace(path)
+
+
+def need_pyarrow() -> None:
+    """ToolMissing unless pyarrow is installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise ToolMissing("Parquet needs the package pyarrow; pip install pyarrow") from error
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    """The rows as a Parquet file with the columns of the CSV file, as a whole or not at all; a missing value is null.
+
+    Raises ToolMissing without pyarrow.
+    """
+    need_pyarrow()
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {name: pyarrow.float64() for name in (*NAMES, "goal", *(n for n, k in _KINDS.items() if k is float))}
+    kinds |= {name: pyarrow.int64() for name, kind in _KINDS.items() if kind is int}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
+    values = [{name: getattr(row, name) for name in _FIELDS} | dict(row.metrics) for row in rows]
+    part = path.with_suffix(".part")
+    parquet.write_table(pyarrow.Table.from_pylist(values, schema), part)
+    part.replace(path)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    need_pyarrow()
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        found: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise DPCError(f"{path} is not a Parquet file; give another") from error
+    return found
+
+
+def _text(value: Any, exact: bool = False) -> Any:
+    """A cell; exact: all digits, because the value is part of the row's key."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        text = f"{value:.12g}"
+        return text if not exact or float(text) == value else repr(value)
+    return value

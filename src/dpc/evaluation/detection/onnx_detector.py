@@ -1,0 +1,380 @@
+"""Detectors that are ONNX files: the YOLOX family as it is, others by a description (docs/detection.md).
+
+    picture -> fitted to the network's input -> ONNX Runtime -> boxes, scores -> suppression per class -> picture pixels
+
+Fitting and suppression repeat the reference programs of YOLOX to the last bit: OpenCV's linear resizing with its
+11-bit weights, and demo_utils.multiclass_nms (class aware).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.codec.runtime import onnxruntime
+from dpc.errors import DPCError, ModelError, OptionError, ToolMissing
+from dpc.evaluation.codecs import Rgb
+from dpc.evaluation.detection.protocol import COCO, Found
+
+__all__ = ["Description", "Onnx", "decode_yolox", "describe", "resize", "suppress"]
+
+FITS = ("letterbox", "letterbox-centre", "stretch")
+OUTPUTS = ("yolox", "yolo", "boxes")
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Description:
+    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/detection.md for each field.
+
+    score, nms: what YOLOX's own evaluation uses. input: (width, height), only needed when the file leaves it open.
+    """
+
+    model: str = ""
+    name: str = ""
+    classes: tuple[str, ...] = COCO
+    input: tuple[int, int] | None = None
+    colour: str = "bgr"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fit: str = "letterbox"
+    pad: int = 114
+    output: str = "yolox"
+    strides: tuple[int, ...] = (8, 16, 32)
+    objectness: bool = False
+    boxes: str = "boxes"
+    scores: str = "scores"
+    labels: str = "labels"
+    first_label: int = 0
+    relative: bool = False
+    score: float = 0.01
+    nms: float | None = 0.65
+
+
+def describe(path: Path) -> Description:
+    """The description in a TOML or JSON file; OptionError for what cannot be one, and for unknown fields."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            given = json.loads(text)
+        else:
+            if sys.version_info >= (3, 11):
+                import tomllib
+            else:
+                import tomli as tomllib
+            given = tomllib.loads(text)
+    except OSError as error:
+        raise OptionError(f"the detector {path} cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise OptionError(f"{path} is not a description of a detector: {' '.join(str(error).split())}") from error
+    known = {field.name: field.default for field in fields(Description)}
+    if not isinstance(given, dict) or (unknown := sorted(set(given) - set(known))):
+        what = ", ".join(unknown) if isinstance(given, dict) else "no table"
+        raise OptionError(f"{path}: {what} is unknown in a detector's description; it may have {', '.join(known)}")
+    if given.get("classes") == "coco":
+        given["classes"] = list(COCO)
+    if given.get("nms") is False:
+        given["nms"] = None
+    for name, value in given.items():
+        given[name] = tuple(value) if isinstance(value, list) else value
+        kinds = {"input": (tuple,), "nms": (int, float, type(None)), "scale": (int, float), "score": (int, float)}
+        if not isinstance(given[name], kinds.get(name, (type(known[name]),))):
+            raise OptionError(f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/detection.md")
+    made = Description(**given)
+    for name, value, choices in (
+        ("fit", made.fit, FITS),
+        ("output", made.output, OUTPUTS),
+        ("colour", made.colour, ("rgb", "bgr")),
+    ):
+        if value not in choices:
+            raise OptionError(f"{path}: {name} {value!r} is unknown; choose from {', '.join(choices)}")
+    for name, numbers, count in (("mean", made.mean, 3), ("std", made.std, 3), ("input", made.input or (1, 1), 2)):
+        if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise OptionError(f"{path}: {name} must be {count} numbers, not {list(numbers)}")
+    for name, fine, rule in (
+        ("scale", made.scale != 0 and math.isfinite(made.scale), "a number that is not 0: pixels are divided by it"),
+        ("std", all(made.std), "three numbers that are not 0: pixels are divided by them"),
+        ("input", all(type(n) is int and n > 0 for n in made.input or ()), "whole numbers above 0, width and height"),
+        ("strides", made.strides and all(type(n) is int and n > 0 for n in made.strides), "whole numbers above 0"),
+        ("pad", 0 <= made.pad <= 255, "a grey of 0 to 255"),
+        ("score", 0 <= made.score < 1, "at least 0 and below 1"),
+        ("nms", made.nms is None or 0 < made.nms <= 1, "an IoU above 0 and at most 1, or false"),
+    ):
+        if not fine:
+            value = getattr(made, name)
+            raise OptionError(f"{path}: {name} is {list(value) if isinstance(value, tuple) else value}; give {rule}")
+    if not made.model:
+        raise OptionError(f"{path} names no model; add the line model = 'FILE.onnx', beside the description")
+    if not made.classes or not all(isinstance(c, str) for c in made.classes):
+        raise OptionError(f"{path}: classes must be names, or 'coco'")
+    return made
+
+
+class Onnx:
+    """A detector in an ONNX file. path: the file, of the YOLOX family, or a description of another.
+
+    threads: of ONNX Runtime. device: cpu or cuda. Raises OptionError, ModelError, ToolMissing.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, device: str = "cpu") -> None:
+        ort = onnxruntime()
+        self._how = Description(model=str(path)) if path.suffix.lower() == ".onnx" else describe(path)
+        file = path if path.suffix.lower() == ".onnx" else path.parent / self._how.model
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise OptionError(f"the detector {file} cannot be opened: {error.strerror}; give its path") from error
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device, "")
+        if provider not in ort.get_available_providers():
+            raise ToolMissing(f"this ONNX Runtime cannot run on {device!r}; cuda needs pip install onnxruntime-gpu")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(file), options, providers=[provider])
+        except Exception as error:  # ONNX Runtime has an exception of its own for everything
+            raise ModelError(f"{file} is not a network that ONNX Runtime can load: {_first(error)}") from error
+        if len(self._session.get_inputs()) != 1:
+            raise ModelError(
+                f"{file} takes {len(self._session.get_inputs())} inputs, a detector takes the picture only"
+            )
+        self._input = self._session.get_inputs()[0]
+        self._kind = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}.get(self._input.type)
+        if self._kind is None:
+            raise ModelError(f"{file} takes {self._input.type}; only float and uint8 are known here")
+        self.classes = self._names() if path.suffix.lower() == ".onnx" else self._how.classes
+        self._size = self._measure(file)
+        self._mean, self._std = (np.array(v, np.float32) for v in (self._how.mean, self._how.std))
+        self.name = self._how.name or path.stem
+        self.version = f"{file.name} {hashlib.sha256(data).hexdigest()[:16]}, ONNX Runtime {ort.__version__}" + (
+            "" if device == "cpu" else f" on {device}"
+        )
+        self.settings = self._words()
+        self._try(file)
+
+    def _names(self) -> tuple[str, ...]:
+        """The classes that some exporters write into the file, or COCO's."""
+        text = self._session.get_modelmeta().custom_metadata_map.get("names", "")
+        try:
+            names = ast.literal_eval(text)
+            names = tuple(str(names[i]) for i in range(len(names)))
+        except (ValueError, SyntaxError, KeyError, TypeError):
+            return COCO
+        return names or COCO
+
+    def _measure(self, file: Path) -> tuple[int, int]:
+        """(width, height) of the network's input."""
+        shape = self._input.shape
+        if len(shape) != 4 or shape[1] not in (3, None) and not isinstance(shape[1], str):
+            raise ModelError(f"{file} takes {shape}, a detector here takes (1, 3, height, width)")
+        if self._how.input:
+            return self._how.input
+        if not all(isinstance(n, int) for n in shape[2:]):
+            raise ModelError(f"{file} leaves the size of its input open; write a description with input = [640, 640]")
+        return shape[3], shape[2]
+
+    def _words(self) -> str:
+        how, (width, height) = self._how, self._size
+        parts = [
+            f"input {width}x{height}, {how.fit}" + (f" on {how.pad}" if how.fit != "stretch" else ""),
+            f"{how.colour.upper()}, linear resizing without smoothing",
+        ]
+        if (how.scale, how.mean, how.std) != (1, (0, 0, 0), (1, 1, 1)):
+            parts.append(f"(x / {how.scale:g} - {list(how.mean)}) / {list(how.std)}")
+        parts.append(f"output {how.output}, score > {how.score:g}")
+        parts.append("no suppression" if how.nms is None else f"suppression per class at IoU {how.nms:g}")
+        # what is left of the description, so that rows of another one are never taken for these
+        for name in ("strides", "objectness", "boxes", "scores", "labels", "first_label", "relative"):
+            value = getattr(how, name)
+            if value != getattr(Description, name, None):
+                parts.append(f"{name} {list(value) if isinstance(value, tuple) else value}")
+        if self.classes != COCO:
+            digest = hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
+            parts.append(f"{len(self.classes)} classes {digest[:8]}")
+        return "; ".join(parts)
+
+    def _try(self, file: Path) -> None:
+        """Run it once, so that a network of another kind is found before hours are spent."""
+        try:
+            self.detect(np.full((64, 96, 3), 114, np.uint8))
+        except DPCError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{file} cannot be run as {self._how.output}: {_first(error)}") from error
+
+    def detect(self, image: Rgb) -> Found:
+        """What there is in a uint8 (H, W, 3) sRGB picture."""
+        how = self._how
+        fitted, (across, down), (left, top) = self._fit(image)
+        pixels = fitted[:, :, ::-1] if how.colour == "bgr" else fitted
+        if self._kind is np.uint8:
+            values: NDArray[Any] = pixels
+        else:
+            values = pixels.astype(np.float32)
+            if (how.scale, how.mean, how.std) != (1, (0, 0, 0), (1, 1, 1)):
+                values = (values / np.float32(how.scale) - self._mean) / self._std
+        outputs = self._session.run(None, {self._input.name: np.ascontiguousarray(values.transpose(2, 0, 1)[None])})
+        if how.output == "boxes":
+            found = self._listed(dict(zip([o.name for o in self._session.get_outputs()], outputs, strict=True)))
+        else:
+            boxes, scores = self._candidates(outputs[0])
+            found = suppress(boxes, scores, how.score, how.nms)
+        shift = np.array([left, top, left, top], np.float32)
+        ratio = np.array([across, down, across, down], np.float32)
+        return Found((found.boxes - shift) / ratio, found.scores, found.labels)
+
+    def _fit(self, image: Rgb) -> tuple[Rgb, tuple[float, float], tuple[int, int]]:
+        """The picture at the size of the input, its scale across and down, and where its corner is."""
+        (width, height), (rows, columns) = self._size, image.shape[:2]
+        if self._how.fit == "stretch":
+            return resize(image, width, height), (width / columns, height / rows), (0, 0)
+        ratio = min(height / rows, width / columns)
+        inner = resize(image, max(1, int(columns * ratio)), max(1, int(rows * ratio)))
+        left, top = 0, 0
+        if self._how.fit == "letterbox-centre":
+            left, top = (width - inner.shape[1]) // 2, (height - inner.shape[0]) // 2
+        fitted = np.full((height, width, 3), self._how.pad, np.uint8)
+        fitted[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        return fitted, (ratio, ratio), (left, top)
+
+    def _candidates(self, output: Floats) -> tuple[Floats, Floats]:
+        """(N, 4) boxes in pixels of the input and (N, classes) scores of a network's only output."""
+        how, classes = self._how, len(self.classes)
+        objectness = how.output == "yolox" or how.objectness
+        columns = 4 + objectness + classes
+        table = output[0] if output.ndim == 3 and output.shape[0] == 1 else output
+        if table.ndim == 2 and how.output == "yolo" and table.shape[0] == columns != table.shape[1]:
+            table = table.T
+        if table.ndim != 2 or table.shape[1] != columns:
+            raise ModelError(
+                f"{self.name} gives {list(output.shape)}, {how.output} with {classes} classes is (1, N, {columns}); "
+                "write a description of this detector (docs/detection.md)"
+            )
+        if how.output == "yolox":
+            table = decode_yolox(table, self._size, how.strides)
+        half = table[:, 2:4] / 2
+        boxes = np.concatenate([table[:, :2] - half, table[:, :2] + half], 1)
+        if how.relative:
+            boxes = boxes * np.array([*self._size, *self._size], np.float32)
+        scores = table[:, 4 + objectness :]
+        return boxes, table[:, 4:5] * scores if objectness else scores
+
+    def _listed(self, outputs: dict[str, NDArray[Any]]) -> Found:
+        """What a network that ends with its own suppression says, in pixels of the input."""
+        how = self._how
+        missing = [n for n in (how.boxes, how.scores, how.labels) if n not in outputs]
+        if missing:
+            raise ModelError(f"{self.name} has no output {', '.join(missing)}, it has {', '.join(outputs)}")
+        boxes = outputs[how.boxes].reshape(-1, 4).astype(np.float32)
+        scores = outputs[how.scores].reshape(-1).astype(np.float32)
+        labels = outputs[how.labels].reshape(-1).astype(np.int64) - how.first_label
+        if how.relative:
+            boxes = boxes * np.array([*self._size, *self._size], np.float32)
+        kept = (scores > how.score) & (labels >= 0) & (labels < len(self.classes))
+        if how.nms is None:
+            return Found(boxes[kept], scores[kept], labels[kept])
+        spread = np.zeros((int(kept.sum()), len(self.classes)), np.float32)
+        spread[np.arange(len(spread)), labels[kept]] = scores[kept]
+        return suppress(boxes[kept], spread, how.score, how.nms)
+
+
+def decode_yolox(table: Floats, size: tuple[int, int], strides: tuple[int, ...]) -> Floats:
+    """Raw rows of YOLOX with boxes as centre and size in pixels of the input.
+
+    table: (N, 5 + classes); row by row over the cells of each stride in turn. size: (width, height) of the input.
+    ModelError when N is not the number of cells.
+    """
+    cells, steps = [], []
+    for stride in strides:
+        y, x = np.mgrid[: size[1] // stride, : size[0] // stride]
+        cells.append(np.stack([x, y], -1).reshape(-1, 2))
+        steps.append(np.full((cells[-1].shape[0], 1), stride))
+    cell, step = np.concatenate(cells), np.concatenate(steps)
+    if len(cell) != len(table):
+        raise ModelError(
+            f"{len(table)} boxes are not the {len(cell)} cells of strides {list(strides)} in {size[0]}x{size[1]}; "
+            "write a description of this detector (docs/detection.md)"
+        )
+    table = table.copy()
+    table[:, :2] = (table[:, :2] + cell) * step
+    table[:, 2:4] = np.exp(table[:, 2:4]) * step
+    return table
+
+
+def suppress(boxes: Floats, scores: Floats, score: float, iou: float | None) -> Found:
+    """Every (box, class) above a score, without those that overlap a better one of its class by more than iou.
+
+    boxes: (N, 4) left, top, right, bottom. scores: (N, classes). iou: None keeps all. Areas count a pixel more on each
+    side, as YOLOX's numpy version does.
+    """
+    kept: list[tuple[Floats, Floats, int]] = []
+    for label in range(scores.shape[1]):
+        chosen = scores[:, label] > score
+        if chosen.any():
+            own, value = boxes[chosen], scores[chosen, label]
+            places = list(range(len(own))) if iou is None else _greedy(own, value, iou)
+            kept.append((own[places], value[places], label))
+    if not kept:
+        return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    labels = np.concatenate([np.full(len(b), label, np.int64) for b, _, label in kept])
+    return Found(np.concatenate([b for b, _, _ in kept]), np.concatenate([v for _, v, _ in kept]), labels)
+
+
+def _greedy(boxes: Floats, scores: Floats, iou: float) -> list[int]:
+    """Places of the boxes that stay, the best first."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    size = high - low + 1
+    area = size[:, 0] * size[:, 1]
+    order = scores.argsort()[::-1]
+    kept = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        common = np.maximum(0.0, np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest]) + 1)
+        shared = common[:, 0] * common[:, 1]
+        order = rest[shared / (area[best] + area[rest] - shared) <= iou]
+    return kept
+
+
+def resize(image: Rgb, width: int, height: int) -> Rgb:
+    """Linear, without smoothing, in 11-bit weights: cv2.resize(..., INTER_LINEAR) of an 8-bit picture, bit by bit."""
+    if image.shape[:2] == (height, width):
+        return image
+    left, right, first, second = _taps(image.shape[1], width)
+    # a column beyond the border has no second neighbour; a row has its own once more
+    outside = (left < 0) | (left >= image.shape[1] - 1)
+    first[outside], second[outside] = 2048, 0
+    left, right = (np.clip(i, 0, image.shape[1] - 1) for i in (left, right))
+    wide = image.astype(np.int32)
+    wide = wide[:, left] * first[:, None] + wide[:, right] * second[:, None]
+    top, bottom, first, second = _taps(image.shape[0], height)
+    top, bottom = (np.clip(i, 0, image.shape[0] - 1) for i in (top, bottom))
+    upper, lower = (
+        (weight[:, None, None] * (wide[rows] >> 4)) >> 16 for rows, weight in ((top, first), (bottom, second))
+    )
+    return np.clip((upper + lower + 2) >> 2, 0, 255).astype(np.uint8)
+
+
+def _taps(size: int, out: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
+    """Places of both neighbours of every new sample, unclipped, and their weights of 2048."""
+    place = ((np.arange(out) + 0.5) * (1 / (out / size)) - 0.5).astype(np.float32)
+    low = np.floor(place).astype(np.int64)
+    part = place - low.astype(np.float32)
+    second = np.rint(part * np.float32(2048)).astype(np.int32)
+    return low, low + 1, np.rint((np.float32(1) - part) * np.float32(2048)).astype(np.int32), second
+
+
+def _first(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

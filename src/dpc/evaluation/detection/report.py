@@ -1,0 +1,176 @@
+"""The report of rows: precision against mean rate, differences at equal bytes, rates at equal precision, one page.
+
+table.csv         detector, codec, quality or goal, bpp, and all that pycocotools reports, of every measured point
+at-rate.csv       detector, codec, bpp, AP, low, high
+differences.csv   detector, codec, other, bpp, AP of codec minus AP of other, low, high
+bd-rate.csv       detector, codec, anchor, percent, low, high, share of the resamples that have it, overlap
+curve-NAME-DETECTOR.svg, .png
+scores.json       what pycocotools gave for each set of boxes, so that it need not be computed again
+detect.html       everything and example pictures, with nothing outside it
+
+low and high are 1.96 standard deviations of resamples of the pictures from the figure, the same resamples for every
+codec; of a BD-rate in the logarithm of the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpc.errors import OptionError
+from dpc.evaluation import figures
+from dpc.evaluation.compression.report import ANCHORS
+from dpc.evaluation.detection import examples as pictures_of
+from dpc.evaluation.detection import run
+from dpc.evaluation.detection.dataset import Dataset
+from dpc.evaluation.detection.page import page_of
+from dpc.evaluation.detection.points import SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
+from dpc.evaluation.detection.rows import ORIGINAL
+from dpc.evaluation.detection.scoring import NAMES, Truth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Written", "report"]
+
+DRAWN = ("AP", "AP50")
+
+
+@dataclass(frozen=True)
+class Written:
+    """page: the HTML file. files: name -> all files. summary: lines of text for a terminal."""
+
+    page: Path
+    files: dict[str, Path]
+    summary: list[str]
+
+
+def report(
+    result: run.Result,
+    data: Dataset,
+    truth: Truth,
+    out: Path,
+    *,
+    goals: Sequence[float] = run.GOALS,
+    resamples: int = 200,
+    anchor: str | None = None,
+    examples: int = 3,
+    example_bpp: float = 0.15,
+    processes: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> Written:
+    """Score the rows of a run and write the report into out.
+
+    goals: mean rates of the tables. anchor: codec of the rate differences, by default the first of the benchmark's that
+    is there. What is set against all others is the first DPC of the run. examples: so many pictures, at example_bpp.
+    Raises OptionError, ToolMissing (matplotlib, bjontegaard).
+    """
+    count = len(data.pictures)
+    samples = np.random.default_rng(SEED).integers(0, count, (resamples, count))
+    seen = score(result, data, samples, out / "scores.json", processes, say)
+    codecs = list(dict.fromkeys(codec for s in seen for codec in s.points))
+    if anchor is not None and anchor not in codecs:
+        raise OptionError(f"anchor {anchor!r} is not among the codecs {', '.join(codecs) or '(none)'}")
+    anchor = anchor or next((name for name in ANCHORS if name in codecs), codecs[0] if codecs else "")
+    # the DPC that was asked for now, or any, is set against the others
+    subject = next((c for c in [*result.codecs, *codecs] if figures.is_own(c) and c in codecs), anchor)
+    files: dict[str, Path] = {}
+
+    def table(name: str, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+        figures.save_table(out, name, header, lines, files)
+
+    table(
+        "table.csv",
+        ("detector", "codec", "point", "pictures", "bpp", *NAMES, "AP_low", "AP_high"),
+        [
+            (s.detector.name, codec, p.label, s.pictures, p.bpp, *(p.values[n] for n in NAMES), around.low, around.high)
+            for s in seen
+            for codec, points in [(ORIGINAL, [s.original]), *s.points.items()]
+            for p in points
+            for around in [spread(p.values["AP"], p.aps)]
+        ],
+    )
+    at = {(s.detector.name, c, g): there for s in seen for c in s.points for g in goals if (there := s.at(c, g))}
+    spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
+    table(
+        "at-rate.csv",
+        ("detector", "codec", "bpp", "AP", "low", "high"),
+        [(*key, s.value, s.low, s.high) for key, s in spreads.items()],
+    )
+    differences = {
+        (d, codec, other, g): spread(value - against[0], drawn - against[1])
+        for (d, codec, g), (value, drawn) in at.items()
+        for other in codecs
+        if other != codec and (against := at.get((d, other, g)))
+    }
+    table(
+        "differences.csv",
+        ("detector", "codec", "other", "bpp", "difference", "low", "high"),
+        [(*key, s.value, s.low, s.high) for key, s in differences.items()],
+    )
+    rates = {
+        (s.detector.name, codec): rate
+        for s in seen
+        for codec in s.points
+        if codec != anchor and anchor in s.points and (rate := rate_at_equal_ap(s, anchor, codec))
+    }
+    table(
+        "bd-rate.csv",
+        ("detector", "codec", "anchor", "percent", "low", "high", "share", "overlap"),
+        [(d, c, anchor, s.value, s.low, s.high, s.share, overlap) for (d, c), (s, overlap) in rates.items()],
+    )
+    drawn = [
+        [figures.save(_figure(s, name), out, f"curve-{name}-{s.detector.name}", files) for name in DRAWN] for s in seen
+    ]
+    shown = None
+    if examples and seen:
+        say(f"coding {examples} example pictures")
+        shown = pictures_of.make(result, data, truth, seen[0].detector, list(seen[0].points), examples, example_bpp)
+    files["detect.html"] = out / "detect.html"
+    page = page_of(seen, data, result, goals, resamples, anchor, subject, spreads, differences, rates, drawn, shown)
+    part = out / "detect.html.part"
+    part.write_text(page, encoding="utf-8")
+    part.replace(files["detect.html"])
+    return Written(files["detect.html"], files, _summary(seen, goals, spreads))
+
+
+def _figure(s: Seen, name: str) -> Figure:
+    made = figures.new_figure(7.2, 4.6)
+    axes = made.subplots()
+    bands = name == "AP" and sum(map(figures.is_own, s.points)) <= 3  # of more they hide each other
+    for codec, points in s.points.items():
+        style = figures.line_style(codec, s.points)
+        bpps = [p.bpp for p in points]
+        axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
+        axes.plot(bpps, [p.values[name] for p in points], label=codec, **style)
+        around = [spread(p.values["AP"], p.aps) for p in points]
+        bounds = np.array([(a.low, a.high) for a in around])
+        if bands and figures.is_own(codec) and np.isfinite(bounds).all():
+            axes.fill_between(bpps, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.1)
+    axes.axhline(s.original.values[name], color="#777777", linestyle=(0, (1, 2)), label="uncompressed")
+    if s.points:
+        figures.log_rates(axes, [p.bpp for points in s.points.values() for p in points])
+    axes.set_xlabel("bits per pixel of the whole file, mean of the pictures")
+    axes.set_ylabel(f"{name} of {s.detector.name}, higher is better")
+    axes.legend(fontsize=8, framealpha=0.8)
+    return made
+
+
+def _summary(seen: Sequence[Seen], goals: Sequence[float], spreads: Mapping[Any, Spread]) -> list[str]:
+    lines = []
+    for s in seen:
+        lines.append(f"{s.detector.name}, uncompressed: AP {percent(s.original.values['AP'])} %")
+        width = max(map(len, s.points), default=0)
+        for codec in s.points:
+            cells = [
+                f"{g:g} bpp {percent(found.value):>5}"
+                if (found := spreads.get((s.detector.name, codec, g)))
+                else f"{g:g} bpp     –"
+                for g in goals
+            ]
+            lines.append(f"  {codec:<{width}}  AP % at " + "   ".join(cells))
+    return lines

@@ -1,0 +1,451 @@
+"""The run: pictures x codecs x rates x detectors -> rows.
+
+    picture -> load -> original ----------------------> detectors -> rows
+                   \\-> each codec, quality -> decode -> detectors -> rows
+
+Every picture goes through all of it in one worker, and only the pictures that are being worked on are in memory. What
+is in the rows already is not done again; a picture, codec or worker that fails costs its own rows only.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from dpc import __version__
+from dpc.codec.image import load
+from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.evaluation import codecs as baselines
+from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
+from dpc.evaluation.compression import engines
+from dpc.evaluation.compression.rows import Failure, alone
+from dpc.evaluation.compression.run import commit, sha256, tools
+from dpc.evaluation.detection import detectors
+from dpc.evaluation.detection.dataset import Dataset, Picture, match
+from dpc.evaluation.detection.protocol import Detector, Found
+from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read, rounded, write
+
+__all__ = ["GOALS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
+
+GOALS = (0.1, 0.15, 0.25, 0.4, 0.6)
+MATCHES = ("average", "image")
+SAMPLE = 10  # pictures on which the quality of a mean rate is looked for
+# the outer rates are aimed at by such shares further out, so that all rates lie between files; the mean of all pictures
+# was up to 15 % above that of the sample
+BELOW, ABOVE = 0.2, 0.07
+CLOSE = 0.02  # a quality within this share of a mean rate is not improved
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with every picture.
+
+    detectors: as dpc.evaluation.detection.detectors takes them. codecs: names of dpc.evaluation.codecs. goals: bpp. match: "average" codes
+    all pictures at the one quality whose mean rate is nearest to a goal, "image" brings each picture to each goal.
+    qualities: for a codec by name, or for all under "", instead of goals. folders: name -> precomputed pictures.
+    """
+
+    detectors: tuple[str, ...]
+    codecs: tuple[str, ...]
+    goals: tuple[float, ...] = GOALS
+    match: str = "average"
+    qualities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+    device: str = "cpu"
+    python: str | None = None
+    network_weights: str | None = None
+
+    def points(self, codec: str) -> list[tuple[float | None, float | None]]:
+        """(quality, None) and (None, goal) of a codec; under "average" its qualities must be filled in."""
+        chosen = self.qualities.get(codec, self.qualities.get("", ()))
+        return [(q, None) for q in chosen] or [(None, g) for g in self.goals]
+
+
+@dataclass(frozen=True)
+class Result:
+    """rows: of this test set, all in the folder now. missing: codec -> why it is left out. plan: with all qualities.
+
+    codecs: name in the rows -> the name that was given. labels: name of a detector -> place in its classes -> category.
+    """
+
+    rows: list[Row]
+    new: int
+    failures: list[Failure]
+    missing: dict[str, str]
+    plan: Plan
+    codecs: dict[str, str]
+    labels: dict[str, dict[int, int]]
+
+
+def detect(
+    plan: Plan,
+    data: Dataset,
+    out: Path,
+    *,
+    processes: int = 1,
+    engine: str = "processes",
+    progress: Callable[[float], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    each: bool = True,
+) -> Result:
+    """Measure, and keep the rows in out/rows.
+
+    engine: "processes" on this machine, or "ray" on the cluster that ray.init finds; all files must then be reachable
+    under the same paths everywhere. progress takes the share done. say takes lines: one for each picture, unless `each`
+    is false. Raises OptionError, ToolMissing and ModelError for a plan that cannot be carried out, before anything is
+    coded.
+    """
+    if engine not in engines.ENGINES:
+        raise OptionError(f"engine {engine!r} is unknown; choose from {', '.join(engines.ENGINES)}")
+    if plan.match not in MATCHES:
+        raise OptionError(f"match {plan.match!r} is unknown; choose from {', '.join(MATCHES)}")
+    if not plan.goals or not all(0 < g < 24 for g in plan.goals):
+        raise OptionError(
+            f"rates of {', '.join(f'{g:g}' for g in plan.goals) or 'nothing'}; give some between 0 and 24"
+        )
+    if not plan.detectors:
+        raise OptionError("no detector was given; name one with --detector, such as yolox_nano.onnx")
+    names = [detector(text, plan.threads, plan.device).name for text in plan.detectors]
+    if len(set(names)) < len(names):
+        raise OptionError(
+            f"two detectors have one name ({', '.join(names)}); rename a file or give a description a name"
+        )
+    labels = {text: match(detector(text, plan.threads, plan.device), data) for text in plan.detectors}
+    plan, missing, codecs = _usable(plan)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        if plan.match == "average":
+            plan = _with_qualities(plan, data, out, missing, say)
+        given = Result([], 0, [], missing, plan, codecs, dict(zip(names, labels.values(), strict=True)))
+        return _detect(given, labels, data, out, processes, engine, progress, say if each else lambda _: None)
+
+
+def _detect(
+    given: Result,
+    labels: Labels,
+    data: Dataset,
+    out: Path,
+    processes: int,
+    engine: str,
+    progress: Callable[[float], None],
+    say: Callable[[str], None],
+) -> Result:
+    """The result with its rows: those that are in out already and those that the plan asks for beside them."""
+    plan = given.plan
+    old = {file: read(file) for file in sorted((out / "rows").glob("*.csv.gz"))}
+    for file, rows in old.items():
+        write(file, rows)  # without what was cut off
+    known: dict[int, set[tuple[Key, str]]] = {}
+    for rows in old.values():
+        for row in rows:
+            known.setdefault(row.image, set()).add((row.key, row.model))
+    tasks = (Task(plan, p, data.sha256, labels, frozenset(known.get(p.id, ()))) for p in data.pictures)
+    results: Iterable[tuple[Task, Iterable[Row | Failure] | str]]
+    if engine == "processes" and processes == 1:
+        results = ((task, _all(task)) for task in tasks)
+    else:
+        results = engines.work(engine, _all, tasks, processes)
+    failures: list[Failure] = []
+    new: dict[Path, list[Row]] = {}
+    begin = time.monotonic()
+    for done, (task, found) in enumerate(results, 1):
+        items = [Failure("", task.picture.path.name, "", found)] if isinstance(found, str) else found
+        fresh: dict[Path, list[Row]] = {}
+        for item in items:
+            if isinstance(item, Failure):
+                failures.append(item)
+            else:
+                fresh.setdefault(file_of(out / "rows", item.codec), []).append(item)
+        for file, rows in fresh.items():
+            append(file, rows)
+            new.setdefault(file, []).extend(rows)
+        progress(done / len(data.pictures))
+        spent = time.monotonic() - begin
+        left = spent / done * (len(data.pictures) - done)
+        count = sum(map(len, new.values()))
+        name = task.picture.path.name
+        say(f"{done}/{len(data.pictures)} {name}: {count} new rows, {spent:.0f} s, about {left:.0f} s left")
+    with open(out / "failures.csv", "w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(("codec", "image", "what", "reason"))
+        writer.writerows((f.codec, f.image, f.what, f.reason) for f in failures)
+    if not failures:
+        (out / "failures.csv").unlink()
+    order = {p.id: i for i, p in enumerate(data.pictures)}
+    current = {p.id: sha256(p.path) for p in data.pictures if p.path.is_file()}
+    for file, rows in new.items():
+        latest = list({row.key: row for row in [*old.get(file, []), *rows]}.values())
+        latest.sort(
+            key=lambda r: (order.get(r.image, len(order)), r.image, r.detector, r.codec, r.goal is not None, r.bpp)
+        )
+        old[file] = latest
+        write(file, latest)
+    # rows of a picture that was replaced stay in the files, but are not its rows any more
+    every = [row for rows in old.values() for row in rows]
+    here = [r for r in every if r.annotations == data.sha256 and r.sha256 == current.get(r.image)]
+    return replace(given, rows=here, new=sum(map(len, new.values())), failures=failures)
+
+
+def codecs_of(plan: Plan, out: Path) -> list[str]:
+    """The codecs and folders that there will be rows of: those of the plan that work here, and those in out already."""
+    _, _, codecs = _usable(plan)
+    old = {row.codec for file in (out / "rows").glob("*.csv.gz") for row in read(file)}
+    return sorted({*codecs, *plan.folders, *old} - {ORIGINAL})
+
+
+def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
+    """The plan without codecs that are missing here, why they are, and the names of the others in the rows."""
+    missing: dict[str, str] = {}
+    codecs: dict[str, str] = {}
+    for given in dict.fromkeys(plan.codecs):
+        try:
+            codec = _codec(given, plan.threads, plan.python, plan.network_weights)
+        except ToolMissing as error:
+            missing[given] = str(error)
+            continue
+        for quality in plan.qualities.get(given, plan.qualities.get("", ())):
+            baselines.check(codec, quality)
+        if codec.name in codecs:
+            raise OptionError(
+                f"{codecs[codec.name]} and {given} are both called {codec.name}; rename one or leave it out"
+            )
+        codecs[codec.name] = given
+    for name, place in plan.folders.items():
+        if name in (ORIGINAL, *codecs):
+            raise OptionError(f"a folder is called {name}, as a codec is; give it another name")
+        Folder(name, Path(place))
+    if not codecs and not plan.folders:
+        raise ToolMissing("; ".join(missing.values()) or "no codec was given; name some, such as dpc,jpeg,avif")
+    return replace(plan, codecs=tuple(codecs.values())), missing, codecs
+
+
+# rates on average
+
+
+def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str], say: Callable[[str], None]) -> Plan:
+    """The plan with the qualities of its mean rates, which are kept in out/qualities.csv for the next run."""
+    file = out / "qualities.csv"
+    header = ("codec", "version", "settings", "annotations", "pictures", "goal", "quality", "bpp")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    known = {tuple(line[:6]): line for line in csv.reader(text.splitlines()) if len(line) == len(header)}
+    known.pop(header[:6], None)
+    chosen = dict(plan.qualities)
+    sample = _sample(data.pictures)
+    for name in plan.codecs:
+        if plan.qualities.get(name, plan.qualities.get("")):
+            continue
+        codec = _codec(name, plan.threads, plan.python, plan.network_weights)
+        aims = _aims(plan.goals)
+        about = (codec.name, codec.version, codec.settings, data.sha256, str(len(data.pictures)))
+        keys = {aim: (*about, f"{aim:.6g}") for aim in aims}
+        new = [aim for aim in aims if keys[aim] not in known]
+        if new:
+            say(f"{codec.name}: looking for the qualities of {', '.join(f'{g:g}' for g in plan.goals)} bpp on average")
+            try:
+                pictures = [load(p.path).rgb for p in sample]
+                old = {float(line[6]): float(line[7]) for key, line in known.items() if key[:5] == about}
+                for aim, (quality, bpp) in mean_qualities(codec, pictures, new, old).items():
+                    known[keys[aim]] = [*keys[aim], f"{quality:.12g}", f"{bpp:.6g}"]
+            except Exception as error:  # a codec's fault of any kind costs this codec only
+                missing[name] = engines.line(error)
+                continue
+            part = file.with_suffix(".part")
+            with open(part, "w", newline="", encoding="utf-8") as target:
+                writer = csv.writer(target, lineterminator="\n")
+                writer.writerow(header)
+                writer.writerows(known.values())
+            part.replace(file)
+        chosen[name] = tuple(dict.fromkeys(float(known[key][6]) for key in keys.values()))
+    left = tuple(name for name in plan.codecs if name not in missing)
+    if not left and not plan.folders:
+        raise ToolMissing("; ".join(missing.values()))
+    return replace(plan, codecs=left, qualities=chosen)
+
+
+def _aims(goals: Sequence[float]) -> list[float]:
+    """The mean rates to code at, so that every goal lies between two of them."""
+    ordered = sorted(set(goals))
+    inner = ordered[1:-1]
+    return [ordered[0] * (1 - BELOW), *inner, ordered[-1] * (1 + ABOVE)]
+
+
+def _sample(pictures: Sequence[Picture]) -> list[Picture]:
+    """SAMPLE pictures whose files' rates are spread as those of all."""
+    ordered = sorted(pictures, key=lambda p: (p.bpp, p.id))
+    places = (np.arange(min(SAMPLE, len(ordered))) + 0.5) * len(ordered) / min(SAMPLE, len(ordered))
+    return [ordered[int(i)] for i in places]
+
+
+def mean_qualities(
+    codec: Codec, pictures: Sequence[Rgb], rates: Sequence[float], known: Mapping[float, float] | None = None
+) -> dict[float, tuple[float, float]]:
+    """Rate -> (quality, mean bpp of the pictures), the nearest that the codec has, by search.
+
+    known: quality -> mean bpp of these pictures, which need not be coded again.
+    """
+    seen: dict[int, float] = {}
+    for quality, bpp in (known or {}).items():
+        seen[min(range(len(codec.qualities)), key=lambda i: abs(codec.qualities[i] - quality))] = bpp
+
+    def mean(place: int) -> None:
+        quality = codec.qualities[place]
+        sizes = [8 * len(codec.encode(p, quality)) / (p.shape[0] * p.shape[1]) for p in pictures]
+        seen[place] = float(np.mean(sizes))
+
+    found = {}
+    for rate in rates:
+        while not any(abs(bpp / rate - 1) <= CLOSE for bpp in seen.values()):
+            low = max((i for i, bpp in seen.items() if bpp <= rate), default=-1)
+            high = min((i for i, bpp in seen.items() if bpp > rate), default=len(codec.qualities))
+            if high - low < 2:
+                break
+            place = (low + high) // 2
+            if low in seen and high in seen:  # log bpp is almost linear
+                share = math.log(rate / seen[low]) / math.log(seen[high] / seen[low])
+                place = min(max(low + round(share * (high - low)), low + 1), high - 1)
+            mean(place)
+        best = min(seen, key=lambda i: abs(math.log(seen[i] / rate)))
+        found[rate] = float(codec.qualities[best]), seen[best]
+    return found
+
+
+# one picture
+
+Labels: TypeAlias = "Mapping[str, Mapping[int, int]]"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture. labels: of each detector, place in its classes -> category. known: what is not done again."""
+
+    plan: Plan
+    picture: Picture
+    annotations: str
+    labels: Labels
+    known: frozenset[tuple[Key, str]]
+
+
+@lru_cache(maxsize=32)
+def _codec(name: str, threads: int, python: str | None, weights: str | None) -> Codec:
+    return baselines.get(name, threads=threads, python=python, weights=weights)
+
+
+@lru_cache(maxsize=8)
+def detector(text: str, threads: int, device: str) -> Detector:
+    """A detector as dpc.evaluation.detection.detectors takes it, loaded once."""
+    return detectors.get(text, threads=threads, device=device)
+
+
+def boxes_of(found: Found, labels: Mapping[int, int]) -> Boxes:
+    """What was found as (N, 6) category, score, left, top, width, height; classes of no category are left out."""
+    kept = [i for i, label in enumerate(found.labels.tolist()) if label in labels]
+    boxes = found.boxes[kept].astype(np.float64)
+    categories = [labels[label] for label in found.labels[kept].tolist()]
+    return np.column_stack([categories, found.scores[kept], boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).reshape(-1, 6)
+
+
+def _all(task: Task) -> list[Row | Failure]:
+    return list(_measure(task))
+
+
+def _measure(task: Task) -> Iterator[Row | Failure]:
+    """The rows of one picture that are not known; what fails becomes a Failure."""
+    plan, picture = task.plan, task.picture
+    try:
+        digest = sha256(picture.path)
+        rgb = load(picture.path).rgb
+    except (DPCError, OSError) as error:
+        yield Failure("", picture.path.name, "", engines.line(error))
+        return
+
+    def rows(
+        subject: Codec | Folder | None,
+        quality: float | None,
+        goal: float | None,
+        code: Callable[[], _Coded],
+        model: str = "",
+    ) -> Iterator[Row]:
+        coded: _Coded | None = None
+        about = (ORIGINAL, "", "", "")
+        if subject is not None:
+            about = (subject.name, subject.version, subject.settings, model or getattr(subject, "model", ""))
+        for text in plan.detectors:
+            looks = detector(text, plan.threads, plan.device)
+            looked = (looks.name, looks.version, looks.settings)
+            point = (None, goal) if goal is not None else (quality, None)
+            if ((*looked, *about[:3], task.annotations, picture.id, digest, *point), about[3]) in task.known:
+                continue
+            if coded is None:
+                coded = code()
+                if coded.rgb.shape != rgb.shape:
+                    raise DPCError(f"it gave back {coded.rgb.shape[1]}x{coded.rgb.shape[0]} pixels")
+            found = boxes_of(looks.detect(coded.rgb), task.labels[text])
+            yield Row(
+                *looked,
+                *about,
+                annotations=task.annotations,
+                image=picture.id,
+                file=picture.path.name,
+                sha256=digest,
+                width=rgb.shape[1],
+                height=rgb.shape[0],
+                quality=coded.quality,
+                goal=goal,
+                bytes=coded.bytes,
+                bpp=8 * coded.bytes / (rgb.shape[0] * rgb.shape[1]),
+                dpc=__version__,
+                commit=commit(),
+                tools=tools(),
+                found=rounded(found),
+            )
+
+    try:
+        size = picture.path.stat().st_size
+        yield from rows(None, None, None, lambda: _Coded(math.nan, size, rgb))
+    except Exception as error:  # a detector's fault of any kind costs this picture only
+        yield Failure(ORIGINAL, picture.path.name, "", engines.line(error))
+        return
+    for name in plan.codecs:
+        for quality, goal in plan.points(name):
+            try:
+                codec = _codec(name, plan.threads, plan.python, plan.network_weights)
+                yield from rows(codec, quality, goal, partial(_code, codec, rgb, quality, goal))
+            except Exception as error:  # a codec's fault of any kind costs these rows only
+                what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
+                yield Failure(name, picture.path.name, what, engines.line(error))
+    for name, place in plan.folders.items():
+        folder = Folder(name, Path(place))
+        for entry in folder.of(picture.path.stem):
+            try:
+                code = partial(_decoded, folder, entry, rgb)
+                yield from rows(folder, entry.quality, None, code, folder.identity(entry))
+            except Exception as error:
+                yield Failure(name, picture.path.name, f"quality {entry.quality:g}", engines.line(error))
+
+
+@dataclass(frozen=True)
+class _Coded:
+    quality: float
+    bytes: int
+    rgb: Rgb
+
+
+def _code(codec: Codec, rgb: Rgb, quality: float | None, goal: float | None) -> _Coded:
+    if quality is None:
+        quality, data = baselines.at_bpp(codec, rgb, goal or 0.0)
+    else:
+        data = codec.encode(rgb, quality)
+    return _Coded(float(quality), len(data), codec.decode(data))
+
+
+def _decoded(folder: Folder, entry: Entry, rgb: Rgb) -> _Coded:
+    return _Coded(entry.quality, entry.bytes, folder.decoded(entry, rgb))

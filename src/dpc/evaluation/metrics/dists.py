@@ -1,0 +1,128 @@
+"""DISTS, deep image structure and texture similarity (Ding et al. 2020, arXiv 2004.07728): 0 identical, lower better.
+
+    x in [0, 1] --ImageNet mean and deviation--> VGG16 whose pooling is L2 with a Hanning window
+        --the picture itself and five taps--> per channel: similarity of means (alpha) and of covariances (beta)
+        --> 1 - the weighted sum
+
+Pictures are compared at full size (the authors' demonstration shrinks them to 256 pixels first: their values are not
+comparable with these). The VGG16 trunk is the one of LPIPS, alpha and beta are the authors' file; neither was at hand:
+**no value was verified** against the authors', the arithmetic is tested against a second implementation in the tests.
+
+This module needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dpc.errors import ModelError, ToolMissing
+from dpc.evaluation.metrics.lpips import NETS, cache_folder, fill, read_weights, trunk_layers
+from dpc.evaluation.metrics.pair import Picture
+
+CHANNELS = (3, 64, 128, 256, 512, 512)
+TAPS = NETS["vgg"].taps
+FILES = ("dists.pt", "weights.pt")
+"""What the authors' file of alpha and beta may be called; they call it weights.pt."""
+SOURCE = "github.com/dingkeyan93/DISTS, DISTS_pytorch/weights.pt"
+C1 = C2 = 1e-6
+
+
+class DISTS(nn.Module):
+    """Distance of two batches of pictures: (N,) float, about 0 to 1, lower is better.
+
+    weights: a folder that holds the VGG16 trunk (`vgg16-features.pth`, or torchvision's own file) and the authors'
+    alpha and beta (`dists.pt` or `weights.pt`), default ~/.cache/dpc/lpips. Nothing is downloaded. All weights are
+    frozen.
+
+    Raises ToolMissing (weights not there), ModelError (a wrong file).
+    """
+
+    smallest = 16
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        folder = cache_folder() if weights is None else Path(weights)
+        net = NETS["vgg"]
+        trunk_path = next((p for n in (net.trunk_file, net.trunk.name) if (p := folder / n).is_file()), None)
+        path = next((p for n in FILES if (p := folder / n).is_file()), None)
+        if trunk_path is None or path is None:
+            raise ToolMissing(
+                f"DISTS needs {net.trunk.name} and {FILES[0]}, which are not both in {folder}; fetch {net.trunk.url} "
+                f"and the authors' alpha and beta ({SOURCE}, kept as {FILES[0]}) into it, or give another folder"
+            )
+        self.trunk = trunk_layers("vgg")
+        fill(self.trunk, read_weights(trunk_path), trunk_path)
+        state = read_weights(path)
+        parts = {}
+        for name in ("alpha", "beta"):
+            if name not in state or state[name].numel() != sum(CHANNELS):
+                raise ModelError(f"{path} holds other weights: {name} with {sum(CHANNELS)} values is not in it")
+            parts[name] = state[name].float().reshape(-1)
+        total = parts["alpha"].sum() + parts["beta"].sum()
+        self.alpha: Tensor
+        self.beta: Tensor
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("alpha", parts["alpha"] / total)
+        self.register_buffer("beta", parts["beta"] / total)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N,) distances of x and y: (N, 3, H, W) float in [0, 1], of one size."""
+        return self.distance(self.features(x), self.features(y))
+
+    def of(self, picture: Picture) -> list[Tensor]:
+        """`features` of one (H, W, 3) uint8 picture, without a graph."""
+        with torch.inference_mode():
+            return self.features(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0)
+
+    def between(self, original: Picture, decoded: Picture) -> float:
+        """The distance between two (H, W, 3) uint8 pictures."""
+        with torch.inference_mode():
+            return float(self.distance(self.of(original), self.of(decoded)))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The picture and the five taps of x, for `distance`. ValueError on a wrong shape, dtype or range."""
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < self.smallest or not x.is_floating_point():
+            raise ValueError(
+                f"DISTS needs (N, 3, H, W) floating point of at least {self.smallest} pixels a side, got "
+                f"{tuple(x.shape)} {x.dtype}"
+            )
+        low, high = (float(v) for v in torch.aminmax(x.detach()))
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(f"DISTS needs values in [0, 1], got {low:.4g} to {high:.4g}")
+        h = (x - self.mean) / self.deviation
+        taps = [x]
+        for i, layer in enumerate(self.trunk):
+            h = _pool(h) if isinstance(layer, nn.MaxPool2d) else layer(h)
+            if i in TAPS:
+                taps.append(h)
+        return taps
+
+    def distance(self, fx: Sequence[Tensor], fy: Sequence[Tensor]) -> Tensor:
+        """(N,) distances of two results of `features`."""
+        similarity = torch.zeros(fx[0].shape[0], dtype=fx[0].dtype, device=fx[0].device)
+        parts = zip(fx, fy, self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
+        for a, b, alpha, beta in parts:
+            ma, mb = a.mean((2, 3), keepdim=True), b.mean((2, 3), keepdim=True)
+            da, db = a - ma, b - mb
+            va, vb, cov = ((p * q).mean((2, 3)) for p, q in ((da, da), (db, db), (da, db)))
+            ma, mb = ma[:, :, 0, 0], mb[:, :, 0, 0]
+            means = (2 * ma * mb + C1) / (ma * ma + mb * mb + C1)
+            structure = (2 * cov + C2) / (va + vb + C2)
+            similarity = similarity + (alpha * means + beta * structure).sum(1)
+        return 1 - similarity
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Half the size: the root of the weighted mean of squares in a 3x3 Hanning window."""
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
+    kernel = (line[:, None] * line).expand(x.shape[1], 1, 3, 3)
+    return (nn.functional.conv2d(x * x, kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()

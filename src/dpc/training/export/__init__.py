@@ -1,0 +1,1 @@
+"""From a checkpoint to a model artifact: graphs, exact pixels and their proof, calibrated tables."""

@@ -1,0 +1,1 @@
+"""What a training minimises beside the rate."""

@@ -1,0 +1,760 @@
+"""The codec: round trips, goals, options, sources, tiles, damage, limits."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import make_tiny
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import dpc
+from dpc import api
+from dpc.codec import artifact, codec, container, entropy, image, tiles
+from dpc.codec.artifact import Artifact
+from dpc.codec.codec import Codec
+from dpc.codec.container import DPCFile
+from dpc.errors import (
+    Corrupt,
+    DPCError,
+    FormatError,
+    ModelError,
+    OptionError,
+    TooLarge,
+    Truncated,
+    UnknownModel,
+    UnsupportedVersion,
+    WrongModel,
+)
+
+UInt8 = npt.NDArray[np.uint8]
+
+ROOT = Path(__file__).parent.parent
+PHOTO = ROOT / "demo" / "photo.png"
+KODAK = ROOT.parent / "shared" / "data" / "kodak"
+TINY = Codec(Artifact(make_tiny.MODEL, 1))
+TWO_THREADS = Codec(make_tiny.MODEL, threads=2)
+MODELS = {"tiny": make_tiny.MODEL, **artifact.released()}
+NAMES = sorted(path.stem for path in make_tiny.GOLDEN.glob("*.dpc"))
+
+
+def golden(name: str) -> bytes:
+    return (make_tiny.GOLDEN / f"{name}.dpc").read_bytes()
+
+
+def photo(width: int, height: int) -> Image.Image:
+    return Image.open(PHOTO).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def content(kind: str, height: int, width: int) -> UInt8:
+    if kind == "photo":
+        return np.asarray(photo(width, height))
+    if kind == "noise":
+        return make_tiny.noise(height, width, 3)
+    if kind == "grey":
+        return make_tiny.noise(height, width)
+    if kind == "alpha":
+        return make_tiny.noise(height, width, 4)
+    if kind == "flat":
+        return np.full((height, width, 3), (255, 0, 127), np.uint8)
+    return np.indices((height, width)).sum(0, dtype=np.uint8)[:, :, None] % 2 * np.full(3, 255, np.uint8)
+
+
+def png(picture: Image.Image, **options: Any) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def packed(file: DPCFile, **changes: Any) -> bytes:
+    return container.pack(replace(file, **changes))
+
+
+def sealed(data: bytes | bytearray) -> bytes:
+    """The file with the checksum that its content has."""
+    return bytes(data[:-4]) + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installation whose only model is the tiny one, under the default's name."""
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / f"{artifact.DEFAULT}.dpcmodel"
+    path.write_bytes(make_tiny.MODEL.read_bytes())
+    monkeypatch.setattr(artifact.resources, "files", lambda package: tmp_path)
+    api._released_ids.cache_clear()
+    api._codec.cache_clear()
+    yield path
+    api._released_ids.cache_clear()
+    api._codec.cache_clear()
+
+
+# round trips
+
+
+KINDS = ["photo", "noise", "grey", "alpha", "flat", "checks"]
+
+
+def round_trip(pixels: UInt8, quality: float) -> None:
+    data = TINY.encode(pixels, quality=quality)
+    file = container.unpack(data)
+    assert (file.width, file.height) == pixels.shape[1::-1]
+    assert file.grey == (pixels.ndim == 2)
+    got, wanted = TINY._read(file), TINY.latents(pixels, quality)
+    for kind in ("z", "r", "z_index", "index"):
+        np.testing.assert_array_equal(getattr(got, kind), getattr(wanted, kind))
+    assert (got.r[got.index == 0] == 0).all()
+    decoded = TINY.decode(data, as_array=True)
+    assert (decoded.shape, decoded.dtype) == (pixels.shape, np.uint8)
+    if pixels.shape[2:] == (4,):
+        np.testing.assert_array_equal(decoded[:, :, 3], pixels[:, :, 3])
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from(KINDS), st.floats(1, 100))
+def test_round_trip(height: int, width: int, kind: str, quality: float) -> None:
+    round_trip(content(kind, height, width), quality)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1, 1), (1, 50), (50, 1), (16, 16), (63, 64), (65, 64), (101, 67), (199, 197), (2999, 3), (2, 3001)],
+)
+def test_round_trip_of_odd_sizes(width: int, height: int) -> None:
+    round_trip(content("photo", height, width), 50)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(KINDS), st.floats(1, 100))
+def test_the_same_picture_gives_the_same_bytes(height: int, width: int, kind: str, quality: float) -> None:
+    pixels = content(kind, height, width)
+    data = TINY.encode(pixels, quality=quality)
+    assert TINY.encode(pixels.copy(), quality=quality) == data
+    assert TWO_THREADS.encode(pixels, quality=quality) == data
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_picture_comes_back(name: str) -> None:
+    one = Codec(MODELS[name], threads=1)
+    picture = photo(300, 200)
+    errors = []
+    for quality in (1, 50, 100):
+        decoded = one.decode(one.encode(picture, quality=quality), as_array=True)
+        errors.append(float(np.square(np.asarray(picture, float) - decoded).mean()))
+    assert errors[2] < errors[1] < errors[0] < 1500
+    assert name == "tiny" or errors[2] < 60
+
+
+# goals
+
+
+def test_the_size_rises_with_the_quality() -> None:
+    sizes = [len(TINY.encode(PHOTO, quality=quality)) for quality in range(1, 101, 9)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] > 3 * sizes[0]
+
+
+def test_the_default_quality() -> None:
+    assert TINY.encode(PHOTO) == TINY.encode(PHOTO, quality=40) == TINY.encode(PHOTO, quality=codec.DEFAULT_QUALITY)
+
+
+def test_qualities_are_levels() -> None:
+    assert [TINY.level(quality) for quality in (1, 50.5, 100)] == [0, 224, 448]
+    assert container.unpack(TINY.encode(np.zeros((9, 9, 3), np.uint8), quality=50.5)).level == 224
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.8, 1.0])
+def test_bpp_is_the_nearest_there_is(share: float) -> None:
+    pixels = 451 * 300
+    low, high = (8 * len(TINY.encode(PHOTO, quality=q)) / pixels for q in (1, 100))
+    goal = low + share * (high - low)
+    data = TINY.encode(PHOTO, bpp=goal)
+    level = container.unpack(data).level
+    nearest = abs(8 * len(data) / pixels - goal)
+    for other in {max(level - 1, 0), min(level + 1, 448)}:
+        there = 8 * len(TINY.encode(PHOTO, quality=1 + 99 * other / 448)) / pixels
+        assert nearest <= abs(there - goal) + 0.01 * goal  # sizes are estimated, to 1 %
+    assert nearest <= 0.015 * goal
+
+
+def test_bpp_outside_the_range_gives_its_ends() -> None:
+    assert TINY.encode(PHOTO, bpp=1e-9) == TINY.encode(PHOTO, quality=1)
+    assert TINY.encode(PHOTO, bpp=1e9) == TINY.encode(PHOTO, quality=100)
+
+
+@settings(max_examples=12)
+@given(st.floats(0, 1))
+def test_max_bytes_is_kept_and_used(share: float) -> None:
+    low, high = (len(TINY.encode(PHOTO, quality=quality)) for quality in (1, 100))
+    limit = round(low + share * (high - low))
+    assert 0.97 * limit <= len(TINY.encode(PHOTO, max_bytes=limit)) <= limit
+
+
+def test_max_bytes_counts_every_section() -> None:
+    picture = png(Image.fromarray(make_tiny.noise(64, 64, 4)), icc_profile=bytes(500))
+    top = len(TINY.encode(picture, quality=100))
+    for limit in (top - 100, top, 10 * top):
+        assert len(TINY.encode(picture, max_bytes=limit)) <= limit
+    assert TINY.encode(picture, max_bytes=10 * top) == TINY.encode(picture, quality=100)
+
+
+def test_max_bytes_on_small_pictures() -> None:
+    for size in (1, 20, 70):
+        pixels = content("photo", size, size)
+        sizes = [len(TINY.encode(pixels, quality=1 + 99 * level / 448)) for level in range(0, 449, 64)]
+        for limit in range(sizes[0], max(sizes), 50):
+            assert len(TINY.encode(pixels, max_bytes=limit)) <= limit
+
+
+# options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quality": 0.5}, "quality=0.5: it runs from 1"),
+        ({"quality": 100.5}, "quality=100.5: it runs from 1"),
+        ({"quality": float("nan")}, "quality=nan is not a number"),
+        ({"quality": float("inf")}, "quality=inf is not a number"),
+        ({"quality": "high"}, "quality='high' is not a number"),
+        ({"quality": True}, "quality=True is not a number"),
+        ({"bpp": 0}, "bpp=0: give more than 0"),
+        ({"bpp": -1.0}, "bpp=-1.0: give more than 0"),
+        ({"bpp": float("nan")}, "bpp=nan is not a number"),
+        ({"max_bytes": 0}, "max_bytes=0: give at least 1"),
+        ({"max_bytes": -5}, "max_bytes=-5: give at least 1"),
+        ({"max_bytes": 40}, "max_bytes=40: at quality 1 this 9x9 picture"),
+        ({"quality": 40, "bpp": 0.2}, "quality and bpp exclude each other"),
+        ({"quality": 40, "max_bytes": 2000}, "quality and max_bytes exclude each other"),
+        ({"bpp": 0.2, "max_bytes": 2000}, "bpp and max_bytes exclude each other"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        TINY.encode(content("photo", 9, 9), **options)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5])
+def test_bad_threads(threads: Any) -> None:
+    with pytest.raises(OptionError, match=f"threads={threads!r}: give 1 or more"):
+        Codec(make_tiny.MODEL, threads=threads)
+
+
+@pytest.mark.parametrize("call", [TINY.decode, dpc.decode, dpc.inspect])
+def test_what_is_no_file_at_all(call: Any, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"none.dpc cannot be opened: No such file.*; give the path of a .dpc file"):
+        call(tmp_path / "none.dpc")
+    with pytest.raises(FormatError, match="cannot be opened: Is a directory"):
+        call(str(tmp_path))
+    for other in (None, 5, io.StringIO("text")):
+        with pytest.raises(OptionError, match="is no .dpc file; give bytes, a path or a binary file object"):
+            call(other)
+
+
+def test_too_few_bytes_name_what_takes_them() -> None:
+    picture = Image.new("RGB", (64, 64), "red")
+    with pytest.raises(
+        OptionError, match=r"64x64 picture and the header take \d+ bytes; allow at least that, or scale"
+    ):
+        TINY.encode(picture, max_bytes=1)
+    picture.putalpha(Image.linear_gradient("L").resize((64, 64)))
+    with pytest.raises(OptionError, match=r"64x64 picture, its alpha and the header take"):
+        TINY.encode(picture, max_bytes=1)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    pixels = content("photo", 9, 9)
+    assert (
+        TINY.encode(pixels, quality=np.float32(40)) == TINY.encode(pixels, quality=np.int64(40)) == TINY.encode(pixels)
+    )
+
+
+# sources and results
+
+
+def test_every_source_of_a_picture_is_taken(tmp_path: Path) -> None:
+    pixels = content("photo", 40, 50)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(Image.fromarray(pixels)))
+    data = TINY.encode(pixels)
+    for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(pixels)):
+        assert TINY.encode(source) == data
+    with path.open("rb") as file:
+        assert TINY.encode(file) == data
+
+
+def test_every_source_of_a_file_is_taken(tmp_path: Path) -> None:
+    data = golden("photo")
+    picture = TINY.decode(data)
+    path = tmp_path / "a.dpc"
+    path.write_bytes(data)
+    for source in (path, str(path), bytearray(data), memoryview(data), io.BytesIO(data)):
+        assert TINY.decode(source) == picture
+    with path.open("rb") as file:
+        assert TINY.decode(file) == picture
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_the_mode_comes_back(mode: str) -> None:
+    picture = photo(40, 30).convert(mode)
+    if mode[-1] == "A":
+        picture.putalpha(Image.fromarray(make_tiny.noise(30, 40)))
+    data = TINY.encode(picture)
+    decoded, pixels = TINY.decode(data), TINY.decode(data, as_array=True)
+    assert (decoded.mode, decoded.size) == (mode, (40, 30))
+    assert pixels.shape == (30, 40, len(mode))[: 2 + (mode != "L")]
+    np.testing.assert_array_equal(np.asarray(decoded), pixels)
+    pixels[:] = 0  # the caller's own
+    assert TINY.decode(data) == decoded
+    if mode[-1] == "A":
+        np.testing.assert_array_equal(np.asarray(decoded)[..., -1], make_tiny.noise(30, 40))
+
+
+def test_profile_and_exif_are_kept() -> None:
+    source, quality = make_tiny.pictures()["profile-exif"]
+    picture = TINY.decode(TINY.encode(source, quality=quality))
+    assert picture.size == (48, 64)  # turned upright
+    assert picture.info["icc_profile"] == make_tiny.noise(300).tobytes()
+    assert picture.getexif()[0x0112] == 1
+    bare = TINY.encode(source, quality=quality, exif=False)
+    assert "exif" not in TINY.decode(bare).info
+    assert TINY.decode(bare).info["icc_profile"] == picture.info["icc_profile"]
+    assert container.unpack(bare).stream == container.unpack(TINY.encode(source, quality=quality)).stream
+
+
+def test_times_are_told() -> None:
+    one = Codec(make_tiny.MODEL, threads=1)
+    for call in (lambda: one.encode(PHOTO), lambda: one.encode(PHOTO, bpp=0.3), lambda: one.decode(golden("photo"))):
+        start = time.perf_counter()
+        call()
+        taken = time.perf_counter() - start
+        assert set(one.times) == {"network", "entropy", "file"}
+        assert all(seconds > 0 for seconds in one.times.values())
+        assert sum(one.times.values()) <= taken
+
+
+def test_progress_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "CORE", 8)
+    pixels = content("photo", 500, 100)
+    for call in (lambda p: TINY.encode(pixels, progress=p), lambda p: TINY.decode(TINY.encode(pixels), progress=p)):
+        seen: list[float] = []
+        call(seen.append)
+        assert len(seen) > 2
+        assert seen == sorted(seen)
+        assert 0 < seen[0] < seen[-1] <= 1
+
+
+# the functions
+
+
+def test_the_functions_use_the_installed_model(released: Path) -> None:
+    source, quality = make_tiny.pictures()["photo"]
+    data = golden("photo")
+    assert dpc.encode(source, quality=quality) == data
+    assert dpc.encode(source, quality=quality, model=artifact.DEFAULT, threads=1) == data
+    assert dpc.encode(source, quality=quality, model=make_tiny.MODEL) == data
+    assert np.abs(dpc.decode(data, as_array=True) - TINY.decode(data, as_array=True).astype(int)).max() <= 1
+    assert dpc.decode(io.BytesIO(data)).size == dpc.decode(make_tiny.GOLDEN / "photo.dpc", threads=2).size == (96, 80)
+    assert len(dpc.encode(source, max_bytes=500)) <= 500
+    with pytest.raises(UnknownModel, match="there is no model 'dpc-9'"):
+        dpc.encode(source, model="dpc-9")
+    (model,) = dpc.models()
+    assert (model.name, model.id, model.default) == (artifact.DEFAULT, TINY.artifact.identity, True)
+    assert (model.path, model.bytes) == (str(released), released.stat().st_size)
+
+
+def test_inspect(released: Path) -> None:
+    data = golden("profile-exif")
+    info = dpc.inspect(data)
+    assert (info.width, info.height, info.mode) == (48, 64, "RGB")
+    assert (info.model, info.model_id) == (artifact.DEFAULT, TINY.artifact.id.hex())
+    assert (info.quality, info.level) == (1, 0)
+    assert (info.bytes, info.bpp) == (len(data), 8 * len(data) / 48 / 64)
+    assert info.sections.keys() == {"stream", "icc", "exif"}
+    assert sum(info.sections.values()) + 30 > len(data)
+    assert dpc.inspect(make_tiny.GOLDEN / "alpha.dpc").mode == "RGBA"
+    grey = dpc.inspect(io.BytesIO(golden("grey")))
+    assert (grey.mode, grey.quality) == ("L", pytest.approx(60, abs=0.2))
+
+
+def test_a_file_of_a_model_that_is_not_installed(released: Path) -> None:
+    data = packed(container.unpack(golden("photo")), model=b"\1\2\3\4")
+    with pytest.raises(
+        UnknownModel, match=rf"made with model 01020304, which is not installed \(installed: {artifact.DEFAULT} "
+    ):
+        dpc.decode(data)
+    info = dpc.inspect(data)
+    assert (info.model, info.model_id) == (None, "01020304")
+    with pytest.raises(Corrupt, match="checksum"):
+        dpc.decode(data[:-1] + b"x")
+
+
+# errors of a file
+
+
+def test_a_file_of_another_model() -> None:
+    with pytest.raises(WrongModel, match="made with model 01020304, this codec holds tiny"):
+        TINY.decode(packed(container.unpack(golden("photo")), model=b"\1\2\3\4"))
+    assert issubclass(WrongModel, ModelError)
+
+
+SOUND = container.unpack(golden("profile-exif"))  # without escapes
+
+
+def with_an_escape_for(value: int) -> bytes:
+    """The stream of SOUND whose first hyper-latent is an escape for a value that its table has."""
+    latents = TINY._read(SOUND)
+    tables = TINY.artifact.tables
+    encoder = entropy.Encoder(tables)
+    encoder.add(latents.z, latents.z_index)
+    encoder._parts[0][0][0] = len(tables.frequencies[latents.z_index.min() - 1]) - 1
+    encoder._parts.append((np.array([value + 32768], np.int32), entropy._uniform))
+    return encoder.finish()
+
+
+def with_a_hyper_latent_of(value: int) -> bytes:
+    latents = TINY._read(SOUND)
+    latents.z[3, 0, 0] = value
+    return TINY._write(latents)
+
+
+def longer_by(*words: int) -> bytes:
+    return np.array(words, "<u4").tobytes() + SOUND.stream
+
+
+# what docs/format.md calls broken in a stream, and what the message says of it
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("S1", {"level": 449}, "quality level 449 is above the model's last, 448"),
+    ("S1", {"level": 65535}, "quality level 65535 is above"),
+    *(("S2", {"stream": SOUND.stream[:-n]}, "not a multiple of 4") for n in (1, 2, 3)),
+    ("S3", {"stream": SOUND.stream + bytes(4)}, "ends in a zero word"),
+    ("S4", {"stream": with_an_escape_for(0)}, "an escape holds a value"),
+    ("S4", {"stream": with_an_escape_for(-32768)}, "an escape holds a value"),
+    ("S5", {"stream": with_a_hyper_latent_of(64)}, r"lies outside -63\.\.63"),
+    ("S5", {"stream": with_a_hyper_latent_of(-64)}, r"lies outside -63\.\.63"),
+    ("S5", {"stream": with_a_hyper_latent_of(-32767)}, r"lies outside -63\.\.63"),
+    ("S6", {"stream": longer_by(1)}, "holds more than its picture"),
+    ("S6", {"stream": longer_by(0, 0, 0)}, "holds more than its picture"),
+]
+
+
+@pytest.mark.parametrize(("rule", "changes", "message"), BROKEN)
+def test_a_broken_rule_of_the_stream_is_corrupt(rule: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Corrupt, match=message) as caught:
+        TINY.decode(packed(SOUND, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_tested_rules_are_the_documented_ones() -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| (S\d+) \|.*\| (\w+) \|$", text, re.M)
+    assert sorted({(rule, "Corrupt") for rule, _, _ in BROKEN}) == documented
+
+
+def test_the_numbers_of_the_format_are_those_of_the_networks() -> None:
+    pytest.importorskip("torch")
+    from dpc.networks import networks
+
+    # docs/format.md and test_exact.py have them written out
+    assert (networks.A_BITS, networks.A_MAX, networks.W_BITS, networks.W_MAX) == (4, 255, 6, 127)
+    assert (networks.INDEX_BITS, networks.MAGNITUDE_MAX, networks.STRIDE, networks.HYPER_STRIDE) == (7, 15, 16, 4)
+    assert (networks.STRIDE, networks.HYPER_STRIDE) == (tiles.STRIDE, tiles.HYPER)
+    assert artifact.FINE == 64
+
+
+def test_an_alpha_section_of_another_size() -> None:
+    file = container.unpack(golden("alpha"))
+    with pytest.raises(Corrupt, match="alpha section"):
+        TINY.decode(packed(file, alpha=image.alpha_to_bytes(make_tiny.noise(40, 49))))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", Truncated),
+        (b"\x89DPC\2", UnsupportedVersion),
+        (b"\x89PNG\r\n\x1a\n", dpc.NotADPCFile),
+        (golden("photo")[:-1] + b"x", Corrupt),
+    ],
+)
+def test_what_is_no_file(data: bytes, error: type[DPCError]) -> None:
+    for call in (TINY.decode, dpc.decode, dpc.inspect):
+        with pytest.raises(error):
+            call(data)
+
+
+# tiles
+
+
+def test_tiles_cover_the_picture_once() -> None:
+    for h, w in [(4, 4), (112, 113), (113, 112), (96, 400), (193, 305), (120, 1000), (196, 308)]:
+        seen = np.zeros((h, w), int)
+        for core, outer, inner in tiles.tiles(h, w):
+            seen[core] += 1
+            grid = np.arange(h * w).reshape(h, w)
+            np.testing.assert_array_equal(grid[outer][inner], grid[core])
+            for side, whole in zip(outer, (h, w), strict=True):
+                assert whole % 4 or side.start % 4 == side.stop % 4 == 0
+                assert min(2 * tiles.HALO, whole) <= side.stop - side.start <= tiles.CORE + 2 * tiles.HALO
+            for a, b, whole in zip(core, outer, (h, w), strict=True):
+                assert b.start == 0 or a.start - b.start >= tiles.HALO
+                assert b.stop == whole or b.stop - a.stop >= tiles.HALO
+        assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Codec(MODELS[name], threads=1)
+    # seams on both sides; neither whole positions nor whole hyper-latent positions
+    picture = photo(16 * 37 + 5, 16 * 29 + 11)
+    whole = [(quality, one.encode(picture, quality=quality)) for quality in (15, 80)]
+    wanted = [(one._read(container.unpack(data)), one.decode(data, as_array=True).astype(int)) for _, data in whole]
+    monkeypatch.setattr(tiles, "CORE", 8)
+    monkeypatch.setattr(tiles, "HALO", 8)
+    assert len(list(tiles.tiles(30, 38))) == 20
+    for (quality, data), (latents, pixels) in zip(whole, wanted, strict=True):
+        # read: exactly the same, and the picture within one level
+        mine = one._read(container.unpack(data))
+        for kind in ("z", "r", "index"):
+            np.testing.assert_array_equal(getattr(mine, kind), getattr(latents, kind))
+        assert np.abs(one.decode(data, as_array=True) - pixels).max() <= 1
+        # written: but for values on the edge of rounding
+        mine = one.latents(picture, quality)
+        for kind in ("z", "r"):
+            difference = np.abs(getattr(mine, kind) - getattr(latents, kind))
+            assert (difference > 0).mean() < 1e-3
+            assert difference.max() <= 1
+        again = one.encode(picture, quality=quality)
+        assert abs(len(again) - len(data)) <= 8
+        assert np.abs(one._read(container.unpack(again)).r - mine.r).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "halo"),
+    [((1, 2, 3), (2, 3, 4), 8), ((1, 6, 4), (3, 8, 5), 12), ((2, 3, 10), (1, 1, 2), 16)],
+)
+def test_the_halo_is_all_that_the_networks_see(
+    encoder: tuple[int, int, int], decoder: tuple[int, int, int], halo: int
+) -> None:
+    """Networks of the recipes' depths and deeper, all branches at work: what lies beyond a halo has no effect."""
+    assert tiles.halo_of(encoder, decoder, 3) == halo
+    torch = pytest.importorskip("torch")
+    from dpc.networks import graphs as deploy
+    from dpc.networks.model import Model
+    from dpc.networks.sizes import Network
+
+    torch.manual_seed(0)
+    narrow = {"widths": (4, 4, 4), "half_width": 4, "hyper_width": 4, "scale_width": 4, "mean_width": 4}
+    net = Network(
+        latents=6,
+        hyper_latents=4,
+        groups=(2, 2, 2),
+        pass_widths=(4, 4, 4),
+        encoder_depths=encoder,
+        decoder_depths=decoder,
+        **narrow,
+    )
+    model = Model(net).eval()
+    for name, value in model.named_parameters():
+        if not name.startswith(("log_gain", "offset", "z_index")):
+            value.data.normal_(std=0.5)
+    columns = 6 * halo
+    latents, z = torch.randn(1, 6, 8, columns), torch.randint(-9, 9, (1, 4, 2, columns // 4)).float()
+    plane, gain = torch.from_numpy(codec._even(8, columns)), torch.ones(1, 6, 1, 1)
+    picture = torch.randint(0, 256, (1, 128, 16 * columns, 3), dtype=torch.uint8)
+    features = torch.randint(0, 256, (1, 4, 8, columns)).float()
+
+    def seen(around: int, graph: Any, *inputs: Any) -> float:
+        """The largest influence on a tile's core of what lies beyond its halo."""
+        core, outer = slice(2 * halo, 3 * halo), slice(2 * halo - around, 3 * halo + around)
+
+        def cut(tensor: Any, part: slice, whole: int) -> Any:
+            axis = 2 if tensor.shape[-1] == 3 else 3
+            size = tensor.shape[axis]
+            if size == 1:
+                return tensor
+            start, stop = part.start * size // whole, part.stop * size // whole
+            return tensor.narrow(axis, start, stop - start)
+
+        inner = slice(around, around + halo)
+        with torch.no_grad():
+            whole, tile = graph(*inputs), graph(*(cut(t, outer, columns) for t in inputs))
+        wanted = cut(whole, core, columns).double()
+        error = (cut(tile, inner, outer.stop - outer.start).double() - wanted).abs().max() / wanted.abs().max()
+        return float(error)
+
+    scale0, g_s = deploy.ScaleGraph(model), model.g_s
+    graphs: list[tuple[Any, ...]] = [
+        (deploy.AnalysisGraph(model), picture),
+        (model.h_a, latents),
+        (lambda z: scale0(z)[0], z),
+        (lambda z: scale0(z)[1], z),
+        (deploy.LaterScaleGraph(model, 2), features, 9 * latents[:, :4].round()),
+        (deploy.MeanGraph(model), z, latents.round(), gain, plane),
+        (lambda y: g_s(y, torch.eye(8)[:1]), latents),
+    ]
+    assert max(seen(halo, *graph) for graph in graphs) < 1e-5
+    assert min(seen(0, *graph) for graph in graphs) > 1e-3  # so the check finds a halo that is too small
+
+
+# damage
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_truncation_is_refused(name: str) -> None:
+    data = golden(name)
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            TINY.decode(data[:length])
+
+
+def outcome(data: bytes) -> str:
+    """How decoding ends: in a picture or in a DPCError; nothing else, and soon."""
+    start = time.perf_counter()
+    try:
+        picture = TINY.decode(data)
+        assert picture.width * picture.height <= container.MAX_PIXELS
+        result = "picture"
+    except DPCError as error:
+        assert "\n" not in str(error)
+        result = type(error).__name__
+    assert time.perf_counter() - start < 20
+    return result
+
+
+def test_every_flipped_bit_is_found_by_the_checksum() -> None:
+    data = golden("alpha")
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            TINY.decode(flipped)
+
+
+def test_flipped_bits_under_a_right_checksum_end_in_a_picture_or_an_error() -> None:
+    rng = random.Random(3)
+    seen: dict[str, int] = {}
+    for _ in range(2000):
+        data = bytearray(golden(rng.choice(NAMES)))
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            # half of them in the header and the first words
+            place = rng.randrange(len(data) - 4) if rng.random() < 0.5 else rng.randrange(4, 40)
+            data[place] ^= 1 << rng.randrange(8)
+        result = outcome(sealed(data))
+        seen[result] = seen.get(result, 0) + 1
+    assert {"Corrupt", "picture", "WrongModel", "Truncated"} <= set(seen), seen
+
+
+@pytest.mark.parametrize("name", ["photo", "noise", "one"])
+def test_a_shortened_stream_ends_in_a_picture_or_an_error(name: str) -> None:
+    file = container.unpack(golden(name))
+    for length in range(len(file.stream)):
+        outcome(packed(file, stream=file.stream[:length]))
+        outcome(packed(file, stream=file.stream[length:]))
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=600), st.integers(1, 90), st.integers(1, 90), st.integers(0, 448))
+def test_any_stream_ends_in_a_picture_or_an_error(stream: bytes, width: int, height: int, level: int) -> None:
+    outcome(container.pack(DPCFile(width, height, TINY.artifact.id, level, False, stream)))
+
+
+# limits
+
+
+def test_a_header_that_claims_the_largest_sides_is_refused_before_memory_is_taken() -> None:
+    file = container.unpack(golden("photo"))
+    data = packed(file, width=3855, height=65535)  # the largest that may be
+    at = data.index(bytes([0x8F, 0x1E]))
+    data = sealed(data[:at] + b"\xff\xff\x03" + data[at + 2 :])
+    assert_refused(data, TooLarge, "65535x65535 pixels")
+
+
+@pytest.mark.parametrize(("width", "height"), [(16000, 16000), (4096, 65535), (65535, 1)])
+@pytest.mark.parametrize("level", [0, 300])
+def test_a_large_picture_of_a_short_stream_is_refused_before_memory_is_taken(
+    width: int, height: int, level: int
+) -> None:
+    data = packed(container.unpack(golden("photo")), width=width, height=height, level=level)
+    assert_refused(data, Corrupt, f"a {width}x{height} picture takes at least")
+
+
+def assert_refused(data: bytes, error: type[DPCError], message: str) -> None:
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        with pytest.raises(error, match=message):
+            TINY.decode(data)
+        assert time.perf_counter() - start < 2
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+# rates
+
+
+@pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not at ../shared/data/kodak")
+@pytest.mark.skipif(not artifact.released(), reason="no model is released yet")
+@pytest.mark.parametrize("quality", [5, 40, 95])
+@pytest.mark.parametrize("number", ["05", "13", "23"])
+def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) -> None:
+    one = api._codec(artifact.find(), 1)
+    path = KODAK / f"kodim{number}.png"
+    data, latents, tables = one.encode(path, quality=quality), one.latents(path, quality), one.artifact.tables
+    bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)
+    file = container.unpack(data)
+    header = len(data) - len(file.stream)
+    assert header <= 24
+    assert len(data) == pytest.approx(bits / 8 + header, rel=0.01)
+
+
+def test_the_benchmark_of_speed_runs(tmp_path: Path) -> None:
+    Image.open(PHOTO).crop((0, 0, 96, 64)).save(tmp_path / "a.png")
+    script = [sys.executable, str(ROOT / "benchmarks" / "speed.py")]
+    options = ["--model", str(make_tiny.MODEL), "--repeats", "1", "--threads", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*script, str(tmp_path), *options], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    for start in ("1 pictures, 1 threads", "DPC ", "JPEG 2000 ", "AVIF ", "dpc encode a.png", "dpc decode a.png"):
+        assert any(line.startswith(start) for line in done.stdout.splitlines()), done.stdout
+    (tmp_path / "none").mkdir()
+    done = subprocess.run([*script, str(tmp_path / "none")], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'none'} holds no pictures\n")
+
+
+def test_the_benchmark_of_text_runs(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "text.py"), "--bpp", "1", "--out", str(tmp_path / "t.png")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*script, "--codecs", f"dpc:{make_tiny.MODEL},jpeg"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and "jpeg" in lines[1] and lines[1].endswith("dB")
+    with Image.open(tmp_path / "t.png") as shown:
+        assert shown.height == 384 and shown.width % 512 == 0

@@ -1,0 +1,701 @@
+"""Pictures in and out: every mode, orientation, profile, EXIF, alpha, limits, hostile files, memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageCms, ImageOps
+
+from dpc.codec import image as dpc_image
+from dpc.codec.image import Picture, Source, alpha_from_bytes, alpha_to_bytes, load, to_pil
+from dpc.errors import Corrupt, DPCError, ImageError, TooLarge
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+def noise(*shape: int) -> UInt8:
+    return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of a kind that Pillow does not write. rows: filter bytes and samples."""
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+
+
+def tiff(order: str, *entries: tuple[int, int, int, int], thumbnail: bytes = b"") -> bytes:
+    """A TIFF structure as EXIF has it: entries of (tag, type 3 or 4, count, value), then anything."""
+    layouts = {3: "HHIHxx", 4: "HHII"}
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(entries))
+    body = b"".join(struct.pack(order + layouts[entry[1]], *entry) for entry in entries)
+    return head + body + bytes(4) + thumbnail
+
+
+def cmyk_profile() -> bytes:
+    """A small printer profile: 2 x 2 x 2 x 2 table to Lab, its cyan far from the one of the plain formula."""
+    straight = bytes(range(256))
+    nodes = bytearray()
+    for node in range(16):
+        c, m, y, k = node >> 3 & 1, node >> 2 & 1, node >> 1 & 1, node & 1
+        light = max(0, 255 - 80 * (c + m + y) - 220 * k)
+        nodes += bytes([light, 128 - 20 * c + 50 * m, 128 - 10 * c + 60 * y])
+    matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + straight * 4 + bytes(nodes) + straight * 3
+    head = struct.pack(">I4sI4s4s4s", 144 + len(table), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    head += struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
+    assert len(head) == 128
+    return head + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+# --- sources
+
+
+def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
+    pixels = noise(5, 7, 3)
+    data = saved(Image.fromarray(pixels))
+    path = tmp_path / "p.png"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        sources: list[Source] = [
+            str(path),
+            path,
+            data,
+            bytearray(data),
+            memoryview(data),
+            io.BytesIO(data),
+            file,
+            opened(data),
+            Image.fromarray(pixels),
+            pixels,
+        ]
+        for source in sources:
+            picture = load(source)
+            assert isinstance(picture, Picture)
+            assert picture.rgb.dtype == np.uint8
+            assert picture.rgb.flags.c_contiguous
+            assert np.array_equal(picture.rgb, pixels)
+            assert (picture.alpha, picture.grey, picture.icc, picture.exif) == (None, False, None, None)
+        assert not file.closed
+
+
+def test_a_given_pil_image_stays_usable_and_unchanged() -> None:
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    image.info["transparency"] = 1
+    before = (image.tobytes(), image.mode, dict(image.info), image.getpalette())
+    load(image)
+    assert (image.tobytes(), image.mode, dict(image.info), image.getpalette()) == before
+    lazy = opened(saved(Image.new("RGB", (2, 2))))
+    load(lazy)
+    assert lazy.getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_file_object_is_read_from_its_start_also_when_it_cannot_seek() -> None:
+    data = saved(Image.fromarray(noise(3, 3, 3)))
+    file = io.BytesIO(data)
+    file.seek(9)
+    assert np.array_equal(load(file).rgb, noise(3, 3, 3))
+
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        with open(writing, "wb") as out:
+            out.write(data)
+        assert np.array_equal(load(pipe).rgb, noise(3, 3, 3))
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_arrays(channels: tuple[int, ...]) -> None:
+    array = noise(4, 5, *channels)
+    picture = load(array)
+    assert picture.grey == (channels in ((), (1,)))
+    assert np.array_equal(
+        picture.rgb, array[:, :, :3] if channels and channels != (1,) else np.repeat(array.reshape(4, 5, 1), 3, axis=2)
+    )
+    if channels == (4,):
+        assert picture.alpha is not None
+        assert np.array_equal(picture.alpha, array[:, :, 3])
+    else:
+        assert picture.alpha is None
+    turned = load(array[::-1, ::2])
+    assert turned.rgb.flags.c_contiguous
+    assert np.array_equal(turned.rgb, picture.rgb[::-1, ::2])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2), np.float32),
+        np.zeros((2, 2), np.uint16),
+        np.zeros((2, 2), bool),
+        np.zeros(4, np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((2, 2, 5), np.uint8),
+        np.zeros((1, 2, 2, 3), np.uint8),
+        np.zeros((0, 2), np.uint8),
+        np.zeros((2, 0, 3), np.uint8),
+        np.zeros((2, 2, 0), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(array: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match="array"):
+        load(array)
+
+
+# --- modes
+
+
+def test_one_bit() -> None:
+    image = Image.new("1", (3, 2))
+    image.putpixel((2, 1), 1)
+    picture = load(saved(image))
+    assert picture.grey
+    assert picture.rgb[:, :, 0].tolist() == [[0, 0, 0], [0, 0, 255]]
+
+
+def test_grey() -> None:
+    picture = load(saved(Image.fromarray(noise(4, 6))))
+    assert picture.grey
+    assert picture.alpha is None
+    assert all(np.array_equal(picture.rgb[:, :, c], noise(4, 6)) for c in range(3))
+
+
+def test_grey_with_alpha() -> None:
+    grey, alpha = noise(4, 6), noise(6, 4).T
+    image = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(np.ascontiguousarray(alpha))])
+    picture = load(saved(image))
+    assert picture.grey
+    assert np.array_equal(picture.rgb[:, :, 1], grey)
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, alpha)
+
+
+def test_rgb_with_alpha_and_without_where_it_is_opaque() -> None:
+    pixels = noise(4, 6, 4)
+    picture = load(saved(Image.fromarray(pixels)))
+    assert not picture.grey
+    assert np.array_equal(picture.rgb, pixels[:, :, :3]), "colours under a clear pixel are kept"
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, pixels[:, :, 3])
+    pixels[:, :, 3] = 255
+    assert load(saved(Image.fromarray(pixels))).alpha is None
+    assert load(pixels).alpha is None
+
+
+@pytest.mark.parametrize(
+    ("transparency", "alpha"),
+    [(None, None), (1, [[255, 0, 255]]), (b"\x00\x80\xff", [[0, 128, 255]]), (b"\x07", [[7, 255, 255]])],
+)
+def test_palette(transparency: int | bytes | None, alpha: list[list[int]] | None) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([250, 0, 1, 0, 251, 2, 3, 0, 252])
+    for x in range(3):
+        image.putpixel((x, 0), x)
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    picture = load(saved(image))
+    assert not picture.grey
+    assert picture.rgb.tolist() == [[[250, 0, 1], [0, 251, 2], [3, 0, 252]]]
+    assert (None if picture.alpha is None else picture.alpha.tolist()) == alpha
+
+
+@pytest.mark.parametrize(
+    ("data", "grey", "alpha"),
+    [
+        (png(2, 1, 1, 0, b"\0\x40", (b"tRNS", b"\0\1")), [0, 255], [255, 0]),
+        (png(2, 1, 8, 0, b"\0\x40\x50", (b"tRNS", b"\0\x50")), [64, 80], [255, 0]),
+        (png(2, 1, 16, 0, b"\0\x40\x00\x50\x01", (b"tRNS", b"\x50\x01")), [64, 80], [255, 0]),
+        (png(2, 1, 8, 2, b"\0\x40\x40\x40\x50\x50\x50", (b"tRNS", b"\0\x50\0\x50\0\x50")), [64, 80], [255, 0]),
+    ],
+)
+def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) -> None:
+    picture = load(data)
+    assert picture.rgb[0, :, 2].tolist() == grey
+    assert picture.alpha is not None
+    assert picture.alpha[0].tolist() == alpha
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("I;16", "<u2"), ("I;16L", "<u2"), ("I;16B", ">u2")])
+def test_sixteen_bits_are_rounded_to_the_nearest(mode: str, dtype: str) -> None:
+    values = np.arange(65536).reshape(256, 256)
+    picture = load(Image.frombytes(mode, (256, 256), values.astype(dtype).tobytes()))
+    assert picture.grey
+    assert np.array_equal(picture.rgb[:, :, 0], np.rint(values * 255 / 65535))
+
+
+def test_sixteen_bit_files() -> None:
+    grey = load(png(3, 1, 16, 0, b"\0" + struct.pack(">3H", 0, 65535, 257 * 99 + 100)))
+    assert grey.grey
+    assert grey.rgb[0, :, 0].tolist() == [0, 255, 99]
+    colour = load(png(1, 1, 16, 2, b"\0" + struct.pack(">3H", 65535, 0x1234, 0)))
+    assert colour.rgb.tolist() == [[[255, 0x12, 0]]]
+    grey_alpha = load(png(1, 1, 16, 4, b"\0" + struct.pack(">2H", 0x1234, 0x5678)))
+    assert grey_alpha.rgb.tolist() == [[[0x12] * 3]]
+    assert grey_alpha.alpha is not None
+    assert grey_alpha.alpha.tolist() == [[0x56]]
+
+
+def test_cmyk_goes_through_its_profile_which_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dpc_image, "_STRIP_PIXELS", 20)
+    profile = cmyk_profile()
+    image = Image.fromarray(noise(9, 8, 4), "CMYK")
+    picture = load(saved(image, "TIFF", icc_profile=profile))
+    through = ImageCms.profileToProfile(
+        image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    assert through is not None
+    assert np.array_equal(picture.rgb, np.asarray(through))
+    plain = np.asarray(image.convert("RGB"))
+    assert np.abs(picture.rgb.astype(int) - plain).mean() > 5, "the profile must make a difference"
+    assert picture.icc is None
+    for useless in (None, b"not a profile", SRGB):
+        image.info["icc_profile"] = useless
+        picture = load(image)
+        assert np.array_equal(picture.rgb, plain)
+        assert picture.icc is None
+
+
+def test_cmyk_jpeg() -> None:
+    picture = load(saved(Image.new("CMYK", (20, 9), (255, 0, 0, 0)), "JPEG"))
+    assert picture.rgb.shape == (9, 20, 3)
+    assert np.abs(picture.rgb.astype(int) - [0, 255, 255]).max() < 4
+
+
+def test_ycbcr() -> None:
+    image = Image.fromarray(noise(4, 4, 3)).convert("YCbCr")
+    assert np.array_equal(load(image).rgb, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LAB", "HSV", "La", "RGBa"])
+def test_modes_without_a_place_are_refused(mode: str) -> None:
+    with pytest.raises(ImageError, match=f"of mode {mode}, .*; convert it"):
+        load(Image.new(mode, (2, 2)))
+
+
+def test_a_deep_portable_grey_map_is_refused() -> None:
+    with pytest.raises(ImageError, match="of mode I,"):
+        load(b"P5 2 1 65535\n" + bytes(4))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (65535, 1), (1, 65535), (7919, 3), (2, 3001)])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_extreme_sizes(mode: str, size: tuple[int, int]) -> None:
+    picture = load(Image.new(mode, size))
+    assert picture.rgb.shape == (size[1], size[0], 3)
+    assert picture.alpha is None or picture.alpha.shape == (size[1], size[0])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_strips_meet(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(noise(37, 11, 3)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.info["exif"] = exif.tobytes()
+    whole = load(image)
+    for pixels in (1, 11, 24, 400):
+        monkeypatch.setattr(dpc_image, "_STRIP_PIXELS", pixels)
+        parts = load(image)
+        assert np.array_equal(parts.rgb, whole.rgb)
+        assert (parts.alpha is None) == (whole.alpha is None)
+        assert parts.alpha is None or np.array_equal(parts.alpha, whole.alpha)  # type: ignore[arg-type]
+
+
+# --- frames
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_more_than_one_frame_is_refused(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    for source in (data, opened(data)):
+        with pytest.raises(ImageError, match="holds 3 frames or pages, DPC holds 1; save the one"):
+            load(source)
+    assert load(opened(data).copy()).rgb.shape == (8, 8, 3), "one frame, copied out, is taken"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "BMP", "TGA", "PPM", "JPEG2000", "ICO"])
+def test_one_frame_is_taken(kind: str) -> None:
+    picture = load(saved(Image.new("RGB", (16, 16), (255, 0, 0)), kind))
+    assert picture.rgb.shape == (16, 16, 3)
+    assert np.abs(picture.rgb.astype(int) - [255, 0, 0]).max() <= 8
+
+
+def test_of_a_multi_picture_jpeg_the_first_is_taken() -> None:
+    second = Image.new("RGB", (8, 4), "red")
+    data = saved(Image.new("RGB", (16, 8), "blue"), "MPO", save_all=True, append_images=[second])
+    assert getattr(opened(data), "n_frames", 1) == 2
+    picture = load(data)
+    assert picture.rgb.shape == (8, 16, 3)
+    assert picture.rgb[0, 0, 2] > 250
+
+
+# --- orientation, EXIF, profile
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_orientation_is_applied_and_reset(kind: str, orientation: int) -> None:
+    image = Image.fromarray(noise(10, 6, 3))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a camera"
+    data = saved(image, kind, exif=exif)
+    picture = load(data)
+    upright = ImageOps.exif_transpose(opened(data))
+    assert np.array_equal(picture.rgb, np.asarray(upright))
+    assert picture.rgb.shape[:2] == ((6, 10) if orientation in (5, 6, 7, 8) else (10, 6))
+    if kind == "TIFF":
+        assert picture.exif is None
+    else:
+        assert picture.exif is not None
+        kept = Image.Exif()
+        kept.load(picture.exif)
+        assert dict(kept) == {0x0112: 1, 0x010F: "a camera"}
+        again = saved(to_pil(picture.rgb), exif=picture.exif)
+        assert np.array_equal(load(again).rgb, picture.rgb), "turned once only"
+
+
+def test_alpha_and_grey_turn_too() -> None:
+    pixels = noise(3, 5, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = load(saved(Image.fromarray(pixels), exif=exif))
+    assert picture.alpha is not None
+    assert np.array_equal(np.dstack([picture.rgb, picture.alpha]), np.rot90(pixels, -1))
+    assert np.array_equal(
+        load(saved(Image.fromarray(pixels[:, :, 0]), exif=exif)).rgb[:, :, 0], np.rot90(pixels[:, :, 0], -1)
+    )
+
+
+def test_orientation_in_xmp_is_applied() -> None:
+    image = opened(saved(Image.fromarray(noise(3, 5, 3))))
+    image.info["xmp"] = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    picture = load(image)
+    assert np.array_equal(picture.rgb, np.rot90(noise(3, 5, 3), -1))
+    assert picture.exif is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_only_the_entry_of_the_orientation_changes(order: str, kind: int, prefix: bytes) -> None:
+    def exif(kind: int, value: int) -> bytes:
+        return tiff(order, (0x0100, 4, 1, 7), (0x0112, kind, 1, value), (0x0128, 3, 1, 2), thumbnail=b"small")
+
+    image = Image.fromarray(noise(3, 5, 3))
+    image.info["exif"] = prefix + exif(kind, 8)
+    picture = load(image)
+    assert picture.exif == exif(3, 1)
+    assert np.array_equal(picture.rgb, np.rot90(noise(3, 5, 3)))
+
+
+def test_exif_without_an_orientation_is_kept_as_it_is() -> None:
+    image = Image.fromarray(noise(3, 5, 3))
+    image.info["exif"] = tiff("<", (0x0128, 3, 1, 2), thumbnail=b"and more")
+    picture = load(image)
+    assert picture.exif == image.info["exif"]
+    assert np.array_equal(picture.rgb, noise(3, 5, 3))
+
+
+GOOD_EXIF = tiff(">", (0x0112, 3, 1, 6), (0x0128, 3, 1, 2))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"Exif\0\0",
+        b"garbage",
+        b"II*\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0*\0\0\0\x08\xff\xff",
+        *(GOOD_EXIF[:length] for length in range(10, 34)),
+    ],
+)
+def test_broken_exif_is_dropped_and_the_picture_taken(exif: bytes) -> None:
+    image = Image.fromarray(noise(3, 5, 3))
+    image.info["exif"] = exif
+    assert load(image).exif is None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(st.binary(max_size=60), st.sampled_from([b"", b"II*\0\x08\0\0\0\x02\0", b"MM\0*\0\0\0\x08\0\x03"]))
+def test_any_exif_is_survived_and_never_asks_for_a_turn(rest: bytes, start: bytes) -> None:
+    image = Image.fromarray(noise(3, 5, 3))
+    image.info["exif"] = start + rest
+    kept = load(image).exif
+    if kept is not None:
+        assert len(kept) == len(start + rest)
+        again = Image.fromarray(noise(3, 5, 3))
+        again.info["exif"] = kept
+        assert np.array_equal(load(again).rgb, noise(3, 5, 3))
+        assert load(again).exif == kept
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "PNG"), ("RGB", "JPEG"), ("RGB", "TIFF"), ("RGBA", "WEBP"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG")],
+)
+def test_the_profile_is_kept(mode: str, kind: str) -> None:
+    data = saved(Image.fromarray(noise(4, 4, 3)).convert(mode), kind, icc_profile=SRGB)
+    assert load(data).icc == SRGB
+
+
+# --- what cannot be taken
+
+
+@pytest.mark.parametrize(
+    "source", [b"", b"hello", b"\x89PNG\r\n\x1a\n", io.BytesIO(b"GIF89a"), io.StringIO("text"), 3, None]
+)
+def test_what_is_no_picture_is_refused_in_one_line(source: object) -> None:
+    with pytest.raises(ImageError) as caught:
+        load(source)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+def test_a_path_is_named_in_the_error(tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(saved(Image.fromarray(noise(90, 90, 3)))[:-500])
+    coded = tmp_path / "coded.dpc"
+    coded.write_bytes(b"\x89DPC" + bytes(40))
+    for path, reason in (
+        (text, "not a picture"),
+        (coded, "is a .dpc file; dpc decode makes a picture of it"),
+        (cut, "cannot be decoded"),
+        (tmp_path, "cannot be opened"),
+        (tmp_path / "none.png", "No such file"),
+    ):
+        with pytest.raises(ImageError, match=reason) as caught:
+            load(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_empty_pil_image_is_refused() -> None:
+    with pytest.raises(ImageError, match="3x0 pixels"):
+        load(Image.new("RGB", (3, 0)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(65535, 65535), (65536, 1), (1, 65536), (12000, 14000), (16385, 16384)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_too_large_is_refused_before_a_pixel_is_decoded(
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(self: Image.Image) -> None:
+        raise AssertionError("pixels were asked for")
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None if width == 16385 else 80_000_000)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", loaded)
+    with pytest.raises(TooLarge) as caught:
+        load(png(width, height, 8, 2, b""))
+    assert "\n" not in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+def test_a_pillow_warning_made_an_error_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
+    data = saved(Image.new("RGB", (2, 2)))
+    with pytest.warns(Image.DecompressionBombWarning):
+        assert load(data).rgb.shape == (2, 2, 3)
+    with pytest.raises(TooLarge, match=r"Pillow's guard .* PIL\.Image\.MAX_IMAGE_PIXELS"):
+        load(saved(Image.new("RGB", (3, 3))))
+
+
+def test_too_large_arrays_are_refused() -> None:
+    with pytest.raises(TooLarge):
+        load(np.broadcast_to(np.uint8(0), (16385, 16384)))
+    with pytest.raises(TooLarge):
+        load(np.zeros((1, 65536), np.uint8))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "JPEG2000", "BMP", "ICO"])
+def test_damaged_pictures_give_a_picture_or_a_dpc_error(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif, "icc_profile": SRGB} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    data = saved(Image.fromarray(noise(16, 16, 3)), kind, **options)
+    chance = random.Random(3)
+    for step in range(300):
+        damaged = bytearray(data[: chance.randint(1, len(data))] if step % 3 == 0 else data)
+        reach = min(len(damaged), 400) if step % 2 else len(damaged)
+        for _ in range(chance.randint(1, 6)):
+            damaged[chance.randrange(reach)] ^= 1 << chance.randrange(8)
+        try:
+            picture = load(bytes(damaged))
+        except DPCError as exc:
+            assert "\n" not in str(exc)
+        else:
+            assert picture.rgb.ndim == 3
+
+
+# --- alpha section
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_alpha_round_trip(alpha: UInt8) -> None:
+    data = alpha_to_bytes(alpha)
+    back = alpha_from_bytes(data, alpha.shape[1], alpha.shape[0])
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, alpha)
+    assert alpha_to_bytes(alpha) == data
+    assert opened(data).mode == "L"
+
+
+def test_alpha_of_a_strided_array() -> None:
+    alpha = noise(6, 8)[::-2, ::3]
+    assert np.array_equal(alpha_from_bytes(alpha_to_bytes(alpha), 3, 3), alpha)
+
+
+ALPHA = alpha_to_bytes(noise(6, 8))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        ALPHA[:28],
+        alpha_to_bytes(noise(8, 6)),
+        alpha_to_bytes(noise(6, 9)),
+        saved(Image.new("RGB", (8, 6))),
+        saved(Image.new("LA", (8, 6))),
+        saved(Image.new("P", (8, 6))),
+        saved(Image.new("1", (8, 6))),
+        saved(Image.new("I;16", (8, 6))),
+        saved(Image.new("L", (8, 6)), "JPEG"),
+        png(65535, 65535, 8, 0, b""),
+    ],
+)
+def test_rule_r21_another_kind_or_size_of_alpha_is_corrupt(data: bytes) -> None:
+    with pytest.raises(Corrupt, match="not an 8-bit grey PNG of 8x6 pixels; "):
+        alpha_from_bytes(data, 8, 6)
+
+
+def test_rule_r22_alpha_that_cannot_be_decoded_is_corrupt() -> None:
+    for data in (png(8, 6, 8, 0, b"\0"), ALPHA[:40], ALPHA[:29] + b"!!!!" + ALPHA[33:], ALPHA[:-30]):
+        with pytest.raises(Corrupt, match="cannot be decoded") as caught:
+            alpha_from_bytes(data, 8, 6)
+        assert "\n" not in str(caught.value)
+
+
+def test_damaged_alpha_is_an_array_of_its_size_or_corrupt() -> None:
+    chance = random.Random(4)
+    read = 0
+    for step in range(3000):
+        data = bytearray(ALPHA if step % 4 else ALPHA[: chance.randrange(len(ALPHA))])
+        for _ in range(chance.randint(1, 4)):
+            if data:
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        try:
+            alpha = alpha_from_bytes(bytes(data), 8, 6)
+        except Corrupt:
+            continue
+        read += 1
+        assert alpha.shape == (6, 8)
+        assert alpha.dtype == np.uint8
+    assert read < 1000
+
+
+# --- back to Pillow
+
+
+def test_to_pil() -> None:
+    rgb, alpha, exif = noise(4, 6, 3), noise(4, 6), tiff("<", (0x0112, 3, 1, 1))
+    grey = np.repeat(alpha[:, :, None], 3, axis=2)
+    for image, mode in (
+        (to_pil(rgb), "RGB"),
+        (to_pil(rgb, alpha), "RGBA"),
+        (to_pil(grey, grey=True), "L"),
+        (to_pil(grey, alpha, True), "LA"),
+    ):
+        assert image.mode == mode
+        assert image.size == (6, 4)
+        assert image.info == {}
+        assert np.array_equal(np.asarray(image.convert("RGB")), grey if mode.startswith("L") else rgb)
+        if mode.endswith("A"):
+            assert np.array_equal(np.asarray(image.getchannel("A")), alpha)
+    full = to_pil(rgb[:, ::-1], None, False, SRGB, exif)
+    assert full.info == {"icc_profile": SRGB, "exif": b"Exif\0\0" + exif}
+    assert full.getexif()[0x0112] == 1
+    again = load(saved(full, "PNG", icc_profile=SRGB, exif=full.info["exif"]))
+    assert (again.icc, again.exif) == (SRGB, exif)
+
+
+modes = st.sampled_from([(), (1,), (3,), (4,)])
+
+
+@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), modes, st.integers(0, 2**32 - 1))
+def test_load_and_to_pil_are_inverse(size: tuple[int, int], channels: tuple[int, ...], seed: int) -> None:
+    array = np.random.default_rng(seed).integers(0, 256, (*size, *channels), dtype=np.uint8)
+    first = load(array)
+    again = load(saved(to_pil(first.rgb, first.alpha, first.grey)))
+    assert np.array_equal(first.rgb, again.rgb)
+    assert first.grey == again.grey
+    assert (first.alpha is None) == (again.alpha is None)
+    assert first.alpha is None or np.array_equal(first.alpha, again.alpha)  # type: ignore[arg-type]
+
+
+# --- memory
+
+
+def test_the_formula_of_the_strips_covers_every_row_once() -> None:
+    for width, height in ((1, 3_000_000), (65535, 40), (1024, 1025)):
+        rows = max(1, dpc_image._STRIP_PIXELS // width)
+        tops = [*range(0, height, rows), height]
+        assert all(low < high for low, high in pairwise(tops))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_24_megapixels_stay_under_300_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.effect_noise((1500, 1000), 60).convert("RGB").resize((6000, 4000)).save(path, exif=exif)
+    program = (
+        "from pathlib import Path\n"
+        "from dpc.codec.image import load\n"
+        f"assert load({str(path)!r}).rgb.shape == (6000, 4000, 3)\n"
+        "print(Path('/proc/self/status').read_text())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", run.stdout)
+    assert 70_000 < int(peak) < 300_000
