@@ -1,6 +1,6 @@
 # make demo    compress and decode a photograph at three rates (PHOTO=path for your own), in a fresh .venv
-# make test    style, types and tests
-# make lint    style and types only
+# make test    style, types, arrows of imports and tests
+# make lint    style, types and arrows of imports only
 # make clean   remove .venv, caches and the demo's output
 
 PYTHON ?= python3
@@ -21,9 +21,10 @@ test: lint
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) demo/out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo/out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -20,18 +20,17 @@ import hashlib
 import io
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from paths import ROOT
 from PIL import Image
 
 from dpc.codec import image
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 
-ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 MODEL = DATA / "tiny.dpcmodel"
 GOLDEN = DATA / "golden"

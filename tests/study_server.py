@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paths import ROOT
 from PIL import Image
 
 from dpc.study import plan as plans
 from dpc.study import stimuli
 
-ROOT = Path(__file__).parent.parent
 SCREEN = {"width": 1920, "height": 1080, "ratio": 1.0, "zoom": 1.0, "touch": False, "plates": []}
 LOOKS = {"a": 1, "b": 1, "original": 0, "away": 0.0, "ratio": 1.0, "fits": True}
 

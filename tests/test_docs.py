@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import typer
+from paths import ROOT
 
 import dpc
-from dpc.cli import FORMATS, app
+from dpc.cli import app
+from dpc.cli.codec import FORMATS
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 import dpc
 from dpc import api
 from dpc.codec.container import pack, unpack
 
-ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"
 
 

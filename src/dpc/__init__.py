@@ -58,7 +58,7 @@ __all__ = [
     "register",
 ]
 
-_HOMES = {"Codec": "codec", "register": "pillow_plugin"} | dict.fromkeys(
+_HOMES = {"Codec": "codec.codec", "register": "pillow_plugin"} | dict.fromkeys(
     ("FileInfo", "ModelInfo", "decode", "encode", "inspect", "models"), "api"
 )
 

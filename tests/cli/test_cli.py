@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 import dpc
-from dpc.cli import FORMATS, app, parse_size
+from dpc.cli import app
 from dpc.cli.batch import plan
+from dpc.cli.codec import FORMATS
+from dpc.cli.options import parse_size
 
-ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"
 
 

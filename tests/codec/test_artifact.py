@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from paths import ROOT
 
 from dpc.codec import artifact
 from dpc.codec.artifact import Artifact, Sizes
 from dpc.codec.codec import Codec
 from dpc.errors import ModelError, UnknownModel
 
-MODEL = Path(__file__).parent / "data" / "tiny.dpcmodel"
+MODEL = ROOT / "tests" / "data" / "tiny.dpcmodel"
 DATA = MODEL.read_bytes()
 
 Members = dict[str, bytes]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT, SHARED, needs
 from PIL import Image
 
 import dpc
@@ -45,9 +46,8 @@ from dpc.errors import (
 
 UInt8 = npt.NDArray[np.uint8]
 
-ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"
-KODAK = ROOT.parent / "shared" / "data" / "kodak"
+KODAK = SHARED / "data" / "kodak"
 TINY = Codec(Artifact(make_tiny.MODEL, 1))
 TWO_THREADS = Codec(make_tiny.MODEL, threads=2)
 MODELS = {"tiny": make_tiny.MODEL, **artifact.released()}
@@ -471,12 +471,12 @@ def test_the_tested_rules_are_the_documented_ones() -> None:
 
 def test_the_numbers_of_the_format_are_those_of_the_networks() -> None:
     pytest.importorskip("torch")
-    from dpc.networks import networks
+    from dpc.networks import context, integer, sizes
 
     # docs/format.md and test_exact.py have them written out
-    assert (networks.A_BITS, networks.A_MAX, networks.W_BITS, networks.W_MAX) == (4, 255, 6, 127)
-    assert (networks.INDEX_BITS, networks.MAGNITUDE_MAX, networks.STRIDE, networks.HYPER_STRIDE) == (7, 15, 16, 4)
-    assert (networks.STRIDE, networks.HYPER_STRIDE) == (tiles.STRIDE, tiles.HYPER)
+    assert (integer.A_BITS, integer.A_MAX, integer.W_BITS, integer.W_MAX) == (4, 255, 6, 127)
+    assert (integer.INDEX_BITS, context.MAGNITUDE_MAX, sizes.STRIDE, sizes.HYPER_STRIDE) == (7, 15, 16, 4)
+    assert (sizes.STRIDE, sizes.HYPER_STRIDE) == (tiles.STRIDE, tiles.HYPER)
     assert artifact.FINE == 64
 
 
@@ -557,7 +557,12 @@ def test_the_halo_is_all_that_the_networks_see(
     """Networks of the recipes' depths and deeper, all branches at work: what lies beyond a halo has no effect."""
     assert tiles.halo_of(encoder, decoder, 3) == halo
     torch = pytest.importorskip("torch")
-    from dpc.networks import graphs as deploy
+    from dpc.networks.graphs import (
+        AnalysisGraph,
+        LaterScaleGraph,
+        MeanGraph,
+        ScaleGraph,
+    )
     from dpc.networks.model import Model
     from dpc.networks.sizes import Network
 
@@ -601,14 +606,14 @@ def test_the_halo_is_all_that_the_networks_see(
         error = (cut(tile, inner, outer.stop - outer.start).double() - wanted).abs().max() / wanted.abs().max()
         return float(error)
 
-    scale0, g_s = deploy.ScaleGraph(model), model.g_s
+    scale0, g_s = ScaleGraph(model), model.g_s
     graphs: list[tuple[Any, ...]] = [
-        (deploy.AnalysisGraph(model), picture),
+        (AnalysisGraph(model), picture),
         (model.h_a, latents),
         (lambda z: scale0(z)[0], z),
         (lambda z: scale0(z)[1], z),
-        (deploy.LaterScaleGraph(model, 2), features, 9 * latents[:, :4].round()),
-        (deploy.MeanGraph(model), z, latents.round(), gain, plane),
+        (LaterScaleGraph(model, 2), features, 9 * latents[:, :4].round()),
+        (MeanGraph(model), z, latents.round(), gain, plane),
         (lambda y: g_s(y, torch.eye(8)[:1]), latents),
     ]
     assert max(seen(halo, *graph) for graph in graphs) < 1e-5
@@ -712,7 +717,7 @@ def assert_refused(data: bytes, error: type[DPCError], message: str) -> None:
 # rates
 
 
-@pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not at ../shared/data/kodak")
+@needs("data", "kodak")
 @pytest.mark.skipif(not artifact.released(), reason="no model is released yet")
 @pytest.mark.parametrize("quality", [5, 40, 95])
 @pytest.mark.parametrize("number", ["05", "13", "23"])

@@ -7,11 +7,11 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import ROOT
 
 from dpc.codec import container
 from dpc.codec.container import (
@@ -29,7 +29,7 @@ from dpc.codec.container import (
 )
 from dpc.errors import Corrupt, DPCError, FormatError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
 
-FORMAT = (Path(__file__).parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
+FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 SMALL = DPCFile(300, 7, b"\x00\xffmo", 0x1234, True, b"stream", b"alpha", b"icc", b"exif")
 HEADER = bytes.fromhex("89445043 01 01 00ff6d6f 3412 ac02 07")
 SECTIONS = b"\x01\x06stream\x02\x05alpha\x03\x03icc\x04\x04exif"

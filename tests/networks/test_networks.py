@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from paths import ROOT
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from dpc.codec.codec import Codec  # noqa: E402
 from dpc.codec.image import load as load_picture  # noqa: E402
-from dpc.networks import graphs as deploy  # noqa: E402
-from dpc.networks import wavelet
+from dpc.networks import wavelet  # noqa: E402
 from dpc.networks.context import MAGNITUDE_MAX, Z_LIMIT, bits_of, scale_of_index  # noqa: E402
+from dpc.networks.graphs import LaterScaleGraph, ScaleGraph  # noqa: E402
 from dpc.networks.integer import A_BITS, A_MAX, INDEX_BITS, W_BITS, IntegerConv, bounded  # noqa: E402
 from dpc.networks.model import Model, index_of_scale  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
@@ -35,7 +34,6 @@ TINY = Network(
     mean_width=16,
     pass_widths=(16, 16, 16),
 )
-ROOT = Path(__file__).parent.parent
 Int = NDArray[np.int64]
 
 
@@ -230,10 +228,10 @@ def test_the_integer_branch_is_exact(content: str, seed: int) -> None:
         for group in range(len(TINY.groups)):
             index = model.scales.index(group, features, list(parts[:group]))
             assert np.array_equal(index[0].numpy(), expected[1 + group])
-        f, index = deploy.ScaleGraph(model)(z_hat)  # as in an artifact
+        f, index = ScaleGraph(model)(z_hat)  # as in an artifact
         assert np.array_equal(f[0].numpy(), expected[0]) and np.array_equal(index[0].numpy(), expected[1])
         for group in (1, 2):
-            index = deploy.LaterScaleGraph(model, group)(f, residuals[:, : sum(TINY.groups[:group])])
+            index = LaterScaleGraph(model, group)(f, residuals[:, : sum(TINY.groups[:group])])
             assert np.array_equal(index[0].numpy(), expected[1 + group])
 
 

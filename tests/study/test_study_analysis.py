@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import SHARED, needs
 
 from dpc.errors import OptionError
 from dpc.study import analysis, report, scores, simulate
@@ -16,8 +17,8 @@ from dpc.study.exclusions import exclusions
 from dpc.study.plan import Exclusion
 from dpc.study.votes import Vote
 
-OPINION = Path(__file__).parent.parent.parent / "shared" / "data" / "opinion"
-needs_opinion = pytest.mark.skipif(not OPINION.is_dir(), reason="the opinion data are not in ../shared/data/opinion")
+OPINION = SHARED / "data" / "opinion"
+needs_opinion = needs("data", "opinion")
 NAMES = ["m0@1", "m1@1", "m2@1", "m3@1"]
 PAIRS = list(itertools.combinations(NAMES, 2))
 TRUTH = dict(zip(NAMES, (0.0, 0.4, 0.8, 1.2), strict=True))

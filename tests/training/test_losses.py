@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from paths import SHARED, needs
 
 torch = pytest.importorskip("torch")
 
@@ -14,11 +13,8 @@ from dpc.training.losses.distortion import Distortion  # noqa: E402
 from dpc.training.losses.ms_ssim import ms_ssim  # noqa: E402
 from dpc.training.losses.pattern import excess, pattern  # noqa: E402
 
-WEIGHTS = Path(__file__).parents[2] / "shared" / "weights" / "lpips"
-needs_weights = pytest.mark.skipif(
-    not (WEIGHTS / "alexnet-features.pth").is_file(),
-    reason="LPIPS weights are not in ../shared/weights/lpips",
-)
+WEIGHTS = SHARED / "weights" / "lpips"
+needs_weights = needs("weights", "lpips", "alexnet-features.pth")
 
 
 def pair(height: int = 176, width: int = 192, n: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

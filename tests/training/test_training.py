@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import ROOT, SHARED, needs, python_path
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -27,8 +28,7 @@ from dpc.codec.artifact import DEFAULT, Artifact, released  # noqa: E402
 from dpc.errors import DPCError, OptionError, ToolMissing  # noqa: E402
 from dpc.networks.model import Model  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
-from dpc.training import devices, recipe, schedule  # noqa: E402
-from dpc.training import trainer as loop
+from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.data.photos import Batches, DataError, Photos  # noqa: E402
@@ -40,8 +40,7 @@ from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
 from dpc.training.trainer import Run, train  # noqa: E402
 from dpc.training.weights import Weights, grown, located, weights_of  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
-WEIGHTS = ROOT.parent / "shared" / "weights" / "lpips"
+WEIGHTS = SHARED / "weights" / "lpips"
 NETWORK = Network(
     latents=24,
     hyper_latents=8,
@@ -67,9 +66,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
         patch.setattr("tempfile.tempdir", None)
-        patch.setattr(loop, "CROPS", 2)
+        patch.setattr(trainer, "CROPS", 2)
         patch.setattr("dpc.training.validate.SHARES", (0.2, 0.6))
-        patch.setattr(loop, "WAVELET_BATCHES", 3)
+        patch.setattr(trainer, "WAVELET_BATCHES", 3)
         yield
 
 
@@ -181,20 +180,20 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_training as t
-from dpc.training import loop, validate
-loop.CROPS, loop.WAVELET_BATCHES, validate.SHARES = 2, 3, (0.2, 0.6)
+from dpc.training import trainer, validate
+trainer.CROPS, trainer.WAVELET_BATCHES, validate.SHARES = 2, 3, (0.2, 0.6)
 t.train(t.RECIPE, t.run(Path({out!r}), Path({photos!r}), {options}), say=lambda line: print(line, flush=True))
 """
 
 
 def program(folder: Path, out: Path, photos: Path, options: str) -> Path:
     path = folder / "program.py"
-    path.write_text(SCRIPT.format(tests=str(ROOT / "tests"), out=str(out), photos=str(photos), options=options))
+    path.write_text(SCRIPT.format(tests=str(Path(__file__).parent), out=str(out), photos=str(photos), options=options))
     return path
 
 
 def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | more
+    return os.environ | {"PYTHONPATH": python_path(__file__), "OMP_NUM_THREADS": "1"} | more
 
 
 def test_kill_9_loses_only_what_came_after_the_last_checkpoint(tmp_path: Path, photos: Path) -> None:
@@ -240,7 +239,7 @@ def test_the_time_limit_holds_with_start_up_and_checkpoint(tmp_path: Path, photo
 
 
 def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(loop.Distortion):
+    class Broken(trainer.Distortion):
         calls = 0
 
         def forward(self, *given: Any, **options: Any) -> Any:
@@ -248,7 +247,7 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monk
             self.calls += 1
             return total * (float("nan") if self.calls == 2 else 1.0), parts
 
-    monkeypatch.setattr(loop, "Distortion", Broken)
+    monkeypatch.setattr(trainer, "Distortion", Broken)
     train(RECIPE, run(tmp_path, photos, steps=3), say=quiet)
     log = rows(tmp_path / "log.csv")
     assert log[-1]["step"] == "3" and log[-1]["skipped"] == "1"
@@ -258,7 +257,7 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path: Path, photos: Path, monk
 def test_a_training_without_hope_ends_with_what_it_had(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken(loop.Distortion):
+    class Broken(trainer.Distortion):
         calls = 0
 
         def forward(self, *given: Any, **options: Any) -> Any:
@@ -266,8 +265,8 @@ def test_a_training_without_hope_ends_with_what_it_had(
             self.calls += 1
             return total * (float("nan") if self.calls > 1 else 1.0), parts
 
-    monkeypatch.setattr(loop, "Distortion", Broken)
-    monkeypatch.setattr(loop, "HOPELESS", 3)
+    monkeypatch.setattr(trainer, "Distortion", Broken)
+    monkeypatch.setattr(trainer, "HOPELESS", 3)
     with pytest.raises(DPCError, match="the gradients of 3 steps in a row were not finite: lower") as error:
         train(RECIPE, run(tmp_path, photos, steps=9), say=quiet)
     assert "\n" not in str(error.value)
@@ -278,12 +277,12 @@ def test_a_training_without_hope_ends_with_what_it_had(
 def test_lpips_slope_gives_low_rates_more_lpips(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
-    class Watched(loop.Distortion):
+    class Watched(trainer.Distortion):
         def forward(self, *given: Any, emphasis: Any = None) -> Any:
             seen.append(emphasis)
             return super().forward(*given, emphasis=emphasis)
 
-    monkeypatch.setattr(loop, "Distortion", Watched)
+    monkeypatch.setattr(trainer, "Distortion", Watched)
     for slope in (0.0, 0.5):
         plan = dataclasses.replace(RECIPE, stages=(Stage(1.0, mse=1.0, lpips_slope=slope),), batch=4)
         train(plan, run(tmp_path / str(slope), photos, steps=1), say=quiet)
@@ -804,7 +803,7 @@ def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: 
     assert done.exit_code == 1 and message in done.output and not (tmp_path / "pack").exists()
 
 
-@pytest.mark.skipif(not (WEIGHTS / "alexnet-features.pth").is_file(), reason="no LPIPS weights in ../shared")
+@needs("weights", "lpips", "alexnet-features.pth")
 def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
     plan = tmp_path / "tiny.toml"
     network = "\n".join(f"{k} = {list(v) if isinstance(v, tuple) else v}" for k, v in vars(NETWORK).items())

@@ -19,7 +19,7 @@ from dpc.errors import DPCError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["STDIO", "Bar", "check_options", "named", "plan", "reason", "run"]
+__all__ = ["STDIO", "Bar", "check_options", "named", "plan", "read", "reason", "run"]
 
 STDIO = "-"
 """Stands for stdin as an input and for stdout as an output."""
@@ -129,6 +129,11 @@ def run(
                 failed = True
     if failed:
         raise typer.Exit(1)
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file, or of stdin for "-"."""
+    return sys.stdin.buffer.read() if path == STDIO else Path(path).read_bytes()
 
 
 def check_target(source: str, path: Path, force: bool) -> None:

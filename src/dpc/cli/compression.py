@@ -1,25 +1,32 @@
-"""The commands bench and report: parse, one call, print. Heavy imports wait until a command runs."""
+"""The commands compare, bench and report: parse, one call, print. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpc.cli.batch import STDIO, plan, read, run
 from dpc.cli.options import (
+    AllThreads,
     CompressAI,
     CompressAIWeights,
     Engine,
     Folders,
+    Force,
     LpipsWeights,
+    Model,
     Processes,
     Qualities,
     Threads,
     folders_of,
     numbers,
+    parse_crop,
+    parse_size,
     qualities_of,
     words,
 )
@@ -27,7 +34,7 @@ from dpc.cli.options import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["bench", "report"]
+__all__ = ["bench", "compare", "report"]
 
 
 def bench(
@@ -107,6 +114,57 @@ def report(
 
     written = make(rows, out, numbers("--bpp", bpp), anchor)
     typer.echo(f"{written['report.html']} and {len(written) - 1} files beside it")
+
+
+def compare(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A picture, or - for stdin.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="PAGE", help="Default: beside PHOTO, .html.")] = None,
+    quality: Annotated[
+        float | None, typer.Option("--quality", metavar="Q", min=1, max=100, help="Of DPC, 1 to 100.")
+    ] = None,
+    bpp: Annotated[
+        float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel that DPC aims at; default 0.25.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", metavar="N", parser=parse_size, help="No file is larger.")
+    ] = None,
+    codecs: Annotated[
+        str | None, typer.Option("--codecs", metavar="C,C", help="Beside DPC; default: all that are installed.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option("--crop", metavar="WxH[+X+Y]", help="Only this part; by default of the middle.")
+    ] = None,
+    model: Model = None,
+    threads: AllThreads = None,
+    compressai: CompressAI = None,
+    lpips_weights: LpipsWeights = None,
+    force: Force = False,
+) -> None:
+    """Make an HTML page of a photograph and what every codec makes of it at equal bytes."""
+    if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
+        raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+    part = None if crop is None else parse_crop(crop)
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        from dpc.evaluation.compression import compare as comparison
+
+        made = comparison.compare(
+            read(source) if source == STDIO else source,
+            quality=quality,
+            bpp=bpp,
+            max_bytes=max_bytes,
+            codecs=None if codecs is None else words(codecs),
+            crop=part,
+            model=model,
+            threads=threads,
+            compressai=compressai,
+            lpips_weights=lpips_weights,
+            progress=progress,
+        )
+        left_out = [f"not shown, {name}: {why}" for name, why in made.missing.items()]
+        return comparison.page(made).encode(), "\n".join([made.summary, *left_out])
+
+    run(plan([photo] if out is None else [photo, out], None, "html", ["html", "htm"]), force, work)
 
 
 class _Progress:

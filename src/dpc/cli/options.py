@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -10,16 +12,21 @@ import typer
 from dpc.errors import OptionError
 
 __all__ = [
+    "AllThreads",
     "CompressAI",
     "CompressAIWeights",
     "Engine",
     "Folders",
+    "Force",
     "LpipsWeights",
+    "Model",
     "Processes",
     "Qualities",
     "Threads",
     "folders_of",
     "numbers",
+    "parse_crop",
+    "parse_size",
     "qualities_of",
     "words",
 ]
@@ -42,6 +49,9 @@ CompressAI: TypeAlias = Annotated[
 CompressAIWeights: TypeAlias = Annotated[
     str | None, typer.Option("--compressai-weights", metavar="W", help="A checkpoint, or untrained.")
 ]
+Model: TypeAlias = Annotated[str | None, typer.Option("--model", metavar="M", help="Name or path of a model.")]
+AllThreads: TypeAlias = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="Default: all cores.")]
+Force: TypeAlias = Annotated[bool, typer.Option("-f", "--force", help="Overwrite what exists.")]
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
@@ -79,3 +89,22 @@ def qualities_of(texts: list[str]) -> dict[str, tuple[float, ...]]:
             raise OptionError(f"--qualities {text}: {name or 'the others'} were given already; write them in one list")
         found[name] = numbers("--qualities", values)
     return found
+
+
+def parse_size(text: str) -> int:
+    """Bytes in "40000", "40k" or "1.5M"; k is 1000, M is 1,000,000; whole bytes only."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size, write it as 40000, 40k or 1.5M")
+    size = Fraction(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]
+    if size.denominator > 1:
+        raise typer.BadParameter(f"{text!r} is no whole number of bytes")
+    return int(size)
+
+
+def parse_crop(text: str) -> tuple[int, int, tuple[int, int] | None]:
+    """Width, height and corner of "512x384+100+40"; without a corner it is None, for the middle."""
+    match = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a part of a picture, write it as 512x384 or 512x384+100+40")
+    return int(match[1]), int(match[2]), None if match[3] is None else (int(match[3]), int(match[4]))

@@ -291,7 +291,7 @@ def write(
 
 def released() -> dict[str, Path]:
     """The artifacts that ship in the package: name -> path."""
-    folder = Path(str(resources.files("dpc"))) / "models"
+    folder = Path(str(resources.files("dpc.codec"))) / "models"
     return {p.stem: p for p in sorted(folder.glob(f"*{SUFFIX}"))}
 
 

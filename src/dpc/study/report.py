@@ -60,8 +60,8 @@ def report(
 ) -> Report:
     """Write the report of a study's folder, or of a table of votes (see `read_table`), into a folder.
 
-    metrics: names of dpc.evaluation.metrics.reference; None: all that can be measured here. Raises OptionError where there are no
-    votes.
+    metrics: names in evaluation.metrics.reference; None: all that can be measured here. Raises OptionError where there
+    are no votes.
     """
     data = read_study(source, url, metrics, weights, say) if source.is_dir() else read_table(source)
     simulated = [v for v in data.votes if v.simulated]

@@ -88,10 +88,11 @@ def new(
 ) -> Made:
     """Make a study folder, which must not exist or be empty.
 
-    images: files, and folders that are searched (not below). codecs: names of dpc.evaluation.codecs. folders: (name, folder).
-    bpp: the rates; without it the files of the first folder are the goals, and every other method is brought to their
-    bytes. crop: (width, height) of the middle that is shown; rates stay those of the whole picture. Raises OptionError
-    where sizes of a pair differ by more than the design's tolerance, and whatever codecs and pictures raise.
+    images: files, and folders that are searched (not below). codecs: names in evaluation.codecs. folders: (name,
+    folder). bpp: the rates; without it the files of the first folder are the goals, and every other method is brought
+    to their bytes. crop: (width, height) of the middle that is shown; rates stay those of the whole picture. Raises
+    OptionError where sizes of a pair differ by more than the design's tolerance, and whatever codecs and pictures
+    raise.
     """
     design, checks = design or plans.Design(), checks or plans.Checks()
     screening = screening or plans.Screening()

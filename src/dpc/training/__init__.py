@@ -1,1 +1,1 @@
-"""Training: networks, losses, data and the loop. The only part of dpc that needs torch throughout."""
+"""Training: data, losses, optimisers, the loop, and the export of models."""

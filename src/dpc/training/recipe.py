@@ -167,7 +167,7 @@ def read(path: str | Path) -> Recipe:
     """Read a recipe file, TOML or JSON; a bare name such as "dpc" means the recipe of that name in the package."""
     path = Path(path)
     if not path.suffix and not path.is_file():
-        folder = Path(__file__).parent.parent / "recipes"
+        folder = Path(__file__).parent / "recipes"
         known = sorted(p.stem for p in folder.glob("*.toml"))
         if path.name not in known:
             raise RecipeError(f"there is no recipe {str(path)!r}; known: {', '.join(known)}; or give a .toml file")

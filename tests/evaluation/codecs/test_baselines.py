@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import SHARED, needs
 from PIL import Image
 
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing, UnknownModel
 from dpc.evaluation import codecs as baselines
-from dpc.evaluation.codecs import programs as commands
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+from dpc.evaluation.codecs import programs
 
 
 def photo(height: int = 75, width: int = 98) -> baselines.Rgb:
@@ -104,7 +103,7 @@ def test_the_smaller_of_two_jpegs_counts() -> None:
 
 def test_names_and_models() -> None:
     assert [baselines.missing(name) for name in ("dpc", "jpeg", "webp")] == [None, None, None]
-    for name in ("jpg", "dpc-1", "compressai:nothing", "compressai:mbt2018:vmaf", ""):
+    for name in ("jpg", "dpc-7", "compressai:nothing", "compressai:mbt2018:vmaf", ""):
         with pytest.raises(OptionError, match="choose"):
             baselines.get(name)
     with pytest.raises(UnknownModel):
@@ -175,15 +174,15 @@ def test_vvc_calls_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_colours_there_and_back() -> None:
     image = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    assert np.array_equal(commands.to_rgb(commands.to_ycbcr(image)), image)
+    assert np.array_equal(programs.to_rgb(programs.to_ycbcr(image)), image)
     grey = np.full((2, 2, 3), 77, np.uint8)
-    assert np.allclose(commands.to_ycbcr(grey), [[[77]], [[128]], [[128]]])
+    assert np.allclose(programs.to_ycbcr(grey), [[[77]], [[128]], [[128]]])
 
 
 @pytest.mark.parametrize("data", [b"", b"YUV4MPEG2 W4 H4 C422\nFRAME\n" + bytes(32), b"YUV4MPEG2 W2 H2 C444\nFRIME\n"])
 def test_a_y4m_file_that_is_not_understood(data: bytes) -> None:
     with pytest.raises(DPCError, match="not understood"):
-        commands.read_y4m(data)
+        programs.read_y4m(data)
 
 
 # folders
@@ -233,12 +232,12 @@ def test_a_folder_with_a_size_that_cannot_be(tmp_path: Path) -> None:
         baselines.Folder("mine", tmp_path)
 
 
-@pytest.mark.skipif(not (SHARED / "kodak-bpg444").is_dir(), reason="no ../shared/data/kodak-bpg444")
+@needs("data", "kodak-bpg444")
 def test_the_folder_of_genuine_bpg_files() -> None:
-    folder = baselines.Folder("bpg", SHARED / "kodak-bpg444")
+    folder = baselines.Folder("bpg", SHARED / "data" / "kodak-bpg444")
     entries = folder.of("kodim23")
     assert [e.quality for e in entries] == [43, 40, 34]
-    original = np.asarray(Image.open(SHARED / "kodak" / "kodim23.png").convert("RGB"))
+    original = np.asarray(Image.open(SHARED / "data" / "kodak" / "kodim23.png").convert("RGB"))
     errors = [error(folder.decoded(e, original), original) for e in entries]
     assert errors == sorted(errors, reverse=True) and errors[0] < 12
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import ROOT, SHARED, needs, python_path
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -34,9 +35,8 @@ from dpc.evaluation.metrics.ms_ssim import ms_ssim
 from dpc.evaluation.metrics.psnr import psnr
 from dpc.evaluation.metrics.reference import Reference
 
-ROOT = Path(__file__).parent.parent
-KODAK = ROOT.parent / "shared" / "data" / "kodak"
-needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not in ../shared/data/kodak")
+KODAK = SHARED / "data" / "kodak"
+needs_kodak = needs("data", "kodak")
 QUICK = Plan(("jpeg", "webp"), {"": (20, 60)}, metrics=("psnr", "ssim"))
 
 
@@ -219,7 +219,7 @@ def test_a_fault_in_a_worker_costs_its_own_picture(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_all", _fails_at_p1)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     done = bench(replace(QUICK, codecs=("jpeg",), metrics=("psnr",)), images, tmp_path / "out", processes=2)
     assert {r.image for r in done.rows} == {"p0", "p2"}
     assert [(f.image, f.reason) for f in done.failures] == [("p1", "RuntimeError: no memory")]
@@ -276,7 +276,7 @@ def test_a_process_that_dies_costs_its_own_picture(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_all", _dies_at_p1)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     plan = replace(QUICK, codecs=("jpeg",), metrics=("psnr",))
     done = bench(plan, images, tmp_path / "out", processes=2)
     assert {r.image for r in done.rows} == {"p0", "p2"}
@@ -289,7 +289,7 @@ def _pid(task: int) -> int:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_after_a_death_the_others_share_processes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     found = dict(engines.work("processes", _pid, range(20), 2))
     assert sorted(found) == list(range(20)) and isinstance(found.pop(0), str)
     suspects = engines.AHEAD * 2  # each of these in a process of its own

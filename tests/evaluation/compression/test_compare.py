@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import ROOT, SHARED, needs
 from PIL import Image, ImageCms
 from typer.testing import CliRunner, Result
 
-from dpc.cli import app, parse_crop
+from dpc.cli import app
+from dpc.cli.options import parse_crop
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import compare as benchmark
 
-ROOT = Path(__file__).parent.parent
-WEIGHTS = ROOT.parent / "shared" / "weights" / "lpips"
+WEIGHTS = SHARED / "weights" / "lpips"
 BOX = (150, 60, 350, 240)  # 200x180: enough for MS-SSIM, quick to code
 
 
@@ -116,10 +117,9 @@ def test_the_rate_is_that_of_dpc(photo: Path, rate: str | None, value: float) ->
     assert got == pytest.approx(value, rel=0.1)
 
 
+@needs("weights", "lpips", "alex.pth")
 def test_lpips_is_there_when_its_weights_are(photo: Path) -> None:
     pytest.importorskip("torch")
-    if not (WEIGHTS / "alex.pth").is_file():
-        pytest.skip(f"no LPIPS weights in {WEIGHTS}")
     made = benchmark.compare(photo, codecs=[], threads=1, lpips_weights=WEIGHTS)
     assert 0 < made.shown[0].scores["lpips_alex"] < 1
     assert "LPIPS 0." in benchmark.page(made)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,7 +25,6 @@ from dpc.evaluation.compression.rows import read  # noqa: E402
 from dpc.evaluation.metrics import reference  # noqa: E402
 from dpc.evaluation.metrics.psnr import psnr  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
 TINY = ROOT / "tests" / "data" / "tiny.dpcmodel"
 
 

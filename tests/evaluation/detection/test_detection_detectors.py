@@ -13,6 +13,7 @@ from typing import Any
 import make_detection as make
 import numpy as np
 import pytest
+from paths import SHARED, needs
 
 from dpc.codec.image import load
 from dpc.errors import ModelError, OptionError, ToolMissing
@@ -20,8 +21,8 @@ from dpc.evaluation.detection import detectors
 from dpc.evaluation.detection.onnx_detector import Description, Onnx, decode_yolox, describe, resize, suppress
 from dpc.evaluation.detection.protocol import COCO
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "detection"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the detection set is not in ../shared/data/detection")
+DATA = SHARED / "data" / "detection"
+needs_data = needs("data", "detection")
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="onnx is not installed")
 
 

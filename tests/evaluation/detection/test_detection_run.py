@@ -20,6 +20,7 @@ from typing import Any
 import make_detection as make
 import numpy as np
 import pytest
+from paths import ROOT, python_path
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -30,8 +31,7 @@ from dpc.evaluation.compression import curves
 from dpc.evaluation.detection import dataset, report, rows, run
 from dpc.evaluation.detection.run import Plan, detect
 
-ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "src" / "dpc" / "models" / "dpc-1.dpcmodel"
+MODEL = ROOT / "src" / "dpc" / "codec" / "models" / "dpc-7.dpcmodel"
 pytest.importorskip("onnx")
 pytest.importorskip("pycocotools")
 from dpc.evaluation.detection import scoring  # noqa: E402
@@ -277,7 +277,7 @@ def test_processes_give_the_same_rows_and_one_that_dies_costs_its_picture(
     one = detect(plan, data, tmp_path / "one", progress=shares.append)
     assert shares == [i / 6 for i in range(1, 7)]
     monkeypatch.setattr(run, "_all", _dies_at_11)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]))
+    monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     two = detect(plan, data, tmp_path / "two", processes=2)
     assert [(f.image, f.reason) for f in two.failures] == [("1.png", "the process died (out of memory?)")]
     same = {r.key: boxes(r) for r in one.rows if r.image != 11}
@@ -300,7 +300,7 @@ def test_ray_gives_the_same_rows(
     [
         ({"codecs": ("jpg",)}, "'jpg' is unknown"),
         ({"codecs": ()}, "no codec was given"),
-        ({"codecs": ("dpc:dpc-1", f"dpc:{MODEL}")}, "are both called dpc:dpc-1"),
+        ({"codecs": ("dpc:dpc-7", f"dpc:{MODEL}")}, "are both called dpc:dpc-7"),
         ({"qualities": {"jpeg": (101.0,)}}, "jpeg takes a quality of 1 to 95, not 101"),
         ({"goals": (0.0,)}, "rates of 0; give some"),
         ({"goals": ()}, "rates of nothing"),
@@ -339,15 +339,15 @@ def test_what_is_wrong_is_said_before_anything_is_coded(
 def test_a_folder_is_measured_at_all_it_has(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    detect(replace(plan, codecs=("dpc:dpc-1",), qualities={"": (40.0,)}), data, tmp_path / "out")
+    detect(replace(plan, codecs=("dpc:dpc-7",), qualities={"": (40.0,)}), data, tmp_path / "out")
     lines = ["image,qp,bytes,decoded"]
     for p in data.pictures:
         shutil.copy(p.path, folder / p.path.name)
         lines.append(f"{p.path.stem},30,500,{p.path.name}")
     (folder / "sizes.csv").write_text("\n".join(lines) + "\n")
-    both = {"mine": str(folder), "dpc-dpc-1": str(folder)}  # the second goes into the file of dpc:dpc-1
+    both = {"mine": str(folder), "dpc-dpc-7": str(folder)}  # the second goes into the file of dpc:dpc-7
     done = detect(replace(plan, codecs=(), folders=both), data, tmp_path / "out")
-    assert done.new == 12 and sum(r.codec == "dpc:dpc-1" for r in done.rows) == 6
+    assert done.new == 12 and sum(r.codec == "dpc:dpc-7" for r in done.rows) == 6
     of = {name: {r.image: boxes(r) for r in done.rows if r.codec == name} for name in ("mine", rows.ORIGINAL)}
     assert of["mine"] == of[rows.ORIGINAL] and {r.bytes for r in done.rows if r.codec == "mine"} == {500}
 

@@ -14,6 +14,7 @@ from typing import Any
 import make_detection as make
 import numpy as np
 import pytest
+from paths import SHARED, needs
 from PIL import Image
 
 from dpc.codec.image import load
@@ -24,8 +25,8 @@ from dpc.evaluation.detection.rows import rounded
 pytest.importorskip("pycocotools")
 from dpc.evaluation.detection import points, scoring  # noqa: E402
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "detection"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the detection set is not in ../shared/data/detection")
+DATA = SHARED / "data" / "detection"
+needs_data = needs("data", "detection")
 
 
 # test sets

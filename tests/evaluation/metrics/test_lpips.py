@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import SHARED, needs
 from PIL import Image
 
 torch = pytest.importorskip("torch")
@@ -22,11 +23,8 @@ from dpc.errors import ModelError, ToolMissing  # noqa: E402
 from dpc.evaluation.metrics import METRICS, lpips, lpips_distance  # noqa: E402
 from dpc.evaluation.metrics.lpips import LPIPS, NETS  # noqa: E402
 
-WEIGHTS = Path(__file__).parents[2] / "shared" / "weights" / "lpips"
-needs_weights = pytest.mark.skipif(
-    not (WEIGHTS / "alexnet-features.pth").is_file(),
-    reason="LPIPS weights are not in ../shared/weights/lpips",
-)
+WEIGHTS = SHARED / "weights" / "lpips"
+needs_weights = needs("weights", "lpips", "alexnet-features.pth")
 
 
 @pytest.fixture(scope="module", params=["alex", "squeeze"])

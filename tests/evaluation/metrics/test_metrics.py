@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT, SHARED, needs
 from PIL import Image, ImageFilter
 
 from dpc.errors import DPCError, OptionError, ToolMissing
@@ -23,8 +24,8 @@ from dpc.evaluation.metrics.reference import PEAKS, Reference, usable
 from dpc.evaluation.metrics.spectrum import PERIODS, SUSPECT, spectrum_peaks
 from dpc.evaluation.metrics.ssim import ssim
 
-KODAK = Path(__file__).parents[2] / "shared" / "data" / "kodak"
-needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not in ../shared/data/kodak")
+KODAK = SHARED / "data" / "kodak"
+needs_kodak = needs("data", "kodak")
 NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith("lpips") and n != "dists"]
 
 
@@ -75,7 +76,7 @@ def test_table() -> None:
 
 def test_table_needs_no_torch() -> None:
     code = "import sys, dpc.evaluation.metrics, dpc.evaluation.metrics.spectrum; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")})
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
 
 
 @pytest.mark.parametrize("metric", NUMPY_METRICS, ids=lambda m: m.name)
@@ -138,14 +139,14 @@ def test_psnr_values() -> None:
 def test_ms_ssim_agrees_with_pytorch_msssim_and_with_the_loss(size: tuple[int, int]) -> None:
     torch = pytest.importorskip("torch")
     published = pytest.importorskip("pytorch_msssim").ms_ssim
-    from dpc.training.losses import distortion as losses
+    from dpc.training.losses import ms_ssim as loss
 
     x = photo(*size)
     for y in (noisy(x, 10), through(x, "jpeg", quality=5), 255 - x):
         a, b = (torch.from_numpy(p).permute(2, 0, 1)[None] / 255.0 for p in (x, y))
         value = ms_ssim(x, y)
         assert value == pytest.approx(published(a, b, data_range=1.0).item(), abs=1e-5)
-        assert value == pytest.approx(losses.ms_ssim(a, b).item(), abs=1e-5)
+        assert value == pytest.approx(loss.ms_ssim(a, b).item(), abs=1e-5)
 
 
 def test_ms_ssim_small_picture() -> None:

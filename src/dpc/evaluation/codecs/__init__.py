@@ -25,8 +25,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.evaluation.codecs import heic, jpegxl, learned, own, pillow
-from dpc.evaluation.codecs import programs as commands
+from dpc.evaluation.codecs import heic, jpegxl, learned, own, pillow, programs
 from dpc.evaluation.codecs.folder import Entry, Folder
 from dpc.evaluation.codecs.protocol import Codec, Rgb, check
 from dpc.evaluation.codecs.sizes import at_bpp, at_bytes
@@ -37,9 +36,9 @@ _MAKERS: dict[str, Callable[[], Codec]] = {
     **{name: partial(pillow.make, name) for name in pillow.FORMATS},
     "jpegxl": jpegxl.JpegXL,
     "heic": heic.Heic,
-    "bpg": commands.Bpg,
-    "bpg-like": commands.BpgLike,
-    "vvc": commands.Vvc,
+    "bpg": programs.Bpg,
+    "bpg-like": programs.BpgLike,
+    "vvc": programs.Vvc,
 }
 NAMES = ("dpc", *_MAKERS)
 """The codecs that need no further choice."""

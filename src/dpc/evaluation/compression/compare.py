@@ -131,7 +131,7 @@ def compare(
     """Code a photograph with DPC at a rate, and with the others at their best quality that is no larger.
 
     source: a path, or the bytes of a picture file. quality, bpp (default 0.25), max_bytes: as in dpc.encode, at most
-    one. codecs: names of dpc.evaluation.codecs, default CODECS. crop: compare this part only. model: DPC's; threads: of its
+    one. codecs: names in evaluation.codecs, default CODECS. crop: compare this part only. model: DPC's; threads: of its
     networks. compressai: the Python of codecs named compressai:MODEL. lpips_weights: a folder, default the cache;
     nothing is downloaded. A codec that is not installed, fails, or cannot make so small a file is left out and said
     to be. Raises OptionError, ImageError, TooLarge, ModelError.

@@ -1,7 +1,7 @@
 """Judging: models and codecs by the benchmark, at equal rates and at the exact sizes of precomputed files.
 
-    rows.csv        one row per codec, picture and file; what is in it is not measured again (dpc.evaluation.compression.rows)
-    table.md        every metric at the same rates (dpc.evaluation.compression.table)
+    rows.csv        one row per codec, picture and file; what is in it is not measured again (see rows.py)
+    table.md        every metric at the same rates (see table.py)
     curves.png      the metrics over the rate, and curves.svg
     crops-RATE.png  the same crop of some pictures: the original beside every codec at the nearest rate
 
@@ -54,9 +54,9 @@ def judge(
     """Judge model artifacts and codecs on all pictures and return the table (also in out/table.md).
 
     goals: bpp of the table, to which every file is brought; also to the size of every file in the folders (name ->
-    folder with sizes.csv). qualities: at which the models are coded as well. codecs: names of dpc.evaluation.codecs; one that
-    is missing is told through say. crops: number of pictures on the contact sheets, 0 for none. Rows already in
-    out/rows.csv are not measured again. Raises OptionError; ToolMissing without the weights of LPIPS.
+    folder with sizes.csv). qualities: at which the models are coded as well. codecs: names in evaluation.codecs;
+    one that is missing is told through say. crops: number of pictures on the contact sheets, 0 for none. Rows already
+    in out/rows.csv are not measured again. Raises OptionError; ToolMissing without the weights of LPIPS.
     """
     mine = [f"dpc:{path}" for path in models]
     folders = folders or {}

@@ -8,7 +8,7 @@
     encode_s, decode_s                of one file
     memory_mb                         a fresh process's peak above its start, on a picture of about this size
     dpc, commit, tools                what measured
-    psnr, ...                         one column for each of dpc.evaluation.metrics.reference.NAMES; empty: not asked for,
+    psnr, ...                         one column for each of metrics.reference.NAMES; empty: not asked for,
                                       nan: the picture is too small for it
 
 Failures lie beside it in failures.csv: codec, image, quality or goal, and the reason.

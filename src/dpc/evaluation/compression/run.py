@@ -44,10 +44,10 @@ SLOW = 20.0  # seconds within one picture after which a line says where the run 
 class Plan:
     """What to measure of every picture.
 
-    codecs: names of dpc.evaluation.codecs. qualities: for a codec by name, or for all under "". goals: bpp that each codec's
-    file of each picture is brought to. folders: name -> folder of precomputed pictures, measured at all they have.
-    match: bring the codecs to the size of each of those files as well. weights: folder of the metrics' weights. python,
-    network_weights: of CompressAI, see dpc.evaluation.codecs.get.
+    codecs: names in evaluation.codecs. qualities: for a codec by name, or for all under "". goals: bpp that each
+    codec's file of each picture is brought to. folders: name -> folder of precomputed pictures, measured at all they
+    have. match: bring the codecs to the size of each of those files as well. weights: folder of the metrics' weights.
+    python, network_weights: of CompressAI, see dpc.evaluation.codecs.get.
     """
 
     codecs: tuple[str, ...]

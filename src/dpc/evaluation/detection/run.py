@@ -48,7 +48,7 @@ CLOSE = 0.02  # a quality within this share of a mean rate is not improved
 class Plan:
     """What to do with every picture.
 
-    detectors: as dpc.evaluation.detection.detectors takes them. codecs: names of dpc.evaluation.codecs. goals: bpp. match: "average" codes
+    detectors: as detectors.py takes them. codecs: names in evaluation.codecs. goals: bpp. match: "average" codes
     all pictures at the one quality whose mean rate is nearest to a goal, "image" brings each picture to each goal.
     qualities: for a codec by name, or for all under "", instead of goals. folders: name -> precomputed pictures.
     """

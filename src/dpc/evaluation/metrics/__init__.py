@@ -62,7 +62,7 @@ def lpips_network(net: str, weights: str | None) -> LPIPS:
 
 
 def dists_distance(original: pair.Picture, decoded: pair.Picture, weights: str | Path | None = None) -> float:
-    """DISTS of two pictures: 0 is identical, lower is better. weights: a folder, see dpc.evaluation.metrics.dists.DISTS."""
+    """DISTS of two pictures: 0 is identical, lower is better. weights: a folder, see dists.DISTS."""
     pair.check(original, decoded)
     return dists_network(None if weights is None else str(weights)).between(original, decoded)
 

@@ -208,7 +208,7 @@ class Batches:
 
     crops: (n, size, size, 3) uint8; levels: (n,) float32 in [0, last_level]. n is this process's share of the batch:
     process `rank` of `world` takes the samples rank, rank + world, ... share_drawn: of the crops, in [0, 1); these get
-    text and shapes (drawn.py).
+    text and shapes (synthetic.py).
     """
 
     def __init__(

@@ -24,8 +24,17 @@ from dpc.codec import artifact
 from dpc.codec.artifact import FINE, Artifact, Sizes
 from dpc.codec.entropy import PRECISION
 from dpc.errors import ModelError
-from dpc.networks import graphs as deploy
 from dpc.networks.context import INDICES, Z_LIMIT, scale_of_index
+from dpc.networks.graphs import (
+    AnalysisGraph,
+    HyperGraph,
+    IntegerStage,
+    LaterScaleGraph,
+    MeanGraph,
+    QuantiseGraph,
+    ScaleGraph,
+    SynthesisGraph,
+)
 from dpc.networks.integer import A_BITS, A_MAX, W_BITS, W_MAX, IntegerConv
 from dpc.networks.model import Model
 from dpc.networks.sizes import Network
@@ -40,19 +49,19 @@ Array = NDArray[Any]
 
 def check_exact(model: Model) -> int:
     """The largest possible |accumulator| in the integer branch; NotExact at 2**24 or where a weight is no integer."""
-    graphs = {"scale0": deploy.ScaleGraph(model)} | {
-        f"scale{g}": deploy.LaterScaleGraph(model, g) for g in range(1, len(model.net.groups))
+    graphs = {"scale0": ScaleGraph(model)} | {
+        f"scale{g}": LaterScaleGraph(model, g) for g in range(1, len(model.net.groups))
     }
     worst = 0
     for name, graph in graphs.items():
         for part, layer in graph.named_modules():
-            if isinstance(layer, deploy.IntegerStage):
+            if isinstance(layer, IntegerStage):
                 peak = Z_LIMIT if name == "scale0" and part == "a" else A_MAX
                 worst = max(worst, check_layer(f"{name}.{part}", layer, peak))
     return worst
 
 
-def check_layer(name: str, layer: deploy.IntegerStage, peak: int) -> int:
+def check_layer(name: str, layer: IntegerStage, peak: int) -> int:
     """The largest possible |accumulator| of one layer whose inputs lie in -peak..peak; NotExact as above."""
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[operator]
     if not (torch.equal(weight, weight.round()) and torch.equal(bias, bias.round())) or weight.abs().max() > W_MAX:
@@ -240,25 +249,25 @@ def export(
     features = torch.zeros(1, net.scale_width, h, w)
     jobs: dict[str, tuple[nn.Module, tuple[Tensor, ...], list[str], list[str]]] = {
         "analysis": (
-            deploy.AnalysisGraph(model),
+            AnalysisGraph(model),
             (torch.zeros(1, 16 * h, 16 * w, 3, dtype=torch.uint8),),
             ["image"],
             ["y"],
         ),
-        "hyper": (deploy.HyperGraph(model), (y, gain), ["y", "gain"], ["z_hat"]),
-        "scale0": (deploy.ScaleGraph(model), (z,), ["z_hat"], ["features", "index"]),
-        "means": (deploy.MeanGraph(model), (z, y, gain, plane), ["z_hat", "r", "gain", "even"], ["y_hat"]),
+        "hyper": (HyperGraph(model), (y, gain), ["y", "gain"], ["z_hat"]),
+        "scale0": (ScaleGraph(model), (z,), ["z_hat"], ["features", "index"]),
+        "means": (MeanGraph(model), (z, y, gain, plane), ["z_hat", "r", "gain", "even"], ["y_hat"]),
         "quantise": (
-            deploy.QuantiseGraph(model),
+            QuantiseGraph(model),
             (y, z, gain, plane, torch.zeros(1, n, 1, 1), plane, torch.full((1, 1, 1, 1), 0.5)),
             ["y", "z_hat", "gain", "even", "offset", "valid", "rounding"],
             ["r"],
         ),
-        "synthesis": (deploy.SynthesisGraph(model), (y, torch.zeros(1, net.levels)), ["y_hat", "weights"], ["image"]),
+        "synthesis": (SynthesisGraph(model), (y, torch.zeros(1, net.levels)), ["y_hat", "weights"], ["image"]),
     }
     for g in range(1, len(net.groups)):
         jobs[f"scale{g}"] = (
-            deploy.LaterScaleGraph(model, g),
+            LaterScaleGraph(model, g),
             (features, y[:, : sum(net.groups[:g])]),
             ["features", "r"],
             ["index"],

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dpc.evaluation.metrics.lpips import LPIPS
-from dpc.training.losses.distortion.ms_ssim import ms_ssim
-from dpc.training.losses.distortion.pattern import opponent, pattern
+from dpc.training.losses.ms_ssim import ms_ssim
+from dpc.training.losses.pattern import opponent, pattern
 
 JITTER = 8  # the LPIPS input is shifted by 0 .. JITTER - 1 pixels
 

@@ -1,0 +1,175 @@
+"""The commands encode, decode, inspect and models: parse, one call of the library for every file, print."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import dpc
+from dpc.cli.batch import STDIO, check_options, named, plan, read, reason, run
+from dpc.cli.options import AllThreads, Force, Model, parse_size
+from dpc.codec import container
+from dpc.errors import DPCError, OptionError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FORMATS", "decode", "encode", "inspect", "models"]
+
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "png": ("PNG", {"compress_level": 3}),
+    "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "webp": ("WEBP", {"lossless": True, "exact": True}),
+    "bmp": ("BMP", {}),
+    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+}
+"""What `dpc decode` writes: file name ending -> Pillow's name of the format and its options."""
+
+WITH_ALPHA = ("png", "tif", "tiff", "webp")  # formats that keep transparency
+NEAR = 0.05  # a rate further than this share from --bpp is said to be the nearest there is
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH", help="IN, or IN OUT, or IN... (files, folders) with --out-dir; - is a stream."),
+]
+OutDir = Annotated[Path | None, typer.Option("--out-dir", metavar="D", help="Folder for the outputs.")]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are, without an error.")]
+
+
+def encode(
+    paths: Paths,
+    quality: Annotated[
+        float | None, typer.Option("-q", "--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel to aim at.")] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option("--max-bytes", metavar="N", parser=parse_size, help="Never larger: 40000, 40k, 1.5M."),
+    ] = None,
+    model: Model = None,
+    no_exif: Annotated[bool, typer.Option("--no-exif", help="Drop EXIF data (camera, time, place).")] = False,
+    threads: AllThreads = None,
+    out_dir: OutDir = None,
+    force: Force = False,
+    skip_existing: Skip = False,
+) -> None:
+    """Compress pictures to .dpc files."""
+    from dpc.codec.image import SUFFIXES
+
+    check_options(force, skip_existing)
+    if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
+        raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        given = sys.stdin.buffer.read() if source == STDIO else source
+        data = dpc.encode(
+            given,
+            quality=quality,
+            bpp=bpp,
+            max_bytes=max_bytes,
+            model=model,
+            exif=not no_exif,
+            threads=threads,
+            progress=progress,
+        )
+        info = dpc.inspect(data)
+        note = f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        if bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
+            note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
+        before = os.path.getsize(given) if isinstance(given, str) else len(given)
+        if info.bytes > before:
+            note += f"; larger than the input ({before:,} bytes), --max-bytes {before} would not be"
+        return data, note
+
+    run(plan(paths, out_dir, "dpc", ["dpc"], SUFFIXES), force, work, skip_existing)
+
+
+def decode(
+    paths: Paths,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}; or by OUT.")
+    ] = None,
+    model: Model = None,
+    threads: AllThreads = None,
+    out_dir: OutDir = None,
+    force: Force = False,
+    skip_existing: Skip = False,
+) -> None:
+    """Decode .dpc files to pictures."""
+    check_options(force, skip_existing)
+    format = format.lower() if format else None
+    if format is not None and format not in FORMATS:
+        raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
+    jobs = plan(paths, out_dir, format or "png", list(FORMATS) if format is None else [format], (".dpc",))
+    codec = None if model is None else dpc.Codec(model, threads)
+
+    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+        data = read(source)
+        if codec is None:
+            image = dpc.decode(data, threads=threads, progress=progress)
+        else:
+            image = codec.decode(data, progress=progress)
+        ending = format or "png" if target == STDIO else Path(target).suffix[1:].lower()
+        return picture_bytes(image, ending), f"{image.width}x{image.height} {image.mode}"
+
+    def check(source: str) -> None:
+        with open(source, "rb") as file:
+            container.check_magic(file.read(len(container.MAGIC)))
+
+    run(jobs, force, work, skip_existing, check)
+
+
+def inspect(
+    paths: Annotated[list[str], typer.Argument(metavar="IN...", help=".dpc files, or - for stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON; of several files a line for each.")] = False,
+) -> None:
+    """Print what .dpc files hold, without decoding them."""
+    failed = False
+    for number, path in enumerate(paths):
+        try:
+            info = dpc.inspect(read(path))
+        except (DPCError, OSError) as error:
+            typer.echo(f"dpc: error: {named(path, reason(error))}", err=True)
+            failed = True
+            continue
+        if as_json:
+            about = asdict(info) if len(paths) == 1 else {"file": path} | asdict(info)
+            typer.echo(json.dumps(about, indent=2 if len(paths) == 1 else None))
+            continue
+        if len(paths) > 1:
+            typer.echo(f"{chr(10) if number else ''}{typer.format_filename(path)}")
+        typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
+        typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
+        typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
+        for name, size in info.sections.items():
+            typer.echo(f"{name:<8} {size:,} bytes")
+    if failed:
+        raise typer.Exit(1)
+
+
+def models() -> None:
+    """List the models that are installed."""
+    for model in dpc.models():
+        notes = ", default" * model.default + ", exact pixels" * model.exact_pixels
+        typer.echo(f"{model.name} ({model.id[:16]}{notes}), {model.bytes:,} bytes: {model.description}")
+
+
+def picture_bytes(image: Image.Image, ending: str) -> bytes:
+    """The picture as a file of one of FORMATS, with its colour profile and EXIF."""
+    if image.mode in ("LA", "RGBA") and ending not in WITH_ALPHA:
+        raise OptionError(f"this picture is transparent, which .{ending} does not keep; choose {', '.join(WITH_ALPHA)}")
+    name, options = FORMATS[ending]
+    kept = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    out = io.BytesIO()
+    image.save(out, name, **options, **kept)
+    return out.getvalue()
