@@ -520,6 +520,7 @@ def test_tiles_cover_the_picture_once() -> None:
         assert (seen == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Codec(MODELS[name], threads=1)

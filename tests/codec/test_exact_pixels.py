@@ -252,6 +252,7 @@ def test_a_convolution_without_a_limit_behind_it_is_refused(
     refused(original, tmp_path, r"(means|synthesis), .*Conv: its output goes to (Add|Mul) without a limit in between")
 
 
+@pytest.mark.slow
 def test_pieces_and_blocks_without_a_limit_are_refused(
     original: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +270,7 @@ def test_pieces_and_blocks_without_a_limit_are_refused(
         refused(original, tmp_path, "without a limit in between")
 
 
+@pytest.mark.slow
 def test_other_breaches_are_refused(original: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(exactly, "on_grid", lambda x, grid, limit: x.clamp(-limit, limit))

@@ -305,6 +305,7 @@ def test_sessions_have_all_their_checks(tmp_path: Path, trials: int, checks: tup
 # the commands, from the plan to the report
 
 
+@pytest.mark.slow
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     images = originals(tmp_path / "originals", 6)
     # three rates: of two the curves of the scores did not overlap in 3 of 33 runs, as the votes are not seeded

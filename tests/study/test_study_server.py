@@ -29,6 +29,7 @@ class Rater(Browser):
         return super().call(method, path, body | {"simulated": self.proof} if path == "/api/start" else body)
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
     made = study(tmp_path)
     acknowledged: dict[str, str] = {}

@@ -196,6 +196,7 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": python_path(__file__), "OMP_NUM_THREADS": "1"} | more
 
 
+@pytest.mark.slow
 def test_kill_9_loses_only_what_came_after_the_last_checkpoint(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "run"
     script = program(tmp_path, out, photos, "steps=100000, save_every=0.2")
@@ -215,6 +216,7 @@ def test_kill_9_loses_only_what_came_after_the_last_checkpoint(tmp_path: Path, p
     assert steps == list(range(1, state["step"] + 3))
 
 
+@pytest.mark.slow
 def test_two_processes_do_the_work_of_one(tmp_path: Path, photos: Path, whole: Path) -> None:
     pytest.importorskip("lightning_fabric")
     out = tmp_path / "run"
@@ -293,6 +295,7 @@ def test_lpips_slope_gives_low_rates_more_lpips(tmp_path: Path, photos: Path, mo
     assert seen[1].numpy() == pytest.approx((own / np.exp(np.log(lam).mean())) ** -0.5, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "run"
     script = program(tmp_path, out, photos, "steps=5")
@@ -637,6 +640,7 @@ def test_a_changed_recipe_is_named_when_a_training_goes_on(tmp_path: Path, photo
 # from and to artifacts
 
 
+@pytest.mark.slow
 def test_export_calibrate_and_start_again(
     tmp_path: Path, photos: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -803,6 +807,7 @@ def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: 
     assert done.exit_code == 1 and message in done.output and not (tmp_path / "pack").exists()
 
 
+@pytest.mark.slow
 @needs("weights", "lpips", "alexnet-features.pth")
 def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
     plan = tmp_path / "tiny.toml"

@@ -439,6 +439,7 @@ def test_identical_codecs_differ_by_nothing(data: dataset.Dataset, plan: Plan, t
     assert "AP of dpc:twin minus AP of the others" in page and "<img" not in page
 
 
+@pytest.mark.browser
 def test_boxes_can_be_switched_off_in_a_browser(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -205,6 +205,7 @@ def test_without_pycocotools(small: dataset.Dataset, monkeypatch: pytest.MonkeyP
         scoring.Truth(small)
 
 
+@pytest.mark.slow
 @needs_data
 def test_yolox_nano_has_its_known_precision() -> None:
     """AP 0.289 and AP50 0.449 are known of a 334-image superset; half of it cannot be far from that."""
