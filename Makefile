@@ -38,5 +38,5 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[dev,train,bench,cluster,study,detect]'
+	$(PIP) --editable '.[dev,train,bench,cluster,study,postgresql,detect]'
 	@touch $@ $(VENV)/runtime.stamp

@@ -127,11 +127,15 @@ def test_the_same_vote_from_many_sides_counts_once(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if not all(shutil.which(name) for name in ("initdb", "pg_ctl", "postgres")):
-        pytest.skip("there is no PostgreSQL server here")
     import getpass
     import os
     import pwd
+
+    # Debian keeps the server's programs off the PATH
+    places = os.pathsep.join([os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))])
+    programs = {name: shutil.which(name, path=places) for name in ("initdb", "pg_ctl")}
+    if not all(programs.values()):
+        pytest.skip("there is no PostgreSQL server here")
 
     place = tmp_path_factory.mktemp("postgres")
     as_user: list[str] = []
@@ -144,8 +148,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.chown(place, "postgres")
     user = "postgres" if as_user else getpass.getuser()
 
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/tmp")
+    def run(program: str, *options: str) -> None:
+        command = [*as_user, str(programs[program]), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/tmp")
 
     data = str(place / "data")
     try:

@@ -95,7 +95,7 @@ def engine_of(url: str) -> sa.Engine:
     except sa.exc.ArgumentError as error:
         raise OptionError(f"{url!r} is not a database URL; write postgresql://USER@HOST/NAME") from error
     except ModuleNotFoundError as error:
-        raise ToolMissing("PostgreSQL needs the package psycopg; pip install 'psycopg[binary]'") from error
+        raise ToolMissing("PostgreSQL needs the package psycopg; pip install '.[postgresql]'") from error
 
 
 def _sqlite(connection: Any, _: Any) -> None:
