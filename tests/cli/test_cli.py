@@ -199,12 +199,19 @@ def test_a_link_is_written_through(png: Path, tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: object, target: object) -> None:
-        raise OSError(28, "No space left on device", str(target))
+    def full(file: object) -> None:
+        raise OSError(28, "No space left on device", "a.dpc")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert "No space left on device" in error_line(run("encode", png, tmp_path / "a.dpc"))
     assert list(tmp_path.iterdir()) == [png]
+
+
+def test_a_planted_link_is_not_followed(png: Path, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / f".dpc-{os.getpid()}.part").symlink_to("victim")
+    assert run("encode", png, tmp_path / "a.dpc").exit_code == 0
+    assert (tmp_path / "victim").read_bytes() == b"precious" and not (tmp_path / "a.dpc").is_symlink()
 
 
 def test_a_file_that_appears_meanwhile_is_kept(

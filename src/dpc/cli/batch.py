@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import typer
 
 from dpc.errors import DPCError
+from dpc.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -153,16 +154,11 @@ def check_target(source: str, path: Path, force: bool) -> None:
 
 
 def write(path: Path, data: bytes, force: bool) -> None:
-    """Put the whole file there or nothing: it is written beside its place and then renamed."""
-    part = path.with_name(f".dpc-{os.getpid()}.part")
+    """Put the whole file there or nothing."""
     try:
-        with open(part, "wb") as file:
-            file.write(data)
-        if not force and path.exists():
-            raise FileExistsError(f"{path} exists; -f overwrites it")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        atomic_write(path, data, overwrite=force)
+    except FileExistsError as error:
+        raise FileExistsError(f"{path} exists; -f overwrites it") from error
 
 
 def named(source: str, text: str) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from dpc.codec.entropy import Tables
 from dpc.codec.runtime import onnxruntime
 from dpc.errors import ModelError, UnknownModel
+from dpc.files import atomic_write
 
 ARTIFACT_FORMAT = 1
 SUFFIX = ".dpcmodel"
@@ -273,8 +274,7 @@ def write(
     weights: Mapping[str, Array],
     tables: Mapping[str, Array],
 ) -> None:
-    """Write an artifact file; the same content gives the same bytes. Written beside path first, then renamed."""
-    path = Path(path)
+    """Write an artifact file, whole or not at all; the same content gives the same bytes."""
     members: dict[str, bytes] = {"metadata.json": json.dumps(metadata, indent=1, sort_keys=True).encode()}
     members |= {f"graphs/{k}.onnx": v for k, v in graphs.items()}
     for folder, arrays in (("weights", weights), ("tables", tables)):
@@ -282,11 +282,13 @@ def write(
             buffer = io.BytesIO()
             np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
             members[f"{folder}/{name}.npy"] = buffer.getvalue()
-    temporary = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), members[name], zipfile.ZIP_DEFLATED, 9)
-    temporary.replace(path)
+
+    def pack(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name in sorted(members):
+                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), members[name], zipfile.ZIP_DEFLATED, 9)
+
+    atomic_write(path, pack)
 
 
 def released() -> dict[str, Path]:

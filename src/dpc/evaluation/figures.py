@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from dpc.errors import ToolMissing
+from dpc.files import atomic_write, csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,8 +109,10 @@ def save(made: Figure, out: Path, name: str, written: dict[str, Path]) -> str:
         written[f"{name}.{ending}"] = out / f"{name}.{ending}"
     svg = io.StringIO()
     made.savefig(svg, format="svg", metadata={"Date": None})
-    made.savefig(out / f"{name}.png", dpi=110, metadata={"Software": None})
-    written[f"{name}.svg"].write_text(svg.getvalue(), encoding="utf-8")
+    atomic_write(
+        written[f"{name}.png"], lambda file: made.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    )
+    atomic_write(written[f"{name}.svg"], svg.getvalue())
     return svg.getvalue()[svg.getvalue().index("<svg") :]
 
 
@@ -119,10 +121,7 @@ def save_table(
 ) -> None:
     """Write name (CSV) into out and note it in written; a float gets six digits, nan and None nothing."""
     written[name] = out / name
-    with open(written[name], "w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_cell(v) for v in line] for line in lines)
+    atomic_write(written[name], csv_text(header, ([_cell(v) for v in line] for line in lines)))
 
 
 def _cell(value: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from dpc.errors import OptionError
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import DEFAULT, PEAKS, Reference, usable
+from dpc.files import atomic_write, csv_text
 from dpc.study import plan as plans
 from dpc.study import stimuli
 from dpc.study.database import default_url
@@ -92,12 +93,7 @@ def _measure(
         for s in coded[picture]:
             for name, value in reference.measure(_pixels(made, s.id)).items():
                 known[original.sha256, s.sha256, name] = value
-    part = file.with_suffix(".part")
-    with open(part, "w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(_MEASURED)
-        writer.writerows((*key, f"{value:.9g}") for key, value in sorted(known.items()))
-    part.replace(file)
+    atomic_write(file, csv_text(_MEASURED, ((*key, f"{value:.9g}") for key, value in sorted(known.items()))))
     return {
         m: {
             (picture, condition(s, made.plan.rates)): known[originals[picture].sha256, s.sha256, m]

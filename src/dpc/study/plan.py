@@ -14,7 +14,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from statistics import NormalDist
 from typing import Any
 
 from dpc.errors import OptionError
+from dpc.files import atomic_write
 
 __all__ = [
     "FORMAT",
@@ -334,9 +334,7 @@ def write(plan: Plan, path: Path) -> None:
     for name in _LISTS:
         for item in getattr(plan, name):
             lines += ["", f"[[{name}]]", *_entries(item)]
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    atomic_write(path, "\n".join(lines) + "\n")
 
 
 def read(path: Path) -> Plan:

@@ -26,6 +26,7 @@ from dpc import __version__
 from dpc.errors import OptionError
 from dpc.evaluation import figures
 from dpc.evaluation.metrics import METRICS
+from dpc.files import atomic_write
 from dpc.study import analysis, charts
 from dpc.study import plan as plans
 from dpc.study.app import environment
@@ -119,7 +120,7 @@ def report(
         missing=[] if data.made is None else _missing(data),
     )
     files["report.html"] = out / "report.html"
-    files["report.html"].write_text(text, encoding="utf-8")
+    atomic_write(files["report.html"], text)
     counted = sets["kept"]
     summary = [
         *(["SIMULATED RATERS: these votes do not come from people"] if only_simulated else []),

@@ -34,6 +34,7 @@ from dpc.codec.image import load, pictures_in
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.codecs import Rgb
+from dpc.files import atomic_write, csv_text
 from dpc.study import plan as plans
 from dpc.study.plan import Plan, Stimulus
 from dpc.study.plates import plates
@@ -197,10 +198,7 @@ _FIELDS = [f.name for f in dataclasses.fields(Stimulus)]
 
 def write_truth(path: Path, stimuli: Sequence[Stimulus]) -> None:
     """Which file is what; sorted by name, so that its order tells nothing."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_FIELDS)
-        writer.writerows(dataclasses.astuple(s) for s in sorted(stimuli, key=lambda s: s.id))
+    atomic_write(path, csv_text(_FIELDS, (dataclasses.astuple(s) for s in sorted(stimuli, key=lambda s: s.id))))
 
 
 def read_truth(path: Path) -> list[Stimulus]:

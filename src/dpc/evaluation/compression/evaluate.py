@@ -28,6 +28,7 @@ from dpc.evaluation.compression.run import Plan, bench, pictures, sha256
 from dpc.evaluation.compression.table import markdown
 from dpc.evaluation.figures import by_codec, save
 from dpc.evaluation.metrics.reference import PEAKS, usable
+from dpc.files import atomic_write
 
 __all__ = ["GOALS", "METRICS", "judge", "sheet", "window"]
 
@@ -92,7 +93,7 @@ def judge(
     hashes = {sha256(path) for path in paths}
     rows = [r for r in result.rows if (r.codec, r.version, r.settings) in versions and r.sha256 in hashes]
     text = markdown(by_codec(rows), goals)
-    (out / "table.md").write_text(text, encoding="utf-8")
+    atomic_write(out / "table.md", text)
     try:
         drawn = curves_of([m for m in METRICS if m not in PEAKS], by_codec(rows))
     except ToolMissing as error:

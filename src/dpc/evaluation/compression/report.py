@@ -28,6 +28,7 @@ from dpc.evaluation.compression.table import SECONDS, Section, cell, markdown, m
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import PEAKS
 from dpc.evaluation.metrics.spectrum import SUSPECT
+from dpc.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +98,7 @@ def report(
         ],
     )
     written["table.md"] = out / "table.md"
-    written["table.md"].write_text(markdown(data.rows, rates), encoding="utf-8")
+    atomic_write(written["table.md"], markdown(data.rows, rates))
     shown = [m for m in data.metrics if m not in PEAKS]
     differences = {
         (codec, metric): curves.rate_difference(data.points(anchor, metric), data.points(codec, metric), metric)
@@ -127,7 +128,7 @@ def report(
     if speed:
         pictures.append(figures.save(speed, out, "speed", written))
     written["report.html"] = out / "report.html"
-    written["report.html"].write_text(_page(data, tables, anchor, differences, pictures, partial), encoding="utf-8")
+    atomic_write(written["report.html"], _page(data, tables, anchor, differences, pictures, partial))
     return written
 
 

@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.evaluation.metrics.reference import NAMES
+from dpc.files import atomic_write, csv_text
 
 __all__ = ["Failure", "Key", "Row", "alone", "append", "merged", "need_pyarrow", "read", "write", "write_parquet"]
 
@@ -152,21 +153,23 @@ def alone(folder: Path) -> Iterator[None]:
 def append(path: Path, rows: Sequence[Row]) -> None:
     """Add rows at the end; the file and its header are made when they are not there."""
     new = not path.exists() or not path.stat().st_size
+    text = _table(rows)
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        for row in rows:
-            values = {name: _text(getattr(row, name), exact=name in ("quality", "goal")) for name in _FIELDS}
-            writer.writerow(values | {name: _text(value) for name, value in row.metrics.items()})
+        file.write(text if new else text.partition("\n")[2])
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """The file with exactly these rows, as a whole or not at all."""
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    append(part, rows)
-    part.replace(path)
+    atomic_write(path, _table(rows))
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        cells = {name: _text(getattr(row, name), exact=name in ("quality", "goal")) for name in _FIELDS}
+        cells |= {name: _text(value) for name, value in row.metrics.items()}
+        lines.append([cells.get(name, "") for name in COLUMNS])
+    return csv_text(COLUMNS, lines)
 
 
 def need_pyarrow() -> None:
@@ -190,9 +193,7 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     kinds |= {name: pyarrow.int64() for name, kind in _KINDS.items() if kind is int}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     values = [{name: getattr(row, name) for name in _FIELDS} | dict(row.metrics) for row in rows]
-    part = path.with_suffix(".part")
-    parquet.write_table(pyarrow.Table.from_pylist(values, schema), part)
-    part.replace(path)
+    atomic_write(path, lambda file: parquet.write_table(pyarrow.Table.from_pylist(values, schema), file))
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ in rows.csv already is not measured again; a picture, codec or process that fail
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
@@ -32,6 +31,7 @@ from dpc.evaluation.compression import engines
 from dpc.evaluation.compression.memory import peak
 from dpc.evaluation.compression.rows import Failure, Key, Row, alone, append, merged, read, write
 from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable
+from dpc.files import atomic_write, csv_text
 
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures", "sha256"]
 
@@ -184,10 +184,7 @@ def _bench(
             spent = spoken - begin
             left = spent / done * (len(paths) - done)
             say(f"{done}/{len(paths)} {path.stem}: {new} new rows so far, {spent:.0f} s, about {left:.0f} s left")
-    with open(out / "failures.csv", "w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow([f.name for f in fields(Failure)])
-        writer.writerows(astuple(f) for f in failures)
+    atomic_write(out / "failures.csv", csv_text([f.name for f in fields(Failure)], map(astuple, failures)))
     latest = merged(rows)
     order = {path.stem: i for i, path in enumerate(paths)}
     latest.sort(key=lambda r: (order.get(r.image, len(order)), r.image, r.codec, r.goal is not None, r.bpp))

@@ -23,6 +23,7 @@ from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.protocol import Detector
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Row
 from dpc.evaluation.detection.scoring import Truth
+from dpc.files import atomic_write
 
 SEED = 0  # of the resamples
 WIDE = 1.96  # standard deviations on each side: 95 % of a normal distribution
@@ -121,9 +122,7 @@ def score(
             raise DPCError(f"scoring failed: {values}")
         scores[key] = values
         say(f"scored {done}/{len(open_tasks)} sets of boxes")
-        part = cache.with_suffix(".part")
-        part.write_text(json.dumps(scores, indent=0), encoding="utf-8")
-        part.replace(cache)
+        atomic_write(cache, json.dumps(scores, indent=0))
 
     bits = np.array([p.bpp for p in data.pictures])
     seen = []

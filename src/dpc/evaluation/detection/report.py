@@ -31,6 +31,7 @@ from dpc.evaluation.detection.page import page_of
 from dpc.evaluation.detection.points import SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
 from dpc.evaluation.detection.rows import ORIGINAL
 from dpc.evaluation.detection.scoring import NAMES, Truth
+from dpc.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,9 +133,7 @@ def report(
         shown = pictures_of.make(result, data, truth, seen[0].detector, list(seen[0].points), examples, example_bpp)
     files["detect.html"] = out / "detect.html"
     page = page_of(seen, data, result, goals, resamples, anchor, subject, spreads, differences, rates, drawn, shown)
-    part = out / "detect.html.part"
-    part.write_text(page, encoding="utf-8")
-    part.replace(files["detect.html"])
+    atomic_write(files["detect.html"], page)
     return Written(files["detect.html"], files, _summary(seen, goals, spreads))
 
 

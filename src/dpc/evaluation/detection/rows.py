@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpc.errors import DPCError
+from dpc.files import atomic_write
 
 __all__ = ["ORIGINAL", "Key", "Row", "append", "file_of", "read", "rounded", "write"]
 
@@ -123,10 +124,8 @@ def append(path: Path, rows: Sequence[Row]) -> None:
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """The file with exactly these rows, as a whole or not at all. The same rows give the same bytes."""
-    part = path.with_suffix(".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(_zip(rows))
-    part.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, _zip(rows))
 
 
 def _zip(rows: Sequence[Row]) -> bytes:

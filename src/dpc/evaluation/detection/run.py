@@ -32,6 +32,7 @@ from dpc.evaluation.detection import detectors
 from dpc.evaluation.detection.dataset import Dataset, Picture, match
 from dpc.evaluation.detection.protocol import Detector, Found
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read, rounded, write
+from dpc.files import atomic_write, csv_text
 
 __all__ = ["GOALS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
 
@@ -174,12 +175,11 @@ def _detect(
         count = sum(map(len, new.values()))
         name = task.picture.path.name
         say(f"{done}/{len(data.pictures)} {name}: {count} new rows, {spent:.0f} s, about {left:.0f} s left")
-    with open(out / "failures.csv", "w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(("codec", "image", "what", "reason"))
-        writer.writerows((f.codec, f.image, f.what, f.reason) for f in failures)
-    if not failures:
-        (out / "failures.csv").unlink()
+    lines = [(f.codec, f.image, f.what, f.reason) for f in failures]
+    if lines:
+        atomic_write(out / "failures.csv", csv_text(("codec", "image", "what", "reason"), lines))
+    else:
+        (out / "failures.csv").unlink(missing_ok=True)
     order = {p.id: i for i, p in enumerate(data.pictures)}
     current = {p.id: sha256(p.path) for p in data.pictures if p.path.is_file()}
     for file, rows in new.items():
@@ -258,12 +258,7 @@ def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str
             except Exception as error:  # a codec's fault of any kind costs this codec only
                 missing[name] = engines.line(error)
                 continue
-            part = file.with_suffix(".part")
-            with open(part, "w", newline="", encoding="utf-8") as target:
-                writer = csv.writer(target, lineterminator="\n")
-                writer.writerow(header)
-                writer.writerows(known.values())
-            part.replace(file)
+            atomic_write(file, csv_text(header, known.values()))
         chosen[name] = tuple(dict.fromkeys(float(known[key][6]) for key in keys.values()))
     left = tuple(name for name in plan.codecs if name not in missing)
     if not left and not plan.folders:
