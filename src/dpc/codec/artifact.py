@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from dpc.codec.entropy import Tables
 from dpc.codec.runtime import onnxruntime
+from dpc.codec.tiles import halo_of
 from dpc.errors import ModelError, UnknownModel
 from dpc.files import atomic_write
 
@@ -39,6 +40,7 @@ SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
 DRAWING = ("means", "synthesis")  # those that make the picture
+ROUNDED = ("float16", "float64")  # weights stored so are handed over as float32
 DEFAULT = "dpc-7"
 MAX_TABLES = 255  # scale indices are kept in a byte
 MAX_UNPACKED = 1 << 29  # bytes of all members
@@ -62,12 +64,17 @@ class Sizes:
         return (self.levels - 1) * FINE + 1
 
 
+def decoding(groups: int) -> tuple[str, ...]:
+    """The graphs that a decoder runs."""
+    return (*(f"scale{g}" for g in range(groups)), *DRAWING)
+
+
 def identity_of(
     sizes: Sizes, weights: Mapping[str, Array], tables: Mapping[str, Array], drawing: Mapping[str, bytes] | None = None
 ) -> str:
     """The sha256 (64 hex digits) of everything that decides how streams are read.
 
-    drawing: of an exact model the graphs named in DRAWING; then all that decides its pixels counts too.
+    drawing: of an exact model the graphs that a decoder runs; then all that decides its pixels counts too.
     """
     digest = hashlib.sha256()
     digest.update(
@@ -158,7 +165,8 @@ class Artifact:
             raise ModelError(f"{self._where} lacks the graphs {', '.join(sorted(missing))}")
         if missing := {n for names in self._needs.values() for n in names} - set(self.weights):
             raise ModelError(f"{self._where} lacks the weights {', '.join(sorted(missing))}")
-        drawing = {g: self._graphs[g] for g in DRAWING} if meta.get("exact_pixels") else None
+        names = decoding(len(s.groups)) if meta.get("native_weights") else DRAWING
+        drawing = {g: self._graphs[g] for g in names} if meta.get("exact_pixels") else None
         self.identity = identity_of(s, self.weights, self._tables, drawing)
         if meta.get("identity") != self.identity:
             raise ModelError(
@@ -179,13 +187,31 @@ class Artifact:
         return gains
 
     def interpolation(self, level: int) -> NDArray[np.float32]:
-        """(1, levels) float32 weights of the two gain levels around a fine level."""
+        """Float32 weights of the two gain levels around a fine level: (1, levels, 1, 1), of dpc-7 (1, levels)."""
         grid = np.arange(self.sizes.levels)
-        return np.maximum(0, 1 - np.abs(level / FINE - grid)).astype(np.float32)[None]
+        weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(level / FINE - grid)).astype(np.float32)[None]
+        return weights[:, :, None, None] if self.metadata.get("native_weights") else weights
+
+    @property
+    def halo(self) -> int:
+        """Latent positions that a network sees around a position, at most."""
+        known = self.metadata.get("halo")
+        return int(known) if known else halo_of(*self.depths, len(self.sizes.groups))
+
+    def table(self, name: str) -> Array:
+        """A table by its name in the artifact. ModelError where it is not there."""
+        if name not in self._tables:
+            raise ModelError(f"{self._where} lacks the table {name}")
+        return self._tables[name]
 
     @cached_property
-    def _floats(self) -> dict[str, Array]:
-        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.weights.items()}
+    def _handed(self) -> dict[str, Array]:
+        """Weights as the runtime gets them: integers as they are where the graphs compute with integers."""
+        native = bool(self.metadata.get("native_weights"))
+        return {
+            name: np.ascontiguousarray(array, dtype=array.dtype if native and array.dtype not in ROUNDED else np.float32)
+            for name, array in self.weights.items()
+        }
 
     def run(self, graph: str, **inputs: Array) -> list[Array]:
         """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
@@ -211,7 +237,7 @@ class Artifact:
         if not self._optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         names = self._needs[graph]
-        options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._floats[n]) for n in names])
+        options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._handed[n]) for n in names])
         return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
 
 

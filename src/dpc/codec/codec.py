@@ -24,7 +24,7 @@ from dpc.codec import artifact, container, image
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DPCFile
 from dpc.codec.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder
-from dpc.codec.tiles import HYPER, STRIDE, cut, halo_of, hyper, tiles
+from dpc.codec.tiles import HYPER, STRIDE, cut, hyper, tiles
 from dpc.errors import Corrupt, FormatError, OptionError, WrongModel
 
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
@@ -58,8 +58,7 @@ class Codec:
         self.artifact = model if isinstance(model, Artifact) else Artifact(artifact.find(model), threads)
         self.times: dict[str, float] = {}
         self._top = self.artifact.sizes.fine_levels - 1
-        encoder, decoder = self.artifact.depths
-        self._halo = halo_of(encoder, decoder, len(self.artifact.sizes.groups))
+        self._halo = self.artifact.halo
 
     def encode(
         self,
