@@ -208,10 +208,11 @@ class Artifact:
     def _handed(self) -> dict[str, Array]:
         """Weights as the runtime gets them: integers as they are where the graphs compute with integers."""
         native = bool(self.metadata.get("native_weights"))
-        return {
-            name: np.ascontiguousarray(array, dtype=array.dtype if native and array.dtype not in ROUNDED else np.float32)
-            for name, array in self.weights.items()
-        }
+
+        def kind(array: Array) -> Any:
+            return array.dtype if native and array.dtype not in ROUNDED else np.float32
+
+        return {name: np.ascontiguousarray(array, kind(array)) for name, array in self.weights.items()}
 
     def run(self, graph: str, **inputs: Array) -> list[Array]:
         """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
