@@ -8,25 +8,30 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dpc.codec import artifact, container, image
-from dpc.codec.codec import Codec, Progress, file_bytes
+from dpc.codec import artifact, container, image, lossless
+from dpc.codec.codec import Codec, Progress, decode_lossless, file_bytes
 from dpc.errors import UnknownModel
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a .dpc file says of itself. bpp counts every byte of the file; model is None when it is not installed."""
+    """What a .dpc file says of itself. bpp counts every byte of the file.
+
+    lossless: the body is lossless; then quality is 100 and level and model_id are None. model: its name, None when it
+    is not installed or not needed. chunks: name -> bytes of the payload.
+    """
 
     width: int
     height: int
     mode: str
     quality: float
-    level: int
+    level: int | None
+    lossless: bool
     model: str | None
-    model_id: str
+    model_id: str | None
     bytes: int
     bpp: float
-    sections: dict[str, int]
+    chunks: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ def decode(
     """The picture in a .dpc file, with the installed model that made it; see Codec.decode."""
     raw = file_bytes(data)
     header = container.peek(raw)
+    if header.model is None:
+        return decode_lossless(raw, as_array=as_array)
     found = _released_ids().get(header.model)
     if found is None:
         container.unpack(raw)  # a damaged file is reported as such
@@ -89,21 +96,27 @@ def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
     """What a .dpc file holds, without decoding the picture. Raises FormatError."""
     raw = file_bytes(data)
     file = container.unpack(raw)
-    path = _released_ids().get(file.model)
-    levels = 1 + (artifact.sizes_of(path).fine_levels - 1 if path else 448)
-    parts = {"stream": file.stream, "alpha": file.alpha, "icc": file.icc, "exif": file.exif}
+    path = None if file.model is None else _released_ids().get(file.model)
+    alpha = lossless.has_alpha(file.body) if file.lossless else file.alpha is not None
+    chunks = ("quality_map", "body", "alpha", "icc", "exif", "xmp", "density")
     return FileInfo(
         width=file.width,
         height=file.height,
-        mode=("L" if file.grey else "RGB") + ("A" if file.alpha is not None else ""),
-        quality=1 + 99 * file.level / (levels - 1),
+        mode=("L" if file.grey else "RGB") + "A" * alpha,
+        quality=100.0 if file.level is None else 1 + 99 * file.level / _top(path),
         level=file.level,
+        lossless=file.lossless,
         model=path.stem if path else None,
-        model_id=file.model.hex(),
+        model_id=None if file.model is None else file.model.hex(),
         bytes=len(raw),
         bpp=8 * len(raw) / (file.width * file.height),
-        sections={k: len(v) for k, v in parts.items() if v is not None},
+        chunks={name: len(part) for name in chunks if (part := getattr(file, name)) is not None},
     )
+
+
+def _top(path: Path | None) -> int:
+    """The highest fine level of a model; of one that is not installed, that of all released ones."""
+    return (artifact.sizes_of(path).fine_levels if path else 449) - 1
 
 
 def models() -> list[ModelInfo]:

@@ -14,7 +14,8 @@ from typing import IO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dpc.codec.container import HEADER_BYTES, MAGIC, peek, unpack
+from dpc.codec import lossless
+from dpc.codec.container import HEADER_BYTES, MAGIC, inflated, peek, unpack
 from dpc.errors import DPCError, FormatError, ImageError
 
 __all__ = ["DPCDecoder", "DPCImageFile", "register"]
@@ -48,14 +49,16 @@ class DPCImageFile(ImageFile.ImageFile):
         head = self.fp.read(HEADER_BYTES)
         try:
             header = peek(head)
-            # The sections after the pixels decide mode, profile and EXIF; the pixels stay coded.
+            # The chunks decide mode, profile and EXIF; the pixels stay coded.
             file = unpack(head + self.fp.read())
+            alpha = lossless.has_alpha(file.body) if file.lossless else file.alpha is not None
+            icc = None if file.icc is None else inflated(file.icc)
         except FormatError as error:
             raise UnidentifiedImageError(str(error)) from error
         self._size = header.width, header.height
-        self._mode = ("L" if header.grey else "RGB") + ("" if file.alpha is None else "A")
-        if file.icc is not None:
-            self.info["icc_profile"] = file.icc
+        self._mode = ("L" if header.grey else "RGB") + "A" * alpha
+        if icc is not None:
+            self.info["icc_profile"] = icc
         if file.exif is not None:
             self.info["exif"] = b"Exif\0\0" + file.exif
         self.tile = [ImageFile._Tile("dpc", (0, 0, *self._size), 0, None)]

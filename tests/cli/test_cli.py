@@ -448,7 +448,7 @@ def test_inspect(dpc_file: Path) -> None:
     assert record["bytes"] == dpc_file.stat().st_size
     assert record["bpp"] == pytest.approx(8 * record["bytes"] / (96 * 80))
     assert record["quality"] == pytest.approx(40, abs=0.2)
-    assert record["sections"]["stream"] < record["bytes"]
+    assert record["chunks"]["body"] < record["bytes"]
 
 
 def test_inspect_several(dpc_file: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Reference:
     """The coder of docs/format.md with Python's integers: a stack of 32-bit words and a state of 64 bits."""
 
     def __init__(self, words: list[int] | None = None) -> None:
-        self.words, self.state = list(words or []), 0
+        self.words, self.state = list(words or []), 1 << PRECISION if words is None else 0
         self._fill()
 
     def _fill(self) -> None:
@@ -120,13 +120,13 @@ def test_the_reference_decodes_the_words() -> None:
     coder = Reference(np.frombuffer(data, "<u4").tolist())
     for symbol, frequencies in reference_parts(values, indices):
         assert coder.pop(frequencies) == symbol
-    assert not coder.state and not coder.words
+    assert coder.state == 1 << PRECISION and not coder.words
 
 
 def test_known_symbols_give_known_words() -> None:
     values = np.array([0, -3, 3, 4, 1, 0, 300, -2, 0, 11], np.int32)
     indices = np.array([0, 3, 3, 3, 1, 2, 6, 2, 5, 5], np.int32)
-    assert encode((values, indices)).hex() == "5e92fc62303fffe713350100"
+    assert encode((values, indices)).hex() == "8836808b3615287688b6fd6a02000000"
 
 
 @pytest.mark.parametrize("index", range(1, len(TABLES)))
@@ -177,10 +177,11 @@ def test_shapes_are_kept() -> None:
     np.testing.assert_array_equal(Decoder(TABLES, data).read(indices.transpose(2, 0, 1)), values.transpose(2, 0, 1))
 
 
-def test_nothing_takes_no_bytes() -> None:
+def test_nothing_is_one_word() -> None:
     nothing = np.zeros((4, 4), np.int32)
-    assert encode() == encode((nothing, nothing)) == encode((nothing[:0], nothing[:0])) == b""
-    decoder = Decoder(TABLES, b"")
+    data = (1 << PRECISION).to_bytes(4, "little")
+    assert encode() == encode((nothing, nothing)) == encode((nothing[:0], nothing[:0])) == data
+    decoder = Decoder(TABLES, data)
     np.testing.assert_array_equal(decoder.read(nothing), nothing)
     decoder.finish()
 
@@ -227,6 +228,20 @@ def test_a_stream_that_ends_in_a_zero_word_is_refused() -> None:
     values, indices = drawn(2, (200,))
     with pytest.raises(Corrupt, match="zero word"):
         damaged(encode((values, indices)) + bytes(4), indices)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(4), b"\xff\xff\xff\0", b"\1\0\0\1"])
+def test_a_stream_that_cannot_be_is_refused(data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        damaged(data, np.zeros(3, np.int32))
+
+
+@pytest.mark.parametrize("state", [1, 5, (1 << PRECISION) - 1, 1 << PRECISION])
+@pytest.mark.parametrize("index", range(1, len(TABLES)))
+def test_no_symbol_is_free(state: int, index: int) -> None:
+    """Without a lowest state these few bytes would hold any number of symbols."""
+    with pytest.raises(Corrupt, match="ends before its part"):
+        Decoder(TABLES, state.to_bytes(4, "little")).read(np.full(10_000, index, np.int32))
 
 
 def test_a_stream_that_holds_more_is_refused() -> None:

@@ -52,7 +52,7 @@ def assert_latents(latents: Latents, wanted: dict[str, Array]) -> None:
 def test_a_golden_file_is_read_and_written_alike(name: str, threads: int, optimise: bool) -> None:
     one, data = codec(threads, optimise), golden(name)
     file, wanted = container.unpack(data), expected(name)
-    assert_latents(one._read(file), wanted)
+    assert_latents(one._read(file, file.level), wanted)
     picture = np.asarray(Image.open(make_tiny.GOLDEN / f"{name}.png")).astype(int)
     assert np.abs(one.decode(data, as_array=True) - picture).max() <= 1
     source, _ = make_tiny.pictures()[name]

@@ -149,10 +149,13 @@ def inspect(
         if len(paths) > 1:
             typer.echo(f"{chr(10) if number else ''}{typer.format_filename(path)}")
         typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
-        typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
-        typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
-        for name, size in info.sections.items():
-            typer.echo(f"{name:<8} {size:,} bytes")
+        if info.lossless:
+            typer.echo("lossless (WebP), needs no model")
+        else:
+            typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
+            typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")
+        for name, size in info.chunks.items():
+            typer.echo(f"{name.replace('_', ' '):<8} {size:,} bytes")
     if failed:
         raise typer.Exit(1)
 

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, image
+from dpc.codec import artifact, container, image, lossless
 from dpc.codec.artifact import Artifact
-from dpc.codec.container import DPCFile
+from dpc.codec.container import Colour, DPCFile
 from dpc.codec.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder
 from dpc.codec.tiles import HYPER, STRIDE, cut, hyper, tiles
 from dpc.errors import Corrupt, FormatError, OptionError, WrongModel
@@ -82,6 +82,7 @@ class Codec:
         with self._timed("file"):
             picture = image.load(source)
             alpha = None if picture.alpha is None else image.alpha_to_bytes(picture.alpha)
+            icc = None if picture.icc is None else container.deflated(picture.icc)
         y = self._analyse(picture.rgb, progress or _silent)
         height, width = picture.rgb.shape[:2]
 
@@ -96,9 +97,10 @@ class Codec:
                         model=self.artifact.id,
                         level=level,
                         grey=picture.grey,
-                        stream=stream,
+                        colour=Colour.UNKNOWN if icc is None else Colour.ICC,
+                        body=stream,
                         alpha=alpha,
-                        icc=picture.icc,
+                        icc=icc,
                         exif=picture.exif if exif else None,
                     )
                 )
@@ -154,6 +156,9 @@ class Codec:
         self.times = {"network": 0.0, "entropy": 0.0, "file": 0.0}
         with self._timed("file"):
             file = container.unpack(file_bytes(source))
+            if file.model is None or file.level is None:
+                return decode_lossless(file, as_array=as_array)
+            icc = None if file.icc is None else container.inflated(file.icc)
             if file.model != self.artifact.id:
                 raise WrongModel(
                     f"the file was made with model {file.model.hex()}, this codec holds {self.artifact.name} "
@@ -162,9 +167,9 @@ class Codec:
             if file.level > self._top:
                 raise Corrupt(f"quality level {file.level} is above the model's last, {self._top}; the file is damaged")
             alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)
-        rgb = self._synthesise(self._read(file), file, progress or _silent)
+        rgb = self._synthesise(self._read(file, file.level), file, file.level, progress or _silent)
         with self._timed("file"):
-            picture = image.to_pil(rgb, alpha, file.grey, file.icc, file.exif)
+            picture = image.to_pil(rgb, alpha, file.grey, icc, file.exif)
             return np.array(picture) if as_array else picture
 
     def level(self, quality: float) -> int:
@@ -269,10 +274,10 @@ class Codec:
             start += size
         return result
 
-    def _synthesise(self, latents: Latents, file: DPCFile, progress: Progress) -> NDArray[np.uint8]:
+    def _synthesise(self, latents: Latents, file: DPCFile, level: int, progress: Progress) -> NDArray[np.uint8]:
         a = self.artifact
         n, h, w = latents.r.shape
-        gain, weights = a.gain(file.level), a.interpolation(file.level)
+        gain, weights = a.gain(level), a.interpolation(level)
         z = latents.z[None].astype(np.float32)
         full = (z.shape[2] * HYPER, z.shape[3] * HYPER)
         r = np.zeros((1, n, *full), np.float32)
@@ -319,21 +324,21 @@ class Codec:
         bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)
         return 4 * math.ceil(bits / 32)
 
-    def _read(self, file: DPCFile) -> Latents:
+    def _read(self, file: DPCFile, level: int) -> Latents:
         a = self.artifact
         h, w = max(SMALLEST, -(-file.height // STRIDE)), max(SMALLEST, -(-file.width // STRIDE))
         shape = (-(-h // HYPER), -(-w // HYPER))
         # no stream is shorter than its hyper-latents' likeliest values: a small file cannot claim a huge picture
         likeliest = [PRECISION - math.log2(int(row.max())) for row in a.tables.frequencies]
-        least = sum(likeliest[i - 1] for i in a.z_indices[file.level]) * shape[0] * shape[1] / 8 - 16
-        if len(file.stream) < least:
+        least = sum(likeliest[i - 1] for i in a.z_indices[level]) * shape[0] * shape[1] / 8 - 16
+        if len(file.body) < least:
             raise Corrupt(
-                f"the stream has {len(file.stream)} bytes; a {file.width}x{file.height} picture takes at least "
+                f"the stream has {len(file.body)} bytes; a {file.width}x{file.height} picture takes at least "
                 f"{int(least)}; the file is damaged"
             )
         with self._timed("entropy"):
-            decoder = Decoder(a.tables, file.stream)
-            z_index = self._z_index(file.level, shape)
+            decoder = Decoder(a.tables, file.body)
+            z_index = self._z_index(level, shape)
             z = decoder.read(z_index)
         r = np.empty((a.sizes.latents, h, w), np.int32)
 
@@ -345,7 +350,7 @@ class Codec:
 
         if np.abs(z).max() > a.sizes.z_limit:
             raise Corrupt(f"a hyper-latent lies outside -{a.sizes.z_limit}..{a.sizes.z_limit}; the file is damaged")
-        index = self._indices(z[None].astype(np.float32), h, w, file.level, take)
+        index = self._indices(z[None].astype(np.float32), h, w, level, take)
         decoder.finish()
         return Latents(z, r, z_index, index)
 
@@ -401,6 +406,15 @@ def _even(h: int, w: int) -> NDArray[np.float32]:
 
 def _silent(_: float) -> None:
     return None
+
+
+def decode_lossless(source: DPCFile | bytes, *, as_array: bool = False) -> Any:
+    """The picture in a file whose body is lossless, which takes no model; else as Codec.decode."""
+    file = source if isinstance(source, DPCFile) else container.unpack(source)
+    rgb, alpha = lossless.from_bytes(file.body, file.width, file.height)
+    icc = None if file.icc is None else container.inflated(file.icc)
+    picture = image.to_pil(rgb, alpha, file.grey, icc, file.exif)
+    return np.array(picture) if as_array else picture
 
 
 def file_bytes(source: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:

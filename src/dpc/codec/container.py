@@ -1,13 +1,14 @@
-"""The .dpc file: fields and sections <-> bytes. docs/format.md is the norm, rule by rule.
+"""The .dpc file, format 2: header and chunks <-> bytes. docs/format.md is the norm, rule by rule.
 
-    magic | version flags model level width height | (kind length payload)... | CRC-32
+    magic | version flags width height [model level] | (type length payload)... | CRC-32
 
-Two tables, `_HEADER` and `_SECTIONS`, are walked for writing and for reading. Nothing here knows what a
-payload means, and no memory is taken for a size before that size was held against its limit.
+Two tables, `_START` and `_CHUNKS`, are walked for writing and for reading. Nothing here knows what a payload means,
+and no memory is taken for a size before that size was held against its limit.
 """
 
 from __future__ import annotations
 
+import enum
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,53 +19,97 @@ from dpc.errors import Corrupt, FormatError, NotADPCFile, TooLarge, Truncated, U
 __all__ = [
     "HEADER_BYTES",
     "MAGIC",
+    "MAX_ICC",
     "MAX_PIXELS",
     "MAX_SIDE",
     "VERSION",
+    "Colour",
     "DPCFile",
     "Header",
     "check_magic",
     "check_size",
+    "deflated",
+    "inflated",
     "pack",
     "peek",
     "unpack",
 ]
 
 MAGIC = b"\x89DPC"
-VERSION = 1
+VERSION = 2
 MAX_SIDE = 65535
 MAX_PIXELS = 1 << 28
+MAX_ICC = 1 << 22
+"""The longest ICC profile in bytes, before it is deflated."""
 HEADER_BYTES = 18
 """The longest header: this many first bytes are always enough for `peek`."""
 
-_GREY = 1
+_GREY, _LOSSLESS, _COLOUR, _COLOUR_SHIFT, _RESERVED = 0x01, 0x02, 0x1C, 2, 0xE0
+_ANCILLARY = 0x80  # this bit of a chunk's type tells a reader that it may skip the chunk
+_LONGEST_UNKNOWN = 1 << 22
 _CRC_BYTES = 4
 _DAMAGED = "the file is damaged, get it again"
+_PARTS = "cut the picture into parts"
 
 
-@dataclass(frozen=True)
+class Colour(enum.IntEnum):
+    """The colour space of the decoded values: bits 2 to 4 of the header's flags.
+
+    ICC: the chunk ICC holds the profile, and is there for this code only.
+    """
+
+    UNKNOWN = 0  # the input says nothing; shown as sRGB
+    SRGB = 1  # the input says sRGB
+    DISPLAY_P3 = 2
+    ADOBE_RGB = 3  # Adobe RGB (1998)
+    ICC = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """What the first bytes of a file say.
 
-    width, height: pixels, 1..65535. model: the first 4 bytes of the artifact's sha256 identity.
-    level: the fine quality level, 0..65535. grey: the picture has one colour channel.
+    width, height: pixels, 1..65535, of at most MAX_PIXELS. grey: the picture has one colour channel.
+    model: the first 4 bytes of the artifact's sha256 identity. level: the fine quality level, 0..65535. Both are None
+    where the body is lossless, and only there. colour: the colour space of the decoded values.
     """
 
     width: int
     height: int
-    model: bytes
-    level: int
-    grey: bool
+    grey: bool = False
+    colour: Colour = Colour.UNKNOWN
+    model: bytes | None
+    level: int | None
+
+    @property
+    def lossless(self) -> bool:
+        """The body is a lossless WebP of the whole picture, which needs no model."""
+        return self.model is None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DPCFile(Header):
-    """A whole file, its payloads not interpreted; None stands for a section that is not there."""
+    """A whole file. Payloads are bytes as they stand in the file, not interpreted; None: the chunk is not there.
 
-    stream: bytes
+    Critical chunks:
+    body: the colours. A learned stream (codec/stream.py), or in a lossless file a WebP, its alpha included.
+    quality_map: deltas of the quality, one for each 64x64 pixels (codec/quality_map.py); never in a lossless file.
+    alpha: opacity, an 8-bit grey PNG of the picture's size; None when every pixel is opaque; never in a lossless file.
+
+    Ancillary chunks, which a reader may skip:
+    icc: the colour profile, `deflated`; there if, and only if, colour is Colour.ICC.
+    exif: a TIFF structure without "Exif\\0\\0", its orientation 1 or absent.
+    xmp: an XMP packet, UTF-8, without the prefix that JPEG puts before it.
+    density: 8 bytes, pixels per metre across and down, unsigned, little-endian (300 per inch is 11811); 0 is unknown.
+    """
+
+    body: bytes
+    quality_map: bytes | None = None
     alpha: bytes | None = None
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+    density: bytes | None = None
 
 
 def check_size(width: int, height: int) -> None:
@@ -84,59 +129,115 @@ def pack(file: DPCFile) -> bytes:
     What `unpack` would refuse is refused here by the same rule and with the same error.
     """
     check_size(file.width, file.height)
-    values: dict[str, Any] = {**vars(file), "version": VERSION, "flags": _GREY if file.grey else 0}
-    parts = [MAGIC, *(field.form.write(values[field.name], field.name) for field in _HEADER)]
-    for section in _SECTIONS:
-        payload: bytes | None = values[section.name]
+    _check_together(file)
+    flags = _GREY * file.grey | _LOSSLESS * file.lossless | file.colour << _COLOUR_SHIFT
+    values: dict[str, Any] = {**vars(file), "version": VERSION, "flags": flags}
+    fields = _START if file.lossless else _START + _LEARNED
+    parts = [MAGIC, *(field.form.write(values[field.name], field.name) for field in fields)]
+    for chunk in _CHUNKS:
+        payload: bytes | None = values[chunk.name]
         if payload is None:
-            section.check_absent()
+            chunk.check_absent()
             continue
-        section.check_length(len(payload))
-        parts.append(_KIND.write(section.kind, "section kind"))
-        parts.append(_LENGTH.write(len(payload), "section length"))
+        chunk.check_length(len(payload))
+        parts.append(_TYPE.write(chunk.type, "chunk type"))
+        parts.append(_LENGTH.write(len(payload), "chunk length"))
         parts.append(payload)
     body = b"".join(parts)
     return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
 
 
 def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
-    """The file that these bytes hold, all of it checked; a FormatError says which rule they break."""
+    """The file that these bytes hold, all of it checked; a FormatError says which rule they break.
+
+    Ancillary chunks that this release does not know are checked for their length and left out.
+    """
     view = memoryview(data)
     header, at = _read_header(view)
     end = len(view) - _CRC_BYTES
     if at > end:
         raise _ends_in("the checksum", len(view))
-    body = view[:end]
-    by_kind = {section.kind: section for section in _SECTIONS}
+    payloads = _read_chunks(view[:end], at)
+    for chunk in _CHUNKS:
+        if chunk.name not in payloads:
+            chunk.check_absent()
+    file = DPCFile(**vars(header), **payloads)
+    _check_together(file)
+    if zlib.crc32(view[:end]) != int.from_bytes(view[end:], "little"):
+        raise Corrupt(f"the checksum is not that of the content; {_DAMAGED}")
+    return file
+
+
+def _read_chunks(body: memoryview, at: int) -> dict[str, Any]:
+    """Name -> payload of every known chunk from `at` to the end of body."""
     payloads: dict[str, Any] = {}
     last = 0
-    while at < end:
-        kind, at = _KIND.read(body, at, "section kind")
-        if kind not in by_kind:
-            raise Corrupt(f"section kind {kind} is not one of {', '.join(map(str, by_kind))}; {_DAMAGED}")
+    while at < len(body):
+        kind, at = _TYPE.read(body, at, "chunk type")
         if kind <= last:
-            raise Corrupt(f"section kind {kind} comes after kind {last}, kinds must rise; {_DAMAGED}")
-        section = by_kind[kind]
-        length, at = _LENGTH.read(body, at, f"length of the {section.title} section")
-        section.check_length(length)
-        if length > end - at:
+            raise Corrupt(f"chunk type {kind} comes after type {last}, types must rise from 1; {_DAMAGED}")
+        chunk = _BY_TYPE.get(kind) or _unknown(kind)
+        length, at = _LENGTH.read(body, at, f"length of the {chunk.title} chunk")
+        chunk.check_length(length)
+        if length > len(body) - at:
             raise Truncated(
-                f"the {section.title} section is {length} bytes long but {end - at} are left; "
+                f"the {chunk.title} chunk is {length} bytes long but {len(body) - at} are left; "
                 "the file was cut short, get it again"
             )
-        payloads[section.name] = bytes(body[at : at + length])
+        if kind in _BY_TYPE:
+            payloads[chunk.name] = bytes(body[at : at + length])
         at, last = at + length, kind
-    for section in _SECTIONS:
-        if section.name not in payloads:
-            section.check_absent()
-    stored, computed = int.from_bytes(view[end:], "little"), zlib.crc32(body)
-    if stored != computed:
-        raise Corrupt(f"the checksum is {stored:08x} but the content gives {computed:08x}; {_DAMAGED}")
-    return DPCFile(**vars(header), **payloads)
+    return payloads
+
+
+def _unknown(kind: int) -> _Chunk:
+    """What stands for a chunk that is to be skipped; UnsupportedVersion for one that must be understood."""
+    if not kind & _ANCILLARY:
+        raise UnsupportedVersion(
+            f"the file holds a chunk of type {kind}, which this release does not know and must not skip; update dpc"
+        )
+    return _Chunk(kind, "", f"type {kind}", 0, _LONGEST_UNKNOWN, "remove the chunk")
+
+
+def _check_together(file: DPCFile) -> None:
+    """Corrupt where header and chunks contradict each other."""
+    if (file.model is None) != (file.level is None):
+        raise Corrupt(f"model is {file.model!r} and level {file.level}; give both, or for a lossless file neither")
+    for name in ("quality_map", "alpha"):
+        if file.lossless and getattr(file, name) is not None:
+            raise Corrupt(f"a lossless file has no {_title(name)} chunk of its own; {_DAMAGED}")
+    if (file.colour == Colour.ICC) != (file.icc is not None):
+        there = "there is one" if file.icc is not None else "there is none"
+        raise Corrupt(
+            f"the colour code is {int(file.colour)}, an ICC profile belongs to {int(Colour.ICC)} and to no other, "
+            f"and {there}; {_DAMAGED}"
+        )
+
+
+def deflated(profile: bytes) -> bytes:
+    """The payload of the ICC chunk: the profile as a zlib stream. TooLarge above MAX_ICC bytes."""
+    if len(profile) > MAX_ICC:
+        raise TooLarge(
+            f"the ICC profile is {len(profile)} bytes long, the limit is {MAX_ICC}; "
+            "convert the picture to sRGB and remove its profile"
+        )
+    return zlib.compress(profile, 9)
+
+
+def inflated(payload: bytes) -> bytes:
+    """The profile of an ICC chunk; Corrupt unless the payload is one whole zlib stream of 1 to MAX_ICC bytes."""
+    stream = zlib.decompressobj()
+    try:
+        profile = stream.decompress(payload, MAX_ICC + 1)
+    except zlib.error as error:
+        raise Corrupt(f"the ICC profile cannot be inflated ({error}); {_DAMAGED}") from error
+    if not 1 <= len(profile) <= MAX_ICC or not stream.eof or stream.unused_data:
+        raise Corrupt(f"the ICC profile is not one whole zlib stream of 1 to {MAX_ICC} bytes; {_DAMAGED}")
+    return profile
 
 
 def peek(data: bytes | bytearray | memoryview) -> Header:
-    """The header, from the first HEADER_BYTES bytes of a file (or more); the rest is not looked at."""
+    """The header, from at least the first HEADER_BYTES bytes of a file (or all of a shorter one)."""
     return _read_header(memoryview(data))[0]
 
 
@@ -150,29 +251,41 @@ def check_magic(start: bytes | memoryview) -> None:
 
 
 def _read_header(view: memoryview) -> tuple[Header, int]:
-    """The header, checked, and the offset of the first section."""
+    """The header, checked, and the offset of the first chunk."""
     check_magic(view)
-    at = len(MAGIC)
+    values, at = _read_fields(_START, view, len(MAGIC))
+    check_size(values["width"], values["height"])
+    flags = values["flags"]
+    learned: dict[str, Any] = {"model": None, "level": None}
+    if not flags & _LOSSLESS:
+        learned, at = _read_fields(_LEARNED, view, at)
+    colour = Colour((flags & _COLOUR) >> _COLOUR_SHIFT)
+    return Header(
+        width=values["width"], height=values["height"], grey=bool(flags & _GREY), colour=colour, **learned
+    ), at
+
+
+def _read_fields(fields: tuple[_Field, ...], view: memoryview, at: int) -> tuple[dict[str, Any], int]:
     values: dict[str, Any] = {}
-    for field in _HEADER:
+    for field in fields:
         values[field.name], at = field.form.read(view, at, field.name)
         if field.check is not None:
             field.check(values[field.name])
-    check_size(values["width"], values["height"])
-    grey = bool(values["flags"] & _GREY)
-    return Header(values["width"], values["height"], values["model"], values["level"], grey), at
+    return values, at
 
 
 def _check_version(version: int) -> None:
     if version != VERSION:
         raise UnsupportedVersion(
-            f"the file is of format version {version}, this release reads {VERSION}; use a release of dpc that reads it"
+            f"the file is of format version {version}, this release reads {VERSION}; update dpc"
         )
 
 
 def _check_flags(flags: int) -> None:
-    if flags & ~_GREY:
-        raise Corrupt(f"flags are {flags:#04x} but only bit 0 may be set; {_DAMAGED}")
+    if flags & _RESERVED or (flags & _COLOUR) >> _COLOUR_SHIFT > max(Colour):
+        raise Corrupt(
+            f"flags are {flags:#04x}: bits 5 to 7 must be 0 and bits 2 to 4 at most {int(max(Colour))}; {_DAMAGED}"
+        )
 
 
 def _ends_in(name: str, length: int) -> FormatError:
@@ -259,10 +372,10 @@ class _Field:
 
 
 @dataclass(frozen=True)
-class _Section:
-    """One kind of section; `name` is the attribute of DPCFile that holds its payload."""
+class _Chunk:
+    """One type of chunk; `name` is the attribute of DPCFile that holds its payload."""
 
-    kind: int
+    type: int
     name: str
     title: str
     shortest: int
@@ -273,33 +386,43 @@ class _Section:
     def check_length(self, length: int) -> None:
         if length < self.shortest:
             raise Corrupt(
-                f"the {self.title} section is {length} bytes long, the least is {self.shortest}; leave the section out"
+                f"the {self.title} chunk is {length} bytes long, the least is {self.shortest}; leave the chunk out"
             )
         if length > self.longest:
             raise TooLarge(
-                f"the {self.title} section is {length} bytes long, the limit is {self.longest}; {self.too_long}"
+                f"the {self.title} chunk is {length} bytes long, the limit is {self.longest}; {self.too_long}"
             )
 
     def check_absent(self) -> None:
         if self.required:
-            raise Corrupt(f"there is no {self.title} section, a DPC file has exactly one; get the file again")
+            raise Corrupt(f"there is no {self.title} chunk, a DPC file has exactly one; get the file again")
 
 
-_HEADER = (
+_START = (
     _Field("version", _UInt(1), _check_version),
     _Field("flags", _UInt(1), _check_flags),
-    _Field("model", _Raw(4)),
-    _Field("level", _UInt(2)),
     _Field("width", _Varint(3)),
     _Field("height", _Varint(3)),
 )
-
-_SECTIONS = (
-    _Section(1, "stream", "stream", 0, 1 << 30, "cut the picture into parts", required=True),
-    _Section(2, "alpha", "alpha", 1, 1 << 29, "cut the picture into parts"),
-    _Section(3, "icc", "ICC profile", 1, 1 << 22, "convert the picture to sRGB and remove its profile"),
-    _Section(4, "exif", "EXIF", 1, 1 << 20, "encode without EXIF (exif=False)"),
+_LEARNED = (
+    _Field("model", _Raw(4)),
+    _Field("level", _UInt(2)),
 )
 
-_KIND = _UInt(1)
+_CHUNKS = (
+    _Chunk(0x01, "quality_map", "quality map", 4, 1 << 18, _PARTS),
+    _Chunk(0x02, "body", "body", 4, 1 << 30, _PARTS, required=True),
+    _Chunk(0x03, "alpha", "alpha", 1, 1 << 29, _PARTS),
+    _Chunk(0x81, "icc", "ICC profile", 1, 1 << 22, "convert the picture to sRGB and remove its profile"),
+    _Chunk(0x82, "exif", "EXIF", 1, 1 << 20, "encode without EXIF (exif=False)"),
+    _Chunk(0x83, "xmp", "XMP", 1, 1 << 22, "encode without XMP"),
+    _Chunk(0x84, "density", "density", 8, 8, "leave the chunk out"),
+)
+_BY_TYPE = {chunk.type: chunk for chunk in _CHUNKS}
+
+_TYPE = _UInt(1)
 _LENGTH = _Varint(5)
+
+
+def _title(name: str) -> str:
+    return next(chunk.title for chunk in _CHUNKS if chunk.name == name)

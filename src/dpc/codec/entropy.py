@@ -20,6 +20,7 @@ from dpc.errors import Corrupt, ModelError
 PRECISION = 24
 ESCAPE_LIMIT = 32767  # coded values lie in -32767..32767
 _BIAS = 32768
+_START = 1 << PRECISION  # the coder's first and last state: below it symbols would be free
 _uniform = constriction.stream.model.Uniform(65536)
 
 Int = NDArray[np.int32]
@@ -96,23 +97,27 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The coded bytes: the coder's 32-bit words, little-endian."""
-        coder = constriction.stream.stack.AnsCoder()
+        coder = constriction.stream.stack.AnsCoder(np.array([_START], np.uint32))
         for symbols, model in reversed(self._parts):
             coder.encode_reverse(symbols, model)
         return cast(bytes, coder.get_compressed().astype("<u4").tobytes())
 
 
 class Decoder:
-    """Reads parts in the order in which they were added."""
+    """Reads parts in the order in which they were added.
 
-    def __init__(self, tables: Tables, data: bytes) -> None:
+    No symbol is free: a stream that has run empty is Corrupt after the part that emptied it.
+    """
+
+    def __init__(self, tables: Tables, data: bytes | memoryview) -> None:
         self._tables = tables
-        if len(data) % 4:
-            raise Corrupt(f"the stream has {len(data)} bytes, not a multiple of 4; the file is damaged")
+        if len(data) % 4 or not data:
+            raise Corrupt(f"a stream has {len(data)} bytes, not a positive multiple of 4; the file is damaged")
         try:
             self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
         except ValueError as error:
-            raise Corrupt("the stream ends in a zero word; the file is damaged") from error
+            raise Corrupt("a stream ends in a zero word; the file is damaged") from error
+        self._check_state()
 
     def read(self, indices: NDArray[Any]) -> Int:
         """The next part: int32 values of the shape of indices, 0 where the index is 0."""
@@ -126,13 +131,13 @@ class Decoder:
         for i in np.flatnonzero(counts):
             here = order[start : start + counts[i]]
             start += counts[i]
-            symbols = self._coder.decode(self._tables._models[i], len(here))
+            symbols = self._symbols(self._tables._models[i], len(here))
             limit = self._tables.limits[i]
             values[here] = symbols - limit
             escapes.append(here[symbols == 2 * limit + 1])
         where = np.concatenate(escapes) if escapes else np.zeros(0, np.int64)
         if len(where):
-            escaped = self._coder.decode(_uniform, len(where)) - _BIAS
+            escaped = self._symbols(_uniform, len(where)) - _BIAS
             if (np.abs(escaped) <= self._tables.limits[flat[where]]).any() or escaped.min() < -ESCAPE_LIMIT:
                 raise Corrupt("an escape holds a value that its table has, or one out of range; the file is damaged")
             values[where] = escaped
@@ -140,5 +145,14 @@ class Decoder:
 
     def finish(self) -> None:
         """Corrupt unless exactly everything was read."""
-        if not self._coder.is_empty():
-            raise Corrupt("the stream holds more than its picture; the file is damaged")
+        if self._coder.pos() != (0, _START):
+            raise Corrupt("a stream holds more than its part of the picture; the file is damaged")
+
+    def _symbols(self, model: Any, count: int) -> Int:
+        symbols = self._coder.decode(model, count)
+        self._check_state()
+        return cast(Int, symbols)
+
+    def _check_state(self) -> None:
+        if self._coder.pos()[1] < _START:  # once below, the state stays there: no word is left to refill it
+            raise Corrupt("a stream ends before its part of the picture; the file is damaged")

@@ -49,4 +49,5 @@ class Dpc:
         return self._with_quality(self._codec.encode(image, bpp=bpp))
 
     def _with_quality(self, data: bytes) -> tuple[float, bytes]:
-        return self.qualities[container.peek(data).level], data
+        level = container.peek(data).level
+        return self.qualities[-1 if level is None else level], data

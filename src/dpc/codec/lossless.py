@@ -1,0 +1,70 @@
+"""The body of a lossless file: a WebP of the whole picture. docs/format.md, "The lossless body", is the norm.
+
+numpy is loaded by `from_bytes` and `to_bytes` only: opening a file needs neither.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from dpc.errors import Corrupt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    UInt8 = NDArray[np.uint8]
+
+__all__ = ["MAX_SIDE", "from_bytes", "has_alpha", "to_bytes"]
+
+MAX_SIDE = 16383  # pixels; what WebP can hold
+_HEADER = struct.Struct("<4sI8sIBI")  # RIFF, size, "WEBPVP8L", size, 0x2f, 14 + 14 + 1 + 3 bits
+_DAMAGED = "the file is damaged, get it again"
+
+
+def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
+    """The WebP of rgb (H, W, 3) and alpha (H, W), uint8, sides up to MAX_SIDE; the same pixels come back."""
+    import numpy as np
+
+    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "WEBP", lossless=True, exact=True, quality=80, method=4)
+    return out.getvalue()
+
+
+def from_bytes(body: bytes, width: int, height: int) -> tuple[UInt8, UInt8 | None]:
+    """(rgb (H, W, 3), alpha (H, W) or None), uint8; Corrupt unless the body is a lossless WebP of this size.
+
+    Kind and size are compared before anything is decoded.
+    """
+    import numpy as np
+
+    found = _start(body)
+    if found[:2] != (width, height):
+        raise Corrupt(f"the body is a WebP of {found[0]}x{found[1]} pixels, not {width}x{height}; {_DAMAGED}")
+    try:
+        with Image.open(io.BytesIO(body), formats=["WEBP"]) as webp:
+            pixels: Any = np.asarray(webp.convert("RGBA" if found[2] else "RGB"))
+    except Exception as error:  # Pillow's readers raise whatever the damage happens to hit
+        raise Corrupt(f"the lossless body cannot be decoded ({' '.join(str(error).split())}); {_DAMAGED}") from error
+    return pixels[:, :, :3], pixels[:, :, 3] if found[2] else None
+
+
+def has_alpha(body: bytes) -> bool:
+    """Whether the picture of a lossless body has an alpha channel; Corrupt where it is no lossless WebP."""
+    return _start(body)[2]
+
+
+def _start(body: bytes) -> tuple[int, int, bool]:
+    """(width, height, alpha) of a WebP file that is one VP8L chunk; Corrupt for all else."""
+    if len(body) < _HEADER.size:
+        raise Corrupt(f"the lossless body has {len(body)} bytes, the least is {_HEADER.size}; {_DAMAGED}")
+    riff, size, kind, length, signature, bits = _HEADER.unpack_from(body)
+    whole = size + 8 == len(body) and length + length % 2 + 20 == len(body)
+    if riff != b"RIFF" or kind != b"WEBPVP8L" or signature != 0x2F or bits >> 29 or not whole:
+        raise Corrupt(f"the lossless body is not a WebP file of one VP8L chunk; {_DAMAGED}")
+    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
