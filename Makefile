@@ -1,6 +1,7 @@
 # make demo    compress and decode a photograph at three rates (PHOTO=path for your own), in a fresh .venv
 # make test    style, types, arrows of imports and tests
 # make lint    style, types and arrows of imports only
+# make docs    the site of the documentation, in site/
 # make clean   remove .venv, caches and the demo's output
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime.stamp
@@ -23,8 +24,12 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean:
-	rm -rf $(VENV) demo/out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo/out build dist site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -37,6 +42,13 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[dev,train,bench,cluster,study,postgresql,detect]'
+$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/runtime.stamp
+
+# torchvision lies beside the environment, not in it: its wheel is built for another torch, and libraries that find it
+# import it and fail. The tests that need it look there.
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps --upgrade --target $(VENV)/torchvision torchvision
+	@touch $@ $(VENV)/docs.stamp $(VENV)/runtime.stamp

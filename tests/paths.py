@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("DPC_DATA") or ROOT.parent / "shared")
 """Reference data: the Kodak pictures, opinion scores, weights of metrics and more; DPC_DATA, default ../shared."""
 
+TORCHVISION = Path(sys.prefix, "torchvision")
+"""A folder that holds torchvision; it is in no path, see the Makefile."""
+
+NO_DATA = "DPC_DATA names the folder of data"
+
 
 def needs(*parts: str) -> Callable[[Any], Any]:
     """Marks a test that needs a file or a folder of the reference data; it is skipped where that is missing."""
     place = SHARED.joinpath(*parts)
-    missing = pytest.mark.skipif(not place.exists(), reason=f"there is no {place}; DPC_DATA names the folder of data")
+    missing = pytest.mark.skipif(not place.exists(), reason=f"there is no {place}; {NO_DATA}")
     return lambda test: pytest.mark.data(missing(test))
 
 

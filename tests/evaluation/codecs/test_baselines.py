@@ -38,7 +38,12 @@ def codec(name: str) -> baselines.Codec:
     return baselines.get(name)
 
 
-@pytest.mark.parametrize("name", baselines.NAMES)
+# Debian has no package of these two: they are tried where somebody has built them, and by stand-ins below.
+BUILT_BY_HAND = ("bpg", "vvc")
+TRIED = [name for name in baselines.NAMES if name not in BUILT_BY_HAND or baselines.missing(name) is None]
+
+
+@pytest.mark.parametrize("name", TRIED)
 def test_a_picture_comes_back_and_more_bytes_are_better(name: str) -> None:
     c, image = codec(name), photo()
     assert c.name == name and c.version and c.settings and "unknown" not in c.version
