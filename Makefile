@@ -25,7 +25,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 docs: $(VENV)/docs.stamp
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 clean:

@@ -24,7 +24,9 @@ def test_skips(): pytest.importorskip("no_such_package")
 """
 
 
-@pytest.mark.parametrize(("setting", "outcome"), [("1", "1 failed, 1 skipped, 1 xfailed"), ("", "2 skipped, 1 xfailed")])
+@pytest.mark.parametrize(
+    ("setting", "outcome"), [("1", "1 failed, 1 skipped, 1 xfailed"), ("", "2 skipped, 1 xfailed")]
+)
 def test_a_skip_fails_where_nothing_may_be_skipped(tmp_path: Path, setting: str, outcome: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "test_file.py").write_text("import pytest\npytest.importorskip('no_such_package')\n")

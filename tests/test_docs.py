@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from dpc.cli import app
 from dpc.cli.codec import FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+CLI = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -91,10 +93,11 @@ def test_the_two_commands_of_the_readme_are_targets() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in (ROOT / "README.md", ROOT / "docs" / "cli.md", ROOT / "demo" / "README.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
-            if "://" not in link:
-                assert (path.parent / link).exists(), f"{path.name} links to {link}"
+    pages = [path for folder in ("docs", "results", "demo") for path in (ROOT / folder).rglob("*.md")]
+    for path in (*pages, *ROOT.glob("*.md")):
+        for link in re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", path.read_text(encoding="utf-8")):
+            if "://" not in link and not link.startswith("mailto:"):
+                assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links to {link}"
 
 
 def test_the_changelog_has_this_version() -> None:
@@ -102,8 +105,61 @@ def test_the_changelog_has_this_version() -> None:
     assert re.search(rf"^## \[{re.escape(dpc.__version__)}\]", changelog, re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def examples(*names: str) -> list[Any]:
+    """The Python blocks of pages, as parameters of a test."""
+    return [
+        pytest.param(code, id=f"{name}-{n}")
+        for name in names
+        for n, code in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL))
+    ]
+
+
+@pytest.mark.parametrize("code", examples("README.md", "docs/guide/pictures.md"))
 def test_python_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "demo" / "photo.png").read_bytes())
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "an example", "exec"), {})
+
+
+# the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly: a link that leads nowhere or a page in no menu is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_fetches_nothing(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        fetched = re.findall(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", html)
+        assert fetched == [], f"{page.name} fetches {fetched}"
+        for script in re.findall(r'<script src="([^"]+)"', html):
+            assert (page.parent / script).exists(), f"{page.name} lacks {script}"
+
+
+@pytest.mark.slow
+def test_the_reference_has_the_public_names(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    for name in dpc.__all__:
+        home = getattr(getattr(dpc, name), "__module__", None)
+        if home is not None:
+            assert f'id="{home}.{name}"' in page, f"{name} is not on the page"
+
+
+def test_links_follow_files_into_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from docs_hooks import relinked
+
+    assert relinked("[a](docs/format.md#x)", "README.md", "index.md") == "[a](format.md#x)"
+    assert relinked("[a](results)", "README.md", "index.md") == "[a](results/README.md)"
+    assert relinked("[a](../../README.md)", "docs/guide/study.md", "guide/study.md") == "[a](../index.md)"
+    assert relinked("[rows](../../results/kodak/rows.csv)", "docs/guide/study.md", "guide/study.md") == (
+        "rows (`results/kodak/rows.csv`)"
+    )

@@ -9,5 +9,5 @@
     report      the page and its tables
     simulate    raters that are no people, labelled as such
 
-docs/study.md is the protocol.
+docs/guide/study.md is the protocol.
 """

@@ -319,7 +319,7 @@ _TABLES = {
 }
 _LISTS = {"methods": Method, "pictures": Picture}
 _HEAD = """\
-# A study of dpc study; docs/study.md says what each key means. [exclusion], [limits], [people], design.votes and
+# A study of dpc study; docs/guide/study.md says what each key means. [exclusion], [limits], [people], design.votes and
 # design.trials may be changed while no server runs; everything else belongs to the pictures that were made with it.
 """
 

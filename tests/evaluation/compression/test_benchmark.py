@@ -704,7 +704,7 @@ def test_jpeg_at_quality_5_is_what_others_publish() -> None:
 @needs_kodak
 @pytest.mark.parametrize(("rate", "published"), [(0.25, (29.25, 0.9303))])
 def test_jpeg_2000_is_what_others_publish(rate: float, published: tuple[float, float]) -> None:
-    """Within 0.15 dB and .003 over Kodak; see docs/evaluation.md for 0.15 and 0.5 bpp."""
+    """Within 0.15 dB and .003 over Kodak; see docs/guide/evaluation.md for 0.15 and 0.5 bpp."""
     codec = baselines.get("jpeg2000")
     values = []
     for path in sorted(KODAK.glob("*.png")):

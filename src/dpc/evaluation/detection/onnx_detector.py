@@ -1,4 +1,4 @@
-"""Detectors that are ONNX files: the YOLOX family as it is, others by a description (docs/detection.md).
+"""Detectors that are ONNX files: the YOLOX family as it is, others by a description (docs/guide/detection.md).
 
     picture -> fitted to the network's input -> ONNX Runtime -> boxes, scores -> suppression per class -> picture pixels
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Description:
-    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/detection.md for each field.
+    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/guide/detection.md for each field.
 
     score, nms: what YOLOX's own evaluation uses. input: (width, height), only needed when the file leaves it open.
     """
@@ -89,7 +89,9 @@ def describe(path: Path) -> Description:
         given[name] = tuple(value) if isinstance(value, list) else value
         kinds = {"input": (tuple,), "nms": (int, float, type(None)), "scale": (int, float), "score": (int, float)}
         if not isinstance(given[name], kinds.get(name, (type(known[name]),))):
-            raise OptionError(f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/detection.md")
+            raise OptionError(
+                f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/guide/detection.md"
+            )
     made = Description(**given)
     for name, value, choices in (
         ("fit", made.fit, FITS),
@@ -260,7 +262,7 @@ class Onnx:
         if table.ndim != 2 or table.shape[1] != columns:
             raise ModelError(
                 f"{self.name} gives {list(output.shape)}, {how.output} with {classes} classes is (1, N, {columns}); "
-                "write a description of this detector (docs/detection.md)"
+                "write a description of this detector (docs/guide/detection.md)"
             )
         if how.output == "yolox":
             table = decode_yolox(table, self._size, how.strides)
@@ -305,7 +307,7 @@ def decode_yolox(table: Floats, size: tuple[int, int], strides: tuple[int, ...])
     if len(cell) != len(table):
         raise ModelError(
             f"{len(table)} boxes are not the {len(cell)} cells of strides {list(strides)} in {size[0]}x{size[1]}; "
-            "write a description of this detector (docs/detection.md)"
+            "write a description of this detector (docs/guide/detection.md)"
         )
     table = table.copy()
     table[:, :2] = (table[:, :2] + cell) * step
