@@ -37,7 +37,7 @@ def outside() -> dict[str, str]:
 
 
 def relinked(markdown: str, source: str, target: str) -> str:
-    """The text of a page with links that are right in the site. source: its path in the repository, target: in the site."""
+    """The text of a page with links for the site. source: its path in the repository, target: its path in the site."""
     pages = outside()
 
     def link(match: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Takes the one script that the theme would fetch from the site. Search needs it in a site that is opened as files."""
+    """Takes the one script that the theme would fetch from the site; search in a site opened as files needs it."""
     assets = posixpath.relpath("assets", posixpath.dirname(page.file.dest_uri))
     return output.replace(FETCHED, f"{assets}/iframe-worker.js")
 
