@@ -22,11 +22,11 @@ CLI = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """(full name, command) of every command below this one, groups of commands left out."""
+    """(full name, command) of every command below this one; of groups those that are a command by themselves too."""
     below = getattr(command, "commands", None)
-    if below is None:
+    if below is None or (command.invoke_without_command and name != "dpc"):
         yield name, command
-    else:
+    if below is not None:
         for part, child in below.items():
             yield from commands(child, f"{name} {part}")
 

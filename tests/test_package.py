@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import dpc
 from dpc import errors
 
 SRC = ROOT / "src"
+SHIPPED = {".py", ".toml", ".html", ".css", ".js", ".typed", ".dpcmodel"}
 
 WITH_TORCH = {"networks", "training"}
 TORCH = {"torch", "torchvision", "lightning_fabric", "onnxscript"}
@@ -169,3 +171,17 @@ def test_what_ships_with_the_package_is_there() -> None:
     assert (SRC / "dpc" / "py.typed").exists()
     assert list((SRC / "dpc" / "training" / "recipes").glob("*.toml"))
     assert any(model.default for model in dpc.models())
+
+
+@pytest.mark.slow
+def test_the_wheel_is_small_and_complete(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 20e6
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert len([name for name in names if name.endswith(".dpcmodel")]) == 1
+    source = {path.relative_to(SRC).as_posix() for path in (SRC / "dpc").rglob("*") if path.suffix in SHIPPED}
+    assert source <= set(names)
+    assert not [name for name in names if name.startswith(("tests", "docs", "results"))]

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpc.api import FileInfo, ModelInfo, decode, encode, inspect, models
+    from dpc.api import FileInfo, ModelInfo, add_model, decode, encode, inspect, models
     from dpc.codec.codec import Codec
     from dpc.errors import (
         Corrupt,
@@ -51,6 +51,7 @@ __all__ = [
     "UnsupportedVersion",
     "WrongModel",
     "__version__",
+    "add_model",
     "decode",
     "encode",
     "inspect",
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {"Codec": "codec.codec", "register": "pillow_plugin"} | dict.fromkeys(
-    ("FileInfo", "ModelInfo", "decode", "encode", "inspect", "models"), "api"
+    ("FileInfo", "ModelInfo", "add_model", "decode", "encode", "inspect", "models"), "api"
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from dpc.codec import artifact, container, image, lossless
 from dpc.codec.codec import Codec, Progress, decode_lossless, file_bytes
-from dpc.errors import UnknownModel
+from dpc.codec.installed import add, by_id, needed
+from dpc.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """An installed model. id: sha256 identity, 64 hex digits; the first 8 name it in files. exact_pixels: whether its
-    files decode to the same pixels on every machine; else they may differ by one level."""
+    """An installed model. path: where it lies. id: sha256 identity, 64 hex digits; the first 8 name it in files.
+    exact_pixels: whether its files decode to the same pixels on every machine; else they may differ by one level."""
 
     name: str
     id: str
@@ -76,19 +77,15 @@ def decode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
-    """The picture in a .dpc file, with the installed model that made it; see Codec.decode."""
+    """The picture in a .dpc file, with the installed model that made it; see Codec.decode. UnknownModel names a model
+    that is not installed."""
     raw = file_bytes(data)
     header = container.peek(raw)
     if header.model is None:
         return decode_lossless(raw, as_array=as_array)
-    found = _released_ids().get(header.model)
-    if found is None:
+    if header.model not in by_id():
         container.unpack(raw)  # a damaged file is reported as such
-        raise UnknownModel(
-            f"the file was made with model {header.model.hex()}, which is not installed (installed: "
-            f"{', '.join(f'{p.stem} {i.hex()}' for i, p in _released_ids().items()) or 'none'}); "
-            "update dpc, or decode with the model's own artifact: dpc decode --model PATH"
-        )
+    found = needed(header.model)
     return _codec(found, threads).decode(raw, as_array=as_array, progress=progress)
 
 
@@ -96,7 +93,7 @@ def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
     """What a .dpc file holds, without decoding the picture. Raises FormatError."""
     raw = file_bytes(data)
     file = container.unpack(raw)
-    path = None if file.model is None else _released_ids().get(file.model)
+    path = None if file.model is None else by_id().get(file.model)
     alpha = lossless.has_alpha(file.body) if file.lossless else file.alpha is not None
     chunks = ("quality_map", "body", "alpha", "icc", "exif", "xmp", "density")
     return FileInfo(
@@ -120,24 +117,34 @@ def _top(path: Path | None) -> int:
 
 
 def models() -> list[ModelInfo]:
-    """The models that ship with this installation."""
-    result = []
-    for name, path in artifact.released().items():
-        meta = artifact.metadata_of(path)
-        result.append(
-            ModelInfo(
-                name=name,
-                id=meta["identity"],
-                path=str(path),
-                bytes=path.stat().st_size,
-                default=name == artifact.DEFAULT,
-                description=meta["description"],
-                exact_pixels=meta.get("exact_pixels", False),
-            )
+    """The models that are installed: of the package, and added ones. ModelError names a file that is no model."""
+    return [_about(name, path) for name, path in artifact.installed().items()]
+
+
+def add_model(path: str | os.PathLike[str]) -> ModelInfo:
+    """Install a model for this user, so that its files can be read; one that is installed stays as it is.
+
+    Where: the folder in the environment variable DPC_MODELS; else ~/.local/share/dpc/models (Linux; XDG_DATA_HOME
+    moves it), ~/Library/Application Support/dpc/models (macOS), %LOCALAPPDATA%\\dpc\\models (Windows). The content is
+    checked against the identity that it claims. Raises ModelError; OSError when the folder cannot be written to.
+    """
+    added = add(Path(path))
+    return _about(added.stem, added)
+
+
+def _about(name: str, path: Path) -> ModelInfo:
+    meta = artifact.metadata_of(path)
+    try:
+        return ModelInfo(
+            name=name,
+            id=meta["identity"],
+            path=str(path),
+            bytes=path.stat().st_size,
+            default=name == artifact.DEFAULT,
+            description=meta["description"],
+            exact_pixels=meta.get("exact_pixels", False),
         )
-    return result
-
-
-@lru_cache(maxsize=1)
-def _released_ids() -> dict[bytes, Path]:
-    return {bytes.fromhex(artifact.metadata_of(p)["identity"][:8]): p for p in artifact.released().values()}
+    except (LookupError, TypeError) as error:
+        raise ModelError(
+            f"{path} is not a sound model artifact; it lacks {error}: remove it or fetch it again"
+        ) from error

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import make_tiny
 import numpy as np
 import pytest
 from paths import ROOT
@@ -566,3 +567,19 @@ def test_no_bar_without_a_terminal(png: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOW, "15", "encode", str(png), str(tmp_path / "a.dpc")]
     done = subprocess.run(command, capture_output=True, cwd=ROOT / "src", timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_missing_model_is_named_and_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPC_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "photo.dpc"
+    file.write_bytes(dpc.Codec(make_tiny.MODEL).encode(PHOTO))
+    result = run("decode", file)
+    assert result.exit_code == 1
+    assert "which is not installed" in result.stderr and result.stderr.rstrip().endswith("dpc models add FILE")
+    result = run("models", "add", make_tiny.MODEL)
+    assert str(tmp_path / "models") in result.stderr
+    assert result.stdout.strip() in run("models").stdout.splitlines()
+    assert run("decode", file).exit_code == 0
+    result = run("models", "add", file)
+    assert result.exit_code == 1
+    assert "not a sound model artifact" in result.stderr

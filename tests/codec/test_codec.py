@@ -27,7 +27,7 @@ from PIL import Image
 
 import dpc
 from dpc import api
-from dpc.codec import artifact, codec, container, entropy, image, tiles
+from dpc.codec import artifact, codec, container, entropy, image, installed, tiles
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import DPCFile
@@ -98,10 +98,10 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "models" / f"{artifact.DEFAULT}.dpcmodel"
     path.write_bytes(make_tiny.MODEL.read_bytes())
     monkeypatch.setattr(artifact.resources, "files", lambda package: tmp_path)
-    api._released_ids.cache_clear()
+    installed.forget()
     api._codec.cache_clear()
     yield path
-    api._released_ids.cache_clear()
+    installed.forget()
     api._codec.cache_clear()
 
 
@@ -397,10 +397,12 @@ def test_inspect(released: Path) -> None:
 
 def test_a_file_of_a_model_that_is_not_installed(released: Path) -> None:
     data = packed(container.unpack(golden("photo")), model=b"\1\2\3\4")
-    with pytest.raises(
-        UnknownModel, match=rf"made with model 01020304, which is not installed \(installed: {artifact.DEFAULT} "
-    ):
+    match = rf"made with model 01020304, which is not installed \(installed: {artifact.DEFAULT} .*dpc models add FILE$"
+    with pytest.raises(UnknownModel, match=match):
         dpc.decode(data)
+    known = packed(container.unpack(golden("photo")), model=bytes.fromhex(next(iter(installed.KNOWN))))
+    with pytest.raises(UnknownModel, match=r"made with model (dpc-\d+) \(\w{8}\).*dpc models add \1.dpcmodel$"):
+        dpc.decode(known)
     info = dpc.inspect(data)
     assert (info.model, info.model_id) == (None, "01020304")
     with pytest.raises(Corrupt, match="checksum"):

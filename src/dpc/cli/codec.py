@@ -22,7 +22,9 @@ from dpc.errors import DPCError, OptionError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "decode", "encode", "inspect", "models"]
+__all__ = ["FORMATS", "decode", "encode", "inspect", "models_app"]
+
+models_app = typer.Typer()
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {"compress_level": 3}),
@@ -160,11 +162,28 @@ def inspect(
         raise typer.Exit(1)
 
 
-def models() -> None:
-    """List the models that are installed."""
-    for model in dpc.models():
-        notes = ", default" * model.default + ", exact pixels" * model.exact_pixels
-        typer.echo(f"{model.name} ({model.id[:16]}{notes}), {model.bytes:,} bytes: {model.description}")
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List the models that are installed, or add one."""
+    if context.invoked_subcommand is None:
+        for model in dpc.models():
+            _print_model(model)
+
+
+@models_app.command("add")
+def models_add(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model artifacts (.dpcmodel).")],
+) -> None:
+    """Install models for this user, so that their files can be read."""
+    for path in paths:
+        model = dpc.add_model(path)
+        typer.echo(f"{typer.format_filename(path)} is installed: {typer.format_filename(model.path)}", err=True)
+        _print_model(model)
+
+
+def _print_model(model: dpc.ModelInfo) -> None:
+    notes = ", default" * model.default + ", exact pixels" * model.exact_pixels
+    typer.echo(f"{model.name} ({model.id[:16]}{notes}), {model.bytes:,} bytes: {model.description}")
 
 
 def picture_bytes(image: Image.Image, ending: str) -> bytes:

@@ -69,7 +69,7 @@ def _root(
 app.command()(codec.encode)
 app.command()(codec.decode)
 app.command()(codec.inspect)
-app.command()(codec.models)
+app.add_typer(codec.models_app, name="models")
 app.command()(compression.compare)
 app.command()(compression.bench)
 app.command()(compression.report)

@@ -18,6 +18,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -320,13 +322,34 @@ def write(
 
 def released() -> dict[str, Path]:
     """The artifacts that ship in the package: name -> path."""
-    folder = Path(str(resources.files("dpc.codec"))) / "models"
-    return {p.stem: p for p in sorted(folder.glob(f"*{SUFFIX}"))}
+    return _artifacts(Path(str(resources.files("dpc.codec"))) / "models")
+
+
+def folder() -> Path:
+    """Where models are that a user added: DPC_MODELS, or the folder for data of this user."""
+    if given := os.environ.get("DPC_MODELS"):
+        return Path(given)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "dpc" / "models"
+
+
+def installed() -> dict[str, Path]:
+    """The artifacts of the package and those that a user added: name -> path. A name of the package goes first."""
+    return _artifacts(folder()) | released()
+
+
+def _artifacts(place: Path) -> dict[str, Path]:
+    return {p.stem: p for p in sorted(place.glob(f"*{SUFFIX}"))}
 
 
 def find(model: str | Path | None = None) -> Path:
-    """The path of a model given by released name or by path; None is the default one. UnknownModel if there is none."""
-    names = released()
+    """The path of a model given by name or by path; None is the default one. UnknownModel if there is none."""
+    names = installed()
     if model is None:
         if DEFAULT in names:
             return names[DEFAULT]
