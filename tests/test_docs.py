@@ -114,7 +114,7 @@ def examples(*names: str) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("code", examples("README.md", "docs/guide/pictures.md"))
+@pytest.mark.parametrize("code", examples("README.md", "docs/guide/pictures.md", "docs/guide/mime.md"))
 def test_python_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "demo" / "photo.png").read_bytes())
     monkeypatch.chdir(tmp_path)
