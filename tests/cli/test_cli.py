@@ -320,8 +320,7 @@ def test_an_input_of_another_kind_is_said_before_its_output(png: Path, crop: Ima
 TERMINATED = """
 import os, signal, sys, dpc.cli.batch
 from dpc.cli import main
-real = os.replace
-os.replace = lambda *names: os.kill(os.getpid(), signal.SIGTERM)    # the whole output is beside its place
+os.link = os.replace = lambda *names: os.kill(os.getpid(), signal.SIGTERM)  # the whole output is beside its place
 sys.argv = ["dpc", "encode", sys.argv[1]]
 main()
 """
