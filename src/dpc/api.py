@@ -54,6 +54,11 @@ def _codec(path: Path, threads: int | None) -> Codec:
     return Codec(path, threads)
 
 
+def codec(model: str | Path | None = None, threads: int | None = None) -> Codec:
+    """The Codec that encode and decode use for a model, kept for the next call."""
+    return _codec(artifact.find(model), threads)
+
+
 def encode(
     image: image.Source,
     *,

@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 
 import dpc
 from dpc.cli import app
-from dpc.cli.batch import plan
 from dpc.cli.codec import FORMATS
+from dpc.cli.inputs import plan
 from dpc.cli.options import parse_size
 
 PHOTO = ROOT / "demo" / "photo.png"

@@ -1,32 +1,81 @@
-"""The files of a command: which becomes which, safe writing, a line per failure, a progress bar."""
+"""The work of a command on many files: by all cores or a cluster, a line for each, a table, a progress bar."""
 
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
-import re
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from dpc.cli import places
+from dpc.cli.inputs import Inputs, Job
+from dpc.cli.places import STDIO
 from dpc.errors import DPCError
-from dpc.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["STDIO", "Bar", "check_options", "named", "plan", "read", "reason", "run"]
+    from dpc.cli.results import Results
 
-STDIO = "-"
-"""Stands for stdin as an input and for stdout as an output."""
+__all__ = ["Bar", "Output", "Work", "check_options", "cores", "named", "read", "reason", "run"]
 
-Work: TypeAlias = Callable[[str, str, Callable[[float], None]], "tuple[bytes, str]"]
-"""work(source, target, progress) -> (bytes of the output, note); progress takes the share done, 0 to 1."""
+MANY = 16  # from so many pictures on, processes of their own are started
+SPOKEN = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+@dataclass(frozen=True)
+class Output:
+    """What becomes of an input: the bytes of the output, a note for people, the quality that the file has."""
+
+    data: bytes
+    note: str
+    quality: float | None = None
+
+
+class Work(Protocol):
+    """What a command does with an input. It travels to other processes by pickle where there are many inputs."""
+
+    def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
+        """The output of a job; progress takes the share done, 0 to 1."""
+
+    def check(self, source: str) -> None:
+        """Raise for an input, a regular file, of the wrong kind."""
+
+    def on_one_core(self) -> Work:
+        """The same, for one of many processes."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came out of a job. note is empty where it failed; error is empty where it did not."""
+
+    job: Job
+    note: str = ""
+    error: str = ""
+    bytes: int | None = None
+    quality: float | None = None
+    seconds: float | None = None
+    existed: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How outputs are written."""
+
+    force: bool = False
+    skip: bool = False
+    make_folders: bool = False
 
 
 def check_options(force: bool, skip: bool) -> None:
@@ -35,130 +84,158 @@ def check_options(force: bool, skip: bool) -> None:
         raise typer.BadParameter("--skip-existing and -f exclude each other, give one of them")
 
 
-def plan(
-    paths: list[str], out_dir: Path | None, suffix: str, allowed: list[str], inputs: Sequence[str] = ()
-) -> list[tuple[str, str]]:
-    """(input, output) for every input, "-" for a stream; an output that was not named gets the suffix.
-
-    With out_dir a folder stands for all files below it whose names end in one of `inputs`, and its own folders are made
-    there again. An output whose suffix is not allowed is a usage error, so that `dpc encode *.jpg` never takes the last
-    photograph for its output.
-    """
-    for path in paths:
-        if re.match(r"https?://", path):
-            raise typer.BadParameter(f"{path} is a web address; get the file first, such as with curl -O")
-        if path != STDIO and not Path(path).name and not os.path.isdir(path):
-            raise typer.BadParameter(f"{path!r} is not the name of a file")
-    if out_dir is not None:
-        if STDIO in paths:
-            raise typer.BadParameter("- has no name that an output in --out-dir could have")
-        jobs = []
-        for path in paths:
-            folder = Path(path)
-            if not (inputs and folder.is_dir()):
-                jobs.append((path, str(out_dir / folder.with_suffix(f".{suffix}").name)))
-                continue
-            found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in inputs and p.is_file()]
-            if not found:
-                raise typer.BadParameter(f"{path} holds no file that ends in {', '.join(inputs)}")
-            jobs += [(str(p), str(out_dir / p.relative_to(folder).with_suffix(f".{suffix}"))) for p in found]
-        for place in [out_dir, *(Path(target).parent for _, target in jobs)]:
-            if place.exists() and not place.is_dir():
-                raise typer.BadParameter(f"--out-dir: {place} is a file, not a folder; name another")
-            place.mkdir(parents=True, exist_ok=True)
-        return jobs
-    if len(paths) > 2:
-        raise typer.BadParameter(f"{len(paths)} paths; for more than one input give --out-dir")
-    source = paths[0]
-    if os.path.isdir(source) and inputs:
-        raise typer.BadParameter(f"{source} is a folder; for the files in it give --out-dir")
-    if len(paths) == 2 and os.path.isdir(paths[1]):
-        raise typer.BadParameter(f"{paths[1]} is a folder; for outputs in it give --out-dir {paths[1]}")
-    if len(paths) == 2:
-        target = paths[1]
-    else:
-        target = STDIO if source == STDIO else str(Path(source).with_suffix(f".{suffix}"))
-    if target == STDIO:
-        if sys.stdout.isatty():
-            raise typer.BadParameter("stdout is a terminal, the output is binary; redirect it or name a file")
-    elif Path(target).suffix[1:].lower() not in allowed:
-        endings = " or ".join(f".{name}" for name in allowed)
-        raise typer.BadParameter(f"{target} does not end in {endings}; for several inputs give --out-dir")
-    return [(source, target)]
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
-    jobs: list[tuple[str, str]],
-    force: bool,
+    inputs: Inputs,
     work: Work,
+    *,
+    force: bool = False,
     skip: bool = False,
-    check: Callable[[str], None] = lambda source: None,
+    jobs: int | None = None,
+    engine: str = "processes",
+    table: Results | None = None,
 ) -> None:
-    """Do the work for every (input, output) of `plan`, write what comes out, and print its note.
+    """Do the work for every input, write what comes out, and print a line for each.
 
-    skip: an output that exists is left, and that is no failure. check: raises for an input, that is no stream, of the
-    wrong kind. A job that fails prints its line and the others go on; exit code 1 at the end if any did.
+    skip: an output that exists is left, and that is no failure. jobs: pictures side by side; by default one for
+    each core where there are many pictures, and else one after the other. An input that fails, of whatever exception,
+    costs its own line and no more; exit code 1 at the end if any did.
     """
-    written: dict[Path, str] = {}
-    failed = False
-    with Bar(len(jobs)) as bar:
-        for number, (source, target) in enumerate(jobs):
-            try:
-                progress = functools.partial(bar.show, number)
-                if source != STDIO:
-                    check(source)
-                if target == STDIO:
-                    data, _ = work(source, target, progress)
-                    sys.stdout.buffer.write(data)
-                    sys.stdout.buffer.flush()
-                    continue
-                path = Path(os.path.realpath(target))
-                if path in written:
-                    raise FileExistsError(f"{target} already holds the output of {written[path]}; rename one")
-                if skip and path.is_file():
-                    bar.say(f"{typer.format_filename(target)}: exists, left as it is")
-                    continue
-                check_target(source, path, force)
-                data, note = work(source, target, progress)
-                write(path, data, force)
-                written[path] = source
-                bar.say(f"{typer.format_filename(target)}: {note}")
-            except BrokenPipeError:
-                raise
-            except (DPCError, OSError, MemoryError) as error:
-                bar.say(f"dpc: error: {named(source, reason(error))}", err=True)
-                failed = True
+    rules = Rules(force, skip, inputs.make_folders)
+    total = len(inputs.jobs)
+    alone = engine == "processes" and (jobs == 1 or (jobs is None and total < MANY))
+    failed = len(inputs.failures)
+    with Bar(total, spoken=not alone) as bar:
+        for source, why in inputs.failures:
+            bar.say(f"dpc: error: {named(source, why)}", err=True)
+            if table:
+                table.add(Done(Job(source, ""), error=why))
+        todo = inputs.jobs if table is None else table.open_jobs(inputs.jobs, skip)
+        bar.start(total - len(todo))
+        results: Iterator[Done]
+        if alone:
+            results = (perform(job, work, rules, bar.share) for job in todo)
+        else:
+            results = _side_by_side(todo, work.on_one_core(), rules, jobs or cores(), engine)
+        for done in results:
+            failed += bool(done.error)
+            _say(bar, done)
+            if table:
+                table.add(done)
+            bar.done()
+        if inputs.left_out:
+            bar.say(inputs.left_out_line(), err=True)
     if failed:
+        if total + len(inputs.failures) >= MANY:
+            typer.echo(f"{failed:,} of {total + len(inputs.failures):,} failed", err=True)
         raise typer.Exit(1)
 
 
-def read(path: str) -> bytes:
-    """The bytes of a file, or of stdin for "-"."""
-    return sys.stdin.buffer.read() if path == STDIO else Path(path).read_bytes()
+def _say(bar: Bar, done: Done) -> None:
+    if done.error:
+        bar.say(f"dpc: error: {named(done.job.source, done.error)}", err=True)
+    elif done.job.target != STDIO:
+        bar.say(f"{typer.format_filename(done.job.target)}: {done.note}")
 
 
-def check_target(source: str, path: Path, force: bool) -> None:
+def _side_by_side(jobs: Iterable[Job], work: Work, rules: Rules, count: int, engine: str) -> Iterator[Done]:
+    """The results, as they are done, of processes of this machine or of a cluster."""
+    from dpc.evaluation.compression import engines
+
+    function = functools.partial(_perform_elsewhere, work=work, rules=rules)
+    for job, found in engines.work(engine, function, jobs, count):
+        yield Done(job, error=found) if isinstance(found, str) else found
+
+
+_busy = threading.Lock()  # held while a worker has a picture in hand
+
+
+def _perform_elsewhere(job: Job, work: Work, rules: Rules) -> Done:
+    _live_as_worker()
+    with _busy:
+        return perform(job, work, rules, lambda share: None)
+
+
+@functools.cache
+def _live_as_worker() -> None:
+    """Ctrl-C is the parent's affair; and where the parent was killed, end after the picture in hand."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # a worker of a cluster has masters of its own
+        return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        parent.join()
+        with _busy:
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def perform(job: Job, work: Work, rules: Rules, progress: Callable[[float], None]) -> Done:
+    """Do the work for one input and write the output; whatever goes wrong is in the result."""
+    begin = time.perf_counter()
+    try:
+        if not (places.is_stream(job.source) or places.is_url(job.source)):
+            work.check(job.source)
+        if job.target == STDIO:
+            sys.stdout.buffer.write(work(job, progress).data)
+            sys.stdout.buffer.flush()
+            return Done(job)
+        if rules.skip and _is_there(job.target):
+            return Done(job, note="exists, left as it is", existed=True)
+        check_target(job, rules)
+        output = work(job, progress)
+        try:
+            places.write(job.target, output.data, rules.force)
+        except FileExistsError as error:
+            if rules.skip:  # another run was quicker
+                return Done(job, note="exists, left as it is", existed=True)
+            raise FileExistsError(f"{job.target} exists; -f overwrites it") from error
+        seconds = time.perf_counter() - begin
+        return Done(job, output.note, "", len(output.data), output.quality, seconds)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # of a reader, a writer, a file system: it costs this picture only
+        return Done(job, error=reason(error, "for this picture"), seconds=time.perf_counter() - begin)
+
+
+def _is_there(target: str) -> bool:
+    return places.exists(target) if places.is_url(target) else os.path.isfile(target)
+
+
+def check_target(job: Job, rules: Rules) -> None:
     """Refuse an output that must not or cannot be written, before time is spent on it; OSError says why."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"the folder {path.parent} may not be written to; name another output")
+    if places.is_url(job.target):
+        if not rules.force and places.exists(job.target):
+            raise FileExistsError(f"{job.target} exists; -f overwrites it")
+        return
+    path = Path(os.path.realpath(job.target))
+    folder = path.parent
+    while rules.make_folders and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(f"{folder} is a file, not a folder; name another output")
+        raise FileNotFoundError(f"the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {folder} may not be written to; name another output")
     if not path.exists():
         return
-    if source != STDIO and os.path.exists(source) and path.samefile(source):
+    if job.source != STDIO and os.path.exists(job.source) and path.samefile(job.source):
         raise FileExistsError(f"{path} is the input itself; name another output")
     if not path.is_file():
         raise FileExistsError(f"{path} is not a regular file; name another output, or - for stdout")
-    if not force:
+    if not rules.force:
         raise FileExistsError(f"{path} exists; -f overwrites it")
 
 
-def write(path: Path, data: bytes, force: bool) -> None:
-    """Put the whole file there or nothing."""
-    try:
-        atomic_write(path, data, overwrite=force)
-    except FileExistsError as error:
-        raise FileExistsError(f"{path} exists; -f overwrites it") from error
+read = places.read
 
 
 def named(source: str, text: str) -> str:
@@ -167,21 +244,43 @@ def named(source: str, text: str) -> str:
     return text if text.startswith(name) else f"{name}: {text}"
 
 
-def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
+def reason(error: BaseException, what: str = "") -> str:
+    """What an error says, in one line that also tells what to do. what: for which work memory was too short."""
     if isinstance(error, MemoryError):
-        return "there is not enough memory for this picture; scale it down or cut it into parts"
+        return f"there is not enough memory {what or 'for this command'}; give it less at a time, or a smaller picture"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if isinstance(error, (DPCError, OSError)) and text:
+        return text
+    return unforeseen(error, text)
+
+
+def unforeseen(error: BaseException, text: str) -> str:
+    """One line of an error that nobody planned: what to report."""
+    import dpc
+
+    if os.environ.get("DPC_TRACEBACK"):
+        traceback.print_exception(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}dpc{os.sep}" in frame.filename]
+    place = f" in {'/'.join(Path(frames[-1].filename).parts[-3:])}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"unforeseen {type(error).__name__}{place}: {text[:300]} (a fault of dpc {dpc.__version__}; please report this "
+        "line with the command and, if you can, the file; DPC_TRACEBACK=1 shows more)"
+    )
 
 
 class Bar:
-    """A progress bar on stderr: only on a terminal, only once a second has passed, and gone at the end."""
+    """A progress bar with the time left on stderr: only on a terminal, only once a second has passed, gone at the end.
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    spoken: where there is no terminal a line every ten seconds instead.
+    """
+
+    def __init__(self, total: int, spoken: bool = False) -> None:
+        self._total, self._spoken = total, spoken
         self._done = 0.0
+        self._begin = self._last = time.monotonic()
+        self._before = 0.0
         self._progress: Progress | None = None
         self._timer = threading.Timer(1.0, self._start)
         self._timer.daemon = True
@@ -200,16 +299,47 @@ class Bar:
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-        progress = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+        progress = Progress(
+            BarColumn(),
+            TaskProgressColumn(),
+            *([MofNCompleteColumn()] if self._total > 1 else []),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         progress.update(progress.add_task("", total=self._total), completed=self._done)
         progress.start()
         self._progress = progress
 
-    def show(self, before: int, share: float) -> None:
-        """So many files are done, and this share (0 to 1) of the next."""
-        self._done = before + share
+    def start(self, before: int) -> None:
+        """So many were done before, in no time of this run."""
+        self._done = self._before = float(before)
+        self._begin = self._last = time.monotonic()
+        if before:
+            self.say(f"{before:,} were done before")
+
+    def done(self) -> None:
+        """One more is done."""
+        self._done = int(self._done) + 1.0
+        self._update()
+        now = time.monotonic()
+        if self._spoken and not sys.stderr.isatty() and now - self._last > SPOKEN:
+            self._last = now
+            rate = (self._done - self._before) / (now - self._begin)
+            left = (self._total - self._done) / rate
+            line = f"{self._done:,.0f} of {self._total:,}, {rate:.3g} a second, about {left:,.0f} s left"
+            typer.echo(line, err=True)
+
+    def share(self, share: float) -> None:
+        """This share (0 to 1) of the next is done."""
+        self._done = int(self._done) + min(share, 0.999)
+        self._update()
+
+    def _update(self) -> None:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self._done)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import dpc
-from dpc.cli.batch import STDIO, check_options, named, plan, read, reason, run
-from dpc.cli.options import AllThreads, Force, Model, parse_size
+from dpc import api
+from dpc.cli.batch import Output, Work, check_options, named, read, reason, run
+from dpc.cli.inputs import Inputs, Job, is_coded, is_picture, plan
+from dpc.cli.options import MAX_JOBS, AllThreads, BatchEngine, Force, Model, parse_size
+from dpc.cli.places import STDIO, is_stream, is_url
+from dpc.cli.results import Results
 from dpc.codec import container
 from dpc.errors import DPCError, OptionError
 
@@ -41,15 +44,22 @@ WITH_ALPHA = ("png", "tif", "tiff", "webp")  # formats that keep transparency
 NEAR = 0.05  # a rate further than this share from --bpp is said to be the nearest there is
 
 Paths = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="PATH", help="IN, or IN OUT, or IN... (files, folders) with --out-dir; - is a stream."),
 ]
-OutDir = Annotated[Path | None, typer.Option("--out-dir", metavar="D", help="Folder for the outputs.")]
+OutDir = Annotated[str | None, typer.Option("--out-dir", metavar="D", help="Folder for the outputs.")]
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist as they are, without an error.")]
+Listed = Annotated[
+    Path | None, typer.Option("--list", metavar="F", help="CSV or Parquet: input[, output, quality, ...] a row.")
+]
+Table = Annotated[Path | None, typer.Option("--table", metavar="F.csv", help="A row for each input: what came of it.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", min=1, max=MAX_JOBS, help="Pictures side by side; default: cores.")
+]
 
 
 def encode(
-    paths: Paths,
+    paths: Paths = None,
     quality: Annotated[
         float | None, typer.Option("-q", "--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
     ] = None,
@@ -62,48 +72,64 @@ def encode(
     no_exif: Annotated[bool, typer.Option("--no-exif", help="Drop EXIF data (camera, time, place).")] = False,
     threads: AllThreads = None,
     out_dir: OutDir = None,
+    listed: Listed = None,
+    table: Table = None,
+    jobs: Jobs = None,
+    engine: BatchEngine = "processes",
     force: Force = False,
     skip_existing: Skip = False,
 ) -> None:
     """Compress pictures to .dpc files."""
-    from dpc.codec.image import SUFFIXES
-
     check_options(force, skip_existing)
-    if sum(value is not None for value in (quality, bpp, max_bytes)) > 1:
+    targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes}
+    if sum(value is not None for value in targets.values()) > 1:
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+    inputs = plan(paths or [], out_dir, "dpc", ["dpc"], is_picture, listed)
+    work = _Encode(targets, {"model": model, "exif": not no_exif, "threads": threads})
+    _run(inputs, work, model, table, force=force, skip=skip_existing, jobs=jobs, engine=engine)
 
-    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
-        given = sys.stdin.buffer.read() if source == STDIO else source
-        data = dpc.encode(
-            given,
-            quality=quality,
-            bpp=bpp,
-            max_bytes=max_bytes,
-            model=model,
-            exif=not no_exif,
-            threads=threads,
-            progress=progress,
-        )
+
+@dataclass(frozen=True)
+class _Encode:
+    """The work of `dpc encode`."""
+
+    targets: dict[str, Any]
+    options: dict[str, Any]
+
+    def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
+        given = read(job.source) if is_stream(job.source) or is_url(job.source) else job.source
+        targets = job.options or self.targets
+        data = dpc.encode(given, **targets, **self.options, progress=progress)
         info = dpc.inspect(data)
         note = f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        bpp = targets.get("bpp")
         if bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
             note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
         before = os.path.getsize(given) if isinstance(given, str) else len(given)
         if info.bytes > before:
             note += f"; larger than the input ({before:,} bytes), --max-bytes {before} would not be"
-        return data, note
+        return Output(data, note, info.quality)
 
-    run(plan(paths, out_dir, "dpc", ["dpc"], SUFFIXES), force, work, skip_existing)
+    def check(self, source: str) -> None:
+        """What is no picture says so when it is opened."""
+
+    def on_one_core(self) -> _Encode:
+        """The same with one thread, unless threads were asked for."""
+        return replace(self, options=self.options | {"threads": self.options["threads"] or 1})
 
 
 def decode(
-    paths: Paths,
+    paths: Paths = None,
     format: Annotated[
         str | None, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}; or by OUT.")
     ] = None,
     model: Model = None,
     threads: AllThreads = None,
     out_dir: OutDir = None,
+    listed: Listed = None,
+    table: Table = None,
+    jobs: Jobs = None,
+    engine: BatchEngine = "processes",
     force: Force = False,
     skip_existing: Skip = False,
 ) -> None:
@@ -112,23 +138,57 @@ def decode(
     format = format.lower() if format else None
     if format is not None and format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
-    jobs = plan(paths, out_dir, format or "png", list(FORMATS) if format is None else [format], (".dpc",))
-    codec = None if model is None else dpc.Codec(model, threads)
+    allowed = list(FORMATS) if format is None else [format]
+    inputs = plan(paths or [], out_dir, format or "png", allowed, is_coded, listed)
+    _run(
+        inputs,
+        _Decode(format, model, threads),
+        model,
+        table,
+        force=force,
+        skip=skip_existing,
+        jobs=jobs,
+        engine=engine,
+    )
 
-    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
-        data = read(source)
-        if codec is None:
-            image = dpc.decode(data, threads=threads, progress=progress)
+
+@dataclass(frozen=True)
+class _Decode:
+    """The work of `dpc decode`."""
+
+    format: str | None
+    model: str | None
+    threads: int | None
+
+    def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
+        data = read(job.source)
+        if self.model is None:
+            image = dpc.decode(data, threads=self.threads, progress=progress)
         else:
-            image = codec.decode(data, progress=progress)
-        ending = format or "png" if target == STDIO else Path(target).suffix[1:].lower()
-        return picture_bytes(image, ending), f"{image.width}x{image.height} {image.mode}"
+            image = api.codec(self.model, self.threads).decode(data, progress=progress)
+        ending = self.format or "png" if job.target == STDIO else Path(job.target).suffix[1:].lower()
+        note = f"{image.width}x{image.height} {image.mode}"
+        return Output(picture_bytes(image, ending), note, dpc.inspect(data).quality)
 
-    def check(source: str) -> None:
+    def check(self, source: str) -> None:
+        """Refuse what is no .dpc file, before its output is looked at."""
         with open(source, "rb") as file:
             container.check_magic(file.read(len(container.MAGIC)))
 
-    run(jobs, force, work, skip_existing, check)
+    def on_one_core(self) -> _Decode:
+        """The same with one thread, unless threads were asked for."""
+        return replace(self, threads=self.threads or 1)
+
+
+def _run(inputs: Inputs, work: Work, model: str | None, table: Path | None, **options: Any) -> None:
+    """Do the work; a model that cannot be used is one error, not one for each picture."""
+    if model is not None:
+        api.codec(model, None)
+    if table is None:
+        run(inputs, work, **options)
+        return
+    with Results(table, options["force"], options["skip"]) as results:
+        run(inputs, work, table=results, **options)
 
 
 def inspect(

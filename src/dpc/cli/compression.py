@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpc.cli.batch import STDIO, plan, read, run
+from dpc.cli.batch import Output, read, run
+from dpc.cli.inputs import Job, plan
 from dpc.cli.options import (
     AllThreads,
     CompressAI,
@@ -30,6 +32,7 @@ from dpc.cli.options import (
     qualities_of,
     words,
 )
+from dpc.cli.places import STDIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -145,26 +148,41 @@ def compare(
         raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
     part = None if crop is None else parse_crop(crop)
 
-    def work(source: str, target: str, progress: Callable[[float], None]) -> tuple[bytes, str]:
+    options = {
+        "quality": quality,
+        "bpp": bpp,
+        "max_bytes": max_bytes,
+        "codecs": None if codecs is None else words(codecs),
+        "crop": part,
+        "model": model,
+        "threads": threads,
+        "compressai": compressai,
+        "lpips_weights": lpips_weights,
+    }
+    inputs = plan([photo] if out is None else [photo, out], None, "html", ["html", "htm"])
+    run(inputs, _Comparison(options), force=force)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The work of `dpc compare`."""
+
+    options: dict[str, Any]
+
+    def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
         from dpc.evaluation.compression import compare as comparison
 
-        made = comparison.compare(
-            read(source) if source == STDIO else source,
-            quality=quality,
-            bpp=bpp,
-            max_bytes=max_bytes,
-            codecs=None if codecs is None else words(codecs),
-            crop=part,
-            model=model,
-            threads=threads,
-            compressai=compressai,
-            lpips_weights=lpips_weights,
-            progress=progress,
-        )
+        source = read(job.source) if job.source == STDIO else job.source
+        made = comparison.compare(source, **self.options, progress=progress)
         left_out = [f"not shown, {name}: {why}" for name, why in made.missing.items()]
-        return comparison.page(made).encode(), "\n".join([made.summary, *left_out])
+        return Output(comparison.page(made).encode(), "\n".join([made.summary, *left_out]))
 
-    run(plan([photo] if out is None else [photo, out], None, "html", ["html", "htm"]), force, work)
+    def check(self, source: str) -> None:
+        """Any file will do."""
+
+    def on_one_core(self) -> _Comparison:
+        """There is one photograph."""
+        return self
 
 
 class _Progress:

@@ -12,7 +12,10 @@ import typer
 from dpc.errors import OptionError
 
 __all__ = [
+    "MAX_JOBS",
+    "MAX_THREADS",
     "AllThreads",
+    "BatchEngine",
     "CompressAI",
     "CompressAIWeights",
     "Engine",
@@ -31,6 +34,9 @@ __all__ = [
     "words",
 ]
 
+MAX_JOBS = 256
+MAX_THREADS = 64
+
 Processes: TypeAlias = Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Pictures side by side.")]
 Threads: TypeAlias = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of each process.")]
 Engine: TypeAlias = Annotated[str, typer.Option("--engine", metavar="E", help="processes, or ray: a cluster.")]
@@ -48,6 +54,9 @@ CompressAI: TypeAlias = Annotated[
 ]
 CompressAIWeights: TypeAlias = Annotated[
     str | None, typer.Option("--compressai-weights", metavar="W", help="A checkpoint, or untrained.")
+]
+BatchEngine: TypeAlias = Annotated[
+    str, typer.Option("--engine", metavar="E", help="processes, or ray: a cluster (RAY_ADDRESS, or this machine).")
 ]
 Model: TypeAlias = Annotated[str | None, typer.Option("--model", metavar="M", help="Name or path of a model.")]
 AllThreads: TypeAlias = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="Default: all cores.")]

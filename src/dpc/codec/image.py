@@ -13,6 +13,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -155,7 +156,7 @@ def _from_array(array: npt.NDArray[Any]) -> Picture:
 
 def _from_file(file: BinaryIO, name: str) -> Picture:
     try:
-        image = Image.open(file)
+        image = _opened(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise TooLarge(
             f"{name} is above Pillow's guard ({_line(exc)}); raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted"
@@ -171,6 +172,28 @@ def _from_file(file: BinaryIO, name: str) -> Picture:
         raise ImageError(f"{name} cannot be read ({_line(exc)}); convert it to PNG or JPEG") from exc
     with image:
         return _from_pil(image, name)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """What Pillow opens, with pillow-heif where that is installed; it is loaded only for a file that may be HEIC."""
+    try:
+        return Image.open(file)
+    except PIL.UnidentifiedImageError:
+        file.seek(0)
+        if file.read(12)[4:8] != b"ftyp" or not _with_heif():
+            raise
+        file.seek(0)
+        return Image.open(file)
+
+
+@cache
+def _with_heif() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
