@@ -18,7 +18,9 @@ from paths import SHARED, TORCHVISION, needs
 from dpc.codec.image import load
 from dpc.errors import ModelError, OptionError, ToolMissing
 from dpc.evaluation.detection import detectors
-from dpc.evaluation.detection.onnx_detector import Description, Onnx, decode_yolox, describe, resize, suppress
+from dpc.evaluation.detection.decoding import decode_yolox, suppress
+from dpc.evaluation.detection.description import Description, describe
+from dpc.evaluation.detection.onnx_detector import Onnx, resize
 from dpc.evaluation.detection.protocol import COCO
 
 DATA = SHARED / "data" / "detection"

@@ -1,6 +1,6 @@
 """Detectors by a text, as on the command line.
 
-yolox_nano.onnx                             an ONNX file of the YOLOX family
+yolox_nano.onnx                             an ONNX file of YOLOX, NanoDet or FastestDet, known by its outputs
 mine.toml, mine.json                        another ONNX detector, by a description
 torchvision:fasterrcnn_resnet50_fpn         torchvision's, with its own weights (a download)
 torchvision:fasterrcnn_resnet50_fpn=FILE    with weights from a file
@@ -28,8 +28,8 @@ def get(text: str, *, threads: int = 1, device: str = "cpu") -> Detector:
         return Torchvision(name, Path(weights) if weights else None, threads, device)
     if Path(text).suffix.lower() not in (".onnx", ".toml", ".json"):
         raise OptionError(
-            f"detector {text!r} is unknown; give an .onnx file of the YOLOX family, a description (.toml, .json) of "
-            "another, or torchvision:MODEL"
+            f"detector {text!r} is unknown; give an .onnx file of YOLOX, NanoDet or FastestDet, a description (.toml, "
+            ".json) of another, or torchvision:MODEL"
         )
     from dpc.evaluation.detection.onnx_detector import Onnx
 

@@ -1,4 +1,4 @@
-"""Detectors that are ONNX files: the YOLOX family as it is, others by a description (docs/guide/detection.md).
+"""Detectors that are ONNX files: YOLOX, NanoDet, FastestDet as they are, others by a description (docs/detection.md).
 
     picture -> fitted to the network's input -> ONNX Runtime -> boxes, scores -> suppression per class -> picture pixels
 
@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
-import math
-import sys
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,115 +20,25 @@ from numpy.typing import NDArray
 from dpc.codec.runtime import onnxruntime
 from dpc.errors import DPCError, ModelError, OptionError, ToolMissing
 from dpc.evaluation.codecs import Rgb
+from dpc.evaluation.detection.decoding import decode_fastestdet, decode_nanodet, decode_yolox, suppress
+from dpc.evaluation.detection.description import FAMILIES, Description, describe
 from dpc.evaluation.detection.protocol import COCO, Found
 
-__all__ = ["Description", "Onnx", "decode_yolox", "describe", "resize", "suppress"]
+__all__ = ["Onnx", "resize"]
 
-FITS = ("letterbox", "letterbox-centre", "stretch")
-OUTPUTS = ("yolox", "yolo", "boxes")
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Description:
-    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/guide/detection.md for each field.
-
-    score, nms: what YOLOX's own evaluation uses. input: (width, height), only needed when the file leaves it open.
-    """
-
-    model: str = ""
-    name: str = ""
-    classes: tuple[str, ...] = COCO
-    input: tuple[int, int] | None = None
-    colour: str = "bgr"
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    fit: str = "letterbox"
-    pad: int = 114
-    output: str = "yolox"
-    strides: tuple[int, ...] = (8, 16, 32)
-    objectness: bool = False
-    boxes: str = "boxes"
-    scores: str = "scores"
-    labels: str = "labels"
-    first_label: int = 0
-    relative: bool = False
-    score: float = 0.01
-    nms: float | None = 0.65
-
-
-def describe(path: Path) -> Description:
-    """The description in a TOML or JSON file; OptionError for what cannot be one, and for unknown fields."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            given = json.loads(text)
-        else:
-            if sys.version_info >= (3, 11):
-                import tomllib
-            else:
-                import tomli as tomllib
-            given = tomllib.loads(text)
-    except OSError as error:
-        raise OptionError(f"the detector {path} cannot be opened: {error.strerror}") from error
-    except ValueError as error:
-        raise OptionError(f"{path} is not a description of a detector: {' '.join(str(error).split())}") from error
-    known = {field.name: field.default for field in fields(Description)}
-    if not isinstance(given, dict) or (unknown := sorted(set(given) - set(known))):
-        what = ", ".join(unknown) if isinstance(given, dict) else "no table"
-        raise OptionError(f"{path}: {what} is unknown in a detector's description; it may have {', '.join(known)}")
-    if given.get("classes") == "coco":
-        given["classes"] = list(COCO)
-    if given.get("nms") is False:
-        given["nms"] = None
-    for name, value in given.items():
-        given[name] = tuple(value) if isinstance(value, list) else value
-        kinds = {"input": (tuple,), "nms": (int, float, type(None)), "scale": (int, float), "score": (int, float)}
-        if not isinstance(given[name], kinds.get(name, (type(known[name]),))):
-            raise OptionError(
-                f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/guide/detection.md"
-            )
-    made = Description(**given)
-    for name, value, choices in (
-        ("fit", made.fit, FITS),
-        ("output", made.output, OUTPUTS),
-        ("colour", made.colour, ("rgb", "bgr")),
-    ):
-        if value not in choices:
-            raise OptionError(f"{path}: {name} {value!r} is unknown; choose from {', '.join(choices)}")
-    for name, numbers, count in (("mean", made.mean, 3), ("std", made.std, 3), ("input", made.input or (1, 1), 2)):
-        if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
-            raise OptionError(f"{path}: {name} must be {count} numbers, not {list(numbers)}")
-    for name, fine, rule in (
-        ("scale", made.scale != 0 and math.isfinite(made.scale), "a number that is not 0: pixels are divided by it"),
-        ("std", all(made.std), "three numbers that are not 0: pixels are divided by them"),
-        ("input", all(type(n) is int and n > 0 for n in made.input or ()), "whole numbers above 0, width and height"),
-        ("strides", made.strides and all(type(n) is int and n > 0 for n in made.strides), "whole numbers above 0"),
-        ("pad", 0 <= made.pad <= 255, "a grey of 0 to 255"),
-        ("score", 0 <= made.score < 1, "at least 0 and below 1"),
-        ("nms", made.nms is None or 0 < made.nms <= 1, "an IoU above 0 and at most 1, or false"),
-    ):
-        if not fine:
-            value = getattr(made, name)
-            raise OptionError(f"{path}: {name} is {list(value) if isinstance(value, tuple) else value}; give {rule}")
-    if not made.model:
-        raise OptionError(f"{path} names no model; add the line model = 'FILE.onnx', beside the description")
-    if not made.classes or not all(isinstance(c, str) for c in made.classes):
-        raise OptionError(f"{path}: classes must be names, or 'coco'")
-    return made
-
-
 class Onnx:
-    """A detector in an ONNX file. path: the file, of the YOLOX family, or a description of another.
+    """A detector in an ONNX file. path: the file, of one of FAMILIES, or a description of another.
 
     threads: of ONNX Runtime. device: cpu or cuda. Raises OptionError, ModelError, ToolMissing.
     """
 
     def __init__(self, path: Path, threads: int = 1, device: str = "cpu") -> None:
         ort = onnxruntime()
-        self._how = Description(model=str(path)) if path.suffix.lower() == ".onnx" else describe(path)
-        file = path if path.suffix.lower() == ".onnx" else path.parent / self._how.model
+        described = None if path.suffix.lower() == ".onnx" else describe(path)
+        file = path if described is None else path.parent / described.model
         try:
             data = file.read_bytes()
         except OSError as error:
@@ -156,6 +63,7 @@ class Onnx:
         self._kind = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}.get(self._input.type)
         if self._kind is None:
             raise ModelError(f"{file} takes {self._input.type}; only float and uint8 are known here")
+        self._how = described or replace(self._family(), model=str(path))
         self.classes = self._names() if path.suffix.lower() == ".onnx" else self._how.classes
         self._size = self._measure(file)
         self._mean, self._std = (np.array(v, np.float32) for v in (self._how.mean, self._how.std))
@@ -165,6 +73,13 @@ class Onnx:
         )
         self.settings = self._words()
         self._try(file)
+
+    def _family(self) -> Description:
+        """The family that the outputs belong to: maps in pairs are NanoDet's, planes FastestDet's, a table YOLOX's."""
+        shapes = [output.shape for output in self._session.get_outputs()]
+        if len(shapes) > 1 and len(shapes) % 2 == 0 and all(len(shape) == 3 for shape in shapes):
+            return FAMILIES["nanodet"]
+        return FAMILIES["fastestdet" if len(shapes[0]) == 4 else "yolox"]
 
     def _names(self) -> tuple[str, ...]:
         """The classes that some exporters write into the file, or COCO's."""
@@ -231,7 +146,8 @@ class Onnx:
         if how.output == "boxes":
             found = self._listed(dict(zip([o.name for o in self._session.get_outputs()], outputs, strict=True)))
         else:
-            boxes, scores = self._candidates(outputs[0])
+            read = {"nanodet": self._maps, "fastestdet": self._planes}.get(how.output, self._candidates)
+            boxes, scores = read(outputs)
             found = suppress(boxes, scores, how.score, how.nms)
         shift = np.array([left, top, left, top], np.float32)
         ratio = np.array([across, down, across, down], np.float32)
@@ -251,9 +167,33 @@ class Onnx:
         fitted[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         return fitted, (ratio, ratio), (left, top)
 
-    def _candidates(self, output: Floats) -> tuple[Floats, Floats]:
+    def _maps(self, outputs: list[Floats]) -> tuple[Floats, Floats]:
+        """Boxes and scores of NanoDet: a map of scores and one of distances for each stride."""
+        strides, classes = self._how.strides, len(self.classes)
+        shapes = [list(output.shape) for output in outputs]
+        fit = all(output.ndim == 3 and output.shape[0] == 1 for output in outputs)
+        scores = [output[0] for output in outputs if fit and output.shape[2] == classes]
+        distances = [output[0] for output in outputs if fit and output.shape[2] != classes]
+        if not len(scores) == len(distances) == len(strides) or any(d.shape[1] % 4 for d in distances):
+            raise ModelError(
+                f"{self.name} gives {shapes}; nanodet with {classes} classes is (1, N, {classes}) and (1, N, 4 x bins) "
+                f"for each of the strides {list(strides)}; write a description of this detector (docs/detection.md)"
+            )
+        return decode_nanodet(scores, distances, self._size, strides)
+
+    def _planes(self, outputs: list[Floats]) -> tuple[Floats, Floats]:
+        """Boxes and scores of FastestDet."""
+        shape, classes = outputs[0].shape, len(self.classes)
+        if len(shape) != 4 or shape[:2] != (1, 5 + classes):
+            raise ModelError(
+                f"{self.name} gives {list(shape)}; fastestdet with {classes} classes is (1, {5 + classes}, rows, "
+                "columns); write a description of this detector (docs/detection.md)"
+            )
+        return decode_fastestdet(outputs[0][0], self._size, self._how.strides)
+
+    def _candidates(self, outputs: list[Floats]) -> tuple[Floats, Floats]:
         """(N, 4) boxes in pixels of the input and (N, classes) scores of a network's only output."""
-        how, classes = self._how, len(self.classes)
+        how, classes, output = self._how, len(self.classes), outputs[0]
         objectness = how.output == "yolox" or how.objectness
         columns = 4 + objectness + classes
         table = output[0] if output.ndim == 3 and output.shape[0] == 1 else output
@@ -262,7 +202,7 @@ class Onnx:
         if table.ndim != 2 or table.shape[1] != columns:
             raise ModelError(
                 f"{self.name} gives {list(output.shape)}, {how.output} with {classes} classes is (1, N, {columns}); "
-                "write a description of this detector (docs/guide/detection.md)"
+                "write a description of this detector (docs/detection.md)"
             )
         if how.output == "yolox":
             table = decode_yolox(table, self._size, how.strides)
@@ -290,64 +230,6 @@ class Onnx:
         spread = np.zeros((int(kept.sum()), len(self.classes)), np.float32)
         spread[np.arange(len(spread)), labels[kept]] = scores[kept]
         return suppress(boxes[kept], spread, how.score, how.nms)
-
-
-def decode_yolox(table: Floats, size: tuple[int, int], strides: tuple[int, ...]) -> Floats:
-    """Raw rows of YOLOX with boxes as centre and size in pixels of the input.
-
-    table: (N, 5 + classes); row by row over the cells of each stride in turn. size: (width, height) of the input.
-    ModelError when N is not the number of cells.
-    """
-    cells, steps = [], []
-    for stride in strides:
-        y, x = np.mgrid[: size[1] // stride, : size[0] // stride]
-        cells.append(np.stack([x, y], -1).reshape(-1, 2))
-        steps.append(np.full((cells[-1].shape[0], 1), stride))
-    cell, step = np.concatenate(cells), np.concatenate(steps)
-    if len(cell) != len(table):
-        raise ModelError(
-            f"{len(table)} boxes are not the {len(cell)} cells of strides {list(strides)} in {size[0]}x{size[1]}; "
-            "write a description of this detector (docs/guide/detection.md)"
-        )
-    table = table.copy()
-    table[:, :2] = (table[:, :2] + cell) * step
-    table[:, 2:4] = np.exp(table[:, 2:4]) * step
-    return table
-
-
-def suppress(boxes: Floats, scores: Floats, score: float, iou: float | None) -> Found:
-    """Every (box, class) above a score, without those that overlap a better one of its class by more than iou.
-
-    boxes: (N, 4) left, top, right, bottom. scores: (N, classes). iou: None keeps all. Areas count a pixel more on each
-    side, as YOLOX's numpy version does.
-    """
-    kept: list[tuple[Floats, Floats, int]] = []
-    for label in range(scores.shape[1]):
-        chosen = scores[:, label] > score
-        if chosen.any():
-            own, value = boxes[chosen], scores[chosen, label]
-            places = list(range(len(own))) if iou is None else _greedy(own, value, iou)
-            kept.append((own[places], value[places], label))
-    if not kept:
-        return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    labels = np.concatenate([np.full(len(b), label, np.int64) for b, _, label in kept])
-    return Found(np.concatenate([b for b, _, _ in kept]), np.concatenate([v for _, v, _ in kept]), labels)
-
-
-def _greedy(boxes: Floats, scores: Floats, iou: float) -> list[int]:
-    """Places of the boxes that stay, the best first."""
-    low, high = boxes[:, :2], boxes[:, 2:]
-    size = high - low + 1
-    area = size[:, 0] * size[:, 1]
-    order = scores.argsort()[::-1]
-    kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        common = np.maximum(0.0, np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest]) + 1)
-        shared = common[:, 0] * common[:, 1]
-        order = rest[shared / (area[best] + area[rest] - shared) <= iou]
-    return kept
 
 
 def resize(image: Rgb, width: int, height: int) -> Rgb:
