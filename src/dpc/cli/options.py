@@ -39,7 +39,7 @@ MAX_THREADS = 64
 
 Processes: TypeAlias = Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Pictures side by side.")]
 Threads: TypeAlias = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of each process.")]
-Engine: TypeAlias = Annotated[str, typer.Option("--engine", metavar="E", help="processes, or ray: a cluster.")]
+Engine: TypeAlias = Annotated[str, typer.Option("--engine", metavar="E", help="serial, processes, or ray: a cluster.")]
 Folders: TypeAlias = Annotated[
     list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures and sizes.csv.")
 ]

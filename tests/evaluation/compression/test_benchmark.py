@@ -26,11 +26,12 @@ from dpc.cli import compression as commands
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation import figures
-from dpc.evaluation.compression import curves, engines, memory, run, table
+from dpc.evaluation.compression import curves, memory, run, table
 from dpc.evaluation.compression.drawing import curves_of
 from dpc.evaluation.compression.report import report
-from dpc.evaluation.compression.rows import Failure, Row, alone, append, merged, read, write, write_parquet
+from dpc.evaluation.compression.rows import Row, append, merged, read, write, write_parquet
 from dpc.evaluation.compression.run import Plan, bench
+from dpc.evaluation.experiment import Failure, alone, engines, sha256, subjects
 from dpc.evaluation.metrics.ms_ssim import ms_ssim
 from dpc.evaluation.metrics.psnr import psnr
 from dpc.evaluation.metrics.reference import Reference
@@ -212,13 +213,13 @@ def test_a_picture_that_cannot_be_opened_costs_its_own_rows(images: Path, tmp_pa
 def _fails_at_p1(task: Any) -> Any:
     if task[1].stem == "p1":
         raise RuntimeError("no memory")
-    return list(run.measure(*task))
+    return list(run.measure(task))
 
 
 def test_a_fault_in_a_worker_costs_its_own_picture(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_all", _fails_at_p1)
+    monkeypatch.setattr(run, "measure", _fails_at_p1)
     monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     done = bench(replace(QUICK, codecs=("jpeg",), metrics=("psnr",)), images, tmp_path / "out", processes=2)
     assert {r.image for r in done.rows} == {"p0", "p2"}
@@ -252,7 +253,7 @@ def test_a_broken_picture_and_a_broken_codec_cost_their_own_rows(
             return real.decode(data)
 
     codecs = {"webp": Broken(), "jpeg": baselines.get("jpeg")}
-    monkeypatch.setattr(run, "_codec", lambda name, *_: codecs[name])
+    monkeypatch.setattr(subjects, "codec_of", lambda name, *_: codecs[name])
     done = bench(QUICK, images, tmp_path / "out")
     assert done.failures == [
         Failure("", "broken", "", done.failures[0].reason),
@@ -268,14 +269,14 @@ def _die(*_: Any) -> Any:
 
 
 def _dies_at_p1(task: Any) -> Any:
-    return _die() if task[1].stem == "p1" else list(run.measure(*task))
+    return _die() if task[1].stem == "p1" else list(run.measure(task))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_process_that_dies_costs_its_own_picture(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_all", _dies_at_p1)
+    monkeypatch.setattr(run, "measure", _dies_at_p1)
     monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     plan = replace(QUICK, codecs=("jpeg",), metrics=("psnr",))
     done = bench(plan, images, tmp_path / "out", processes=2)
@@ -316,7 +317,7 @@ def test_a_task_takes_the_rows_of_its_own_picture_along(
     bench(QUICK, images, tmp_path / "out", processes=2)
     assert len(tasks) == 3
     for _, path, known in tasks:
-        assert {key[3] for key in known} == {run.sha256(path)} and len(known) == 4
+        assert {key[3] for key in known} == {sha256(path)} and len(known) == 4
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -368,7 +369,7 @@ def test_ray_that_is_missing_is_named(images: Path, tmp_path: Path, monkeypatch:
 
 def test_what_is_missing_is_left_out_and_named(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    run._codec.cache_clear()
+    subjects.codec_of.cache_clear()
     plan = replace(QUICK, codecs=("bpg", "jpeg"), metrics=("psnr", "lpips_alex"), weights=str(tmp_path))
     done = bench(plan, images, tmp_path / "out")
     assert set(done.missing) == {"bpg", "lpips_alex"} and done.new == 6
@@ -404,7 +405,7 @@ def test_no_pictures_and_no_engine(images: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="holds no pictures"):
         bench(QUICK, tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(OptionError, match="processes, ray"):
+    with pytest.raises(OptionError, match="serial, processes, ray"):
         bench(QUICK, images, tmp_path / "out", engine="dask")
     assert run.pictures(images / "p0.png") == [images / "p0.png"]
 

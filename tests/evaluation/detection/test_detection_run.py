@@ -30,6 +30,7 @@ from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import curves
 from dpc.evaluation.detection import dataset, report, rows, run
 from dpc.evaluation.detection.run import Plan, detect
+from dpc.evaluation.experiment import subjects
 
 MODEL = ROOT / "src" / "dpc" / "codec" / "models" / "dpc-7.dpcmodel"
 pytest.importorskip("onnx")
@@ -44,7 +45,7 @@ def data(tmp_path: Path) -> dataset.Dataset:
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    return Plan((str(make.detector(tmp_path / "detector")),), ("jpeg", "webp"), qualities={"": (10, 60)})
+    return Plan(("jpeg", "webp"), {"": (10, 60)}, detectors=(str(make.detector(tmp_path / "detector")),))
 
 
 def boxes(row: rows.Row) -> list[list[float]]:
@@ -251,7 +252,7 @@ def test_what_fails_costs_its_own_rows(
             return real.decode(data)
 
     codecs = {"webp": Broken(), "jpeg": baselines.get("jpeg")}
-    monkeypatch.setattr(run, "_codec", lambda name, *_: codecs[name])
+    monkeypatch.setattr(subjects, "codec_of", lambda name, *_: codecs[name])
     data.pictures[2].path.write_bytes(b"broken since the set was read")
     done = detect(plan, data, tmp_path / "out")
     assert [(f.codec, f.image, f.what) for f in done.failures] == [("webp", "1.png", "quality 60"), ("", "2.png", "")]
@@ -266,7 +267,7 @@ def test_what_fails_costs_its_own_rows(
 def _dies_at_11(task: Any) -> Any:
     if task.picture.id == 11:
         os.kill(os.getpid(), signal.SIGKILL)
-    return list(run._measure(task))
+    return list(run.measure(task))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -276,7 +277,7 @@ def test_processes_give_the_same_rows_and_one_that_dies_costs_its_picture(
     shares: list[float] = []
     one = detect(plan, data, tmp_path / "one", progress=shares.append)
     assert shares == [i / 6 for i in range(1, 7)]
-    monkeypatch.setattr(run, "_all", _dies_at_11)
+    monkeypatch.setattr(run, "measure", _dies_at_11)
     monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     two = detect(plan, data, tmp_path / "two", processes=2)
     assert [(f.image, f.reason) for f in two.failures] == [("1.png", "the process died (out of memory?)")]
@@ -321,7 +322,7 @@ def test_a_plan_that_cannot_be_carried_out(
 def test_what_is_wrong_is_said_before_anything_is_coded(
     data: dataset.Dataset, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(OptionError, match="processes, ray"):
+    with pytest.raises(OptionError, match="serial, processes, ray"):
         detect(plan, data, tmp_path / "out", engine="dask")
     with pytest.raises(OptionError, match="two detectors have one name"):
         detect(replace(plan, detectors=plan.detectors * 2), data, tmp_path / "out")
@@ -329,7 +330,7 @@ def test_what_is_wrong_is_said_before_anything_is_coded(
     with pytest.raises(OptionError, match=r"trees does not know 1 of the 2 annotated categories \(red\)"):
         detect(replace(plan, detectors=(str(tmp_path / "detector" / "trees.toml"),)), data, tmp_path / "out")
     monkeypatch.setenv("PATH", "/nowhere")
-    run._codec.cache_clear()
+    subjects.codec_of.cache_clear()
     with pytest.raises(ToolMissing, match="bellard.org"):
         detect(replace(plan, codecs=("bpg",)), data, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -24,8 +24,9 @@ from dpc.evaluation import codecs as baselines
 from dpc.evaluation.codecs import Codec, Folder, Rgb
 from dpc.evaluation.compression.drawing import curves_of
 from dpc.evaluation.compression.rows import Row
-from dpc.evaluation.compression.run import Plan, bench, pictures, sha256
+from dpc.evaluation.compression.run import Plan, bench, pictures
 from dpc.evaluation.compression.table import markdown
+from dpc.evaluation.experiment import sha256
 from dpc.evaluation.figures import by_codec, save
 from dpc.evaluation.metrics.reference import PEAKS, usable
 from dpc.files import atomic_write

@@ -16,22 +16,19 @@ Failures lie beside it in failures.csv: codec, image, quality or goal, and the r
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.errors import DPCError, ToolMissing
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.files import atomic_write, csv_text
 
-__all__ = ["Failure", "Key", "Row", "alone", "append", "merged", "need_pyarrow", "read", "write", "write_parquet"]
+__all__ = ["Key", "Row", "append", "merged", "need_pyarrow", "read", "write", "write_parquet"]
 
 Key: TypeAlias = "tuple[str, str, str, str, float | None, float | None]"
 
@@ -70,16 +67,6 @@ class Row:
     def precomputed(self) -> bool:
         """Whether somebody else coded it, and only the file's size and the decoded picture are known."""
         return self.settings.startswith("precomputed")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What could not be measured, and why, in one line."""
-
-    codec: str
-    image: str
-    what: str
-    reason: str
 
 
 _FIELDS = [f.name for f in dataclasses.fields(Row) if f.name != "metrics"]
@@ -128,26 +115,6 @@ def merged(rows: Iterable[Row]) -> list[Row]:
             row = dataclasses.replace(row, metrics={**before.metrics, **row.metrics})
         found[row.key] = row
     return list(found.values())
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While it is entered no other run writes to the folder; OptionError when one does. (Not checked on Windows.)"""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise OptionError(f"another run writes to {folder} now; wait for its end, or give another --out") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:

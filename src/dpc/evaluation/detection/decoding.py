@@ -79,7 +79,7 @@ def _cells(size: tuple[int, int], strides: tuple[int, ...], count: int) -> tuple
     if (total := sum(map(len, cells))) != count:
         raise ModelError(
             f"{count} boxes are not the {total} cells of strides {list(strides)} in {size[0]}x{size[1]}; "
-            "write a description of this detector (docs/detection.md)"
+            "write a description of this detector (docs/guide/detection.md)"
         )
     return np.concatenate(cells), np.concatenate(steps)
 

@@ -1,4 +1,4 @@
-"""How an ONNX detector is fed and read: the families that are known, and descriptions in files (docs/detection.md)."""
+"""How an ONNX detector is fed and read: the families that are known, and descriptions in files (docs/guide/detection.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTPUTS = ("yolox", "nanodet", "fastestdet", "yolo", "boxes")
 
 @dataclass(frozen=True)
 class Description:
-    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/detection.md for each field.
+    """How an ONNX detector is fed and read; the defaults are YOLOX's. See docs/guide/detection.md for each field.
 
     score, nms: what YOLOX's own evaluation uses. input: (width, height), only needed when the file leaves it open.
     """
@@ -90,7 +90,9 @@ def describe(path: Path) -> Description:
         given[name] = tuple(value) if isinstance(value, list) else value
         kinds = {"input": (tuple,), "nms": (int, float, type(None)), "scale": (int, float), "score": (int, float)}
         if not isinstance(given[name], kinds.get(name, (type(known[name]),))):
-            raise OptionError(f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/detection.md")
+            raise OptionError(
+                f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/guide/detection.md"
+            )
     made = replace(FAMILIES.get(str(given.get("output")), Description()), **given)
     for name, value, choices in (
         ("fit", made.fit, FITS),

@@ -14,12 +14,12 @@ from dpc.codec.image import load
 from dpc.errors import DPCError
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.codecs import Rgb
-from dpc.evaluation.compression import engines
 from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset, Picture
 from dpc.evaluation.detection.protocol import Detector
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, rounded
 from dpc.evaluation.detection.scoring import Truth, counted, matches
+from dpc.evaluation.experiment import engines
 
 __all__ = ["STYLE", "choose", "make"]
 
@@ -141,10 +141,7 @@ def make(
 
 def _codec(result: run.Result, name: str) -> baselines.Codec:
     """The codec of rows, by the name that it was given; DPCError where another version of it is installed."""
-    plan = result.plan
-    codec = baselines.get(
-        result.codecs.get(name, name), threads=plan.threads, python=plan.python, weights=plan.network_weights
-    )
+    codec = result.plan.codec(result.codecs.get(name, name))
     if not any((r.codec, r.version, r.settings) == (name, codec.version, codec.settings) for r in result.rows):
         raise DPCError(f"its rows are of another version than {codec.version}")
     return codec

@@ -1,4 +1,4 @@
-"""Detectors that are ONNX files: YOLOX, NanoDet, FastestDet as they are, others by a description (docs/detection.md).
+"""Detectors that are ONNX files: YOLOX, NanoDet, FastestDet as they are, others by a description (docs/guide/detection.md).
 
     picture -> fitted to the network's input -> ONNX Runtime -> boxes, scores -> suppression per class -> picture pixels
 
@@ -177,7 +177,7 @@ class Onnx:
         if not len(scores) == len(distances) == len(strides) or any(d.shape[1] % 4 for d in distances):
             raise ModelError(
                 f"{self.name} gives {shapes}; nanodet with {classes} classes is (1, N, {classes}) and (1, N, 4 x bins) "
-                f"for each of the strides {list(strides)}; write a description of this detector (docs/detection.md)"
+                f"for each of the strides {list(strides)}; write a description of this detector (docs/guide/detection.md)"
             )
         return decode_nanodet(scores, distances, self._size, strides)
 
@@ -187,7 +187,7 @@ class Onnx:
         if len(shape) != 4 or shape[:2] != (1, 5 + classes):
             raise ModelError(
                 f"{self.name} gives {list(shape)}; fastestdet with {classes} classes is (1, {5 + classes}, rows, "
-                "columns); write a description of this detector (docs/detection.md)"
+                "columns); write a description of this detector (docs/guide/detection.md)"
             )
         return decode_fastestdet(outputs[0][0], self._size, self._how.strides)
 
@@ -202,7 +202,7 @@ class Onnx:
         if table.ndim != 2 or table.shape[1] != columns:
             raise ModelError(
                 f"{self.name} gives {list(output.shape)}, {how.output} with {classes} classes is (1, N, {columns}); "
-                "write a description of this detector (docs/detection.md)"
+                "write a description of this detector (docs/guide/detection.md)"
             )
         if how.output == "yolox":
             table = decode_yolox(table, self._size, how.strides)

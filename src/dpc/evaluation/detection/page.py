@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dpc.evaluation import figures
-from dpc.evaluation.compression.run import metadata_version
 from dpc.evaluation.detection import examples as pictures_of
 from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.points import Seen, Spread, percent, spread
 from dpc.evaluation.detection.rows import ORIGINAL
 from dpc.evaluation.detection.scoring import NAMES
+from dpc.provenance import version_of
 
 _text = html.escape
 
@@ -155,6 +155,6 @@ def page_of(
     )
     for version, commit, tools in dict.fromkeys((r.dpc, r.commit, r.tools) for r in result.rows):
         parts.append(f"<p class=note>dpc {_text(version)}, commit {_text(commit or 'unknown')}; {_text(tools)}</p>")
-    parts.append(f"<p class=note>pycocotools {metadata_version('pycocotools')}; annotations {data.sha256}</p>")
+    parts.append(f"<p class=note>pycocotools {version_of('pycocotools')}; annotations {data.sha256}</p>")
     parts.append("</main></body></html>\n")
     return "".join(parts)

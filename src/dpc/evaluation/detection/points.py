@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from dpc.errors import DPCError
 from dpc.evaluation import figures
-from dpc.evaluation.compression import curves, engines
-from dpc.evaluation.compression.run import metadata_version
+from dpc.evaluation.compression import curves
 from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.protocol import Detector
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Row
 from dpc.evaluation.detection.scoring import Truth
+from dpc.evaluation.experiment import engines
 from dpc.files import atomic_write
+from dpc.provenance import version_of
 
 SEED = 0  # of the resamples
 WIDE = 1.96  # standard deviations on each side: 95 % of a normal distribution
@@ -113,10 +114,7 @@ def score(
         known = {}
     scores = {key: known[key] for key in tasks if key in known}
     open_tasks = [(key, task) for key, task in tasks.items() if key not in scores]
-    if processes == 1:
-        scored: Iterable[tuple[Any, Any]] = ((task, _score_one(task)) for task in open_tasks)
-    else:
-        scored = engines.work("processes", _score_one, open_tasks, processes)
+    scored = engines.work("processes", _score_one, open_tasks, processes)
     for done, ((key, _), values) in enumerate(scored, 1):
         if isinstance(values, str):
             raise DPCError(f"scoring failed: {values}")
@@ -168,7 +166,7 @@ def _truth(data: Dataset) -> Truth:
 
 
 def _identity(data: Dataset, found: Mapping[int, Boxes], samples: Samples) -> str:
-    about = [data.sha256, list(data.scored), metadata_version("pycocotools"), samples.shape, SEED]
+    about = [data.sha256, list(data.scored), version_of("pycocotools"), samples.shape, SEED]
     digest = hashlib.sha256(json.dumps(about).encode())
     for image, boxes in found.items():
         digest.update(f"{image} {len(boxes)} ".encode() + np.ascontiguousarray(boxes).tobytes())

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import csv
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeAlias
@@ -24,15 +23,15 @@ from dpc import __version__
 from dpc.codec.image import load
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
+from dpc.evaluation import experiment
 from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
-from dpc.evaluation.compression import engines
-from dpc.evaluation.compression.rows import Failure, alone
-from dpc.evaluation.compression.run import commit, sha256, tools
 from dpc.evaluation.detection import detectors
 from dpc.evaluation.detection.dataset import Dataset, Picture, match
 from dpc.evaluation.detection.protocol import Detector, Found
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read, rounded, write
+from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
 from dpc.files import atomic_write, csv_text
+from dpc.provenance import commit, tools
 
 __all__ = ["GOALS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
 
@@ -46,29 +45,21 @@ CLOSE = 0.02  # a quality within this share of a mean rate is not improved
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to do with every picture.
+class Plan(Subjects):
+    """What to do with every picture, beside what codes it.
 
-    detectors: as detectors.py takes them. codecs: names in evaluation.codecs. goals: bpp. match: "average" codes
-    all pictures at the one quality whose mean rate is nearest to a goal, "image" brings each picture to each goal.
-    qualities: for a codec by name, or for all under "", instead of goals. folders: name -> precomputed pictures.
+    detectors: as detectors.py takes them. goals: bpp, unless qualities are given. match: "average" codes all pictures
+    at the one quality whose mean rate is nearest to a goal, "image" brings each picture to each goal.
     """
 
-    detectors: tuple[str, ...]
-    codecs: tuple[str, ...]
+    detectors: tuple[str, ...] = ()
     goals: tuple[float, ...] = GOALS
     match: str = "average"
-    qualities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    folders: Mapping[str, str] = field(default_factory=dict)
-    threads: int = 1
     device: str = "cpu"
-    python: str | None = None
-    network_weights: str | None = None
 
     def points(self, codec: str) -> list[tuple[float | None, float | None]]:
         """(quality, None) and (None, goal) of a codec; under "average" its qualities must be filled in."""
-        chosen = self.qualities.get(codec, self.qualities.get("", ()))
-        return [(q, None) for q in chosen] or [(None, g) for g in self.goals]
+        return [(q, None) for q in self.chosen(codec)] or [(None, g) for g in self.goals]
 
 
 @dataclass(frozen=True)
@@ -100,13 +91,12 @@ def detect(
 ) -> Result:
     """Measure, and keep the rows in out/rows.
 
-    engine: "processes" on this machine, or "ray" on the cluster that ray.init finds; all files must then be reachable
-    under the same paths everywhere. progress takes the share done. say takes lines: one for each picture, unless `each`
-    is false. Raises OptionError, ToolMissing and ModelError for a plan that cannot be carried out, before anything is
-    coded.
+    engine: "serial" or "processes" on this machine, or "ray" on the cluster that ray.init finds; all files must then be
+    reachable under the same paths everywhere. progress takes the share done. say takes lines: one for each picture,
+    unless `each` is false. Raises OptionError, ToolMissing and ModelError for a plan that cannot be carried out, before
+    anything is coded.
     """
-    if engine not in engines.ENGINES:
-        raise OptionError(f"engine {engine!r} is unknown; choose from {', '.join(engines.ENGINES)}")
+    engines.check(engine)
     if plan.match not in MATCHES:
         raise OptionError(f"match {plan.match!r} is unknown; choose from {', '.join(MATCHES)}")
     if not plan.goals or not all(0 < g < 24 for g in plan.goals):
@@ -123,7 +113,7 @@ def detect(
     labels = {text: match(detector(text, plan.threads, plan.device), data) for text in plan.detectors}
     plan, missing, codecs = _usable(plan)
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    with experiment.alone(out):
         if plan.match == "average":
             plan = _with_qualities(plan, data, out, missing, say)
         given = Result([], 0, [], missing, plan, codecs, dict(zip(names, labels.values(), strict=True)))
@@ -142,57 +132,45 @@ def _detect(
 ) -> Result:
     """The result with its rows: those that are in out already and those that the plan asks for beside them."""
     plan = given.plan
-    old = {file: read(file) for file in sorted((out / "rows").glob("*.csv.gz"))}
-    for file, rows in old.items():
-        write(file, rows)  # without what was cut off
+    rows_of = {file: read(file) for file in sorted((out / "rows").glob("*.csv.gz"))}
     known: dict[int, set[tuple[Key, str]]] = {}
-    for rows in old.values():
+    for file, rows in rows_of.items():
+        write(file, rows)  # without what was cut off
         for row in rows:
             known.setdefault(row.image, set()).add((row.key, row.model))
-    tasks = (Task(plan, p, data.sha256, labels, frozenset(known.get(p.id, ()))) for p in data.pictures)
-    results: Iterable[tuple[Task, Iterable[Row | Failure] | str]]
-    if engine == "processes" and processes == 1:
-        results = ((task, _all(task)) for task in tasks)
-    else:
-        results = engines.work(engine, _all, tasks, processes)
-    failures: list[Failure] = []
-    new: dict[Path, list[Row]] = {}
-    begin = time.monotonic()
-    for done, (task, found) in enumerate(results, 1):
-        items = [Failure("", task.picture.path.name, "", found)] if isinstance(found, str) else found
-        fresh: dict[Path, list[Row]] = {}
-        for item in items:
-            if isinstance(item, Failure):
-                failures.append(item)
-            else:
-                fresh.setdefault(file_of(out / "rows", item.codec), []).append(item)
-        for file, rows in fresh.items():
-            append(file, rows)
-            new.setdefault(file, []).extend(rows)
-        progress(done / len(data.pictures))
-        spent = time.monotonic() - begin
-        left = spent / done * (len(data.pictures) - done)
-        count = sum(map(len, new.values()))
-        name = task.picture.path.name
-        say(f"{done}/{len(data.pictures)} {name}: {count} new rows, {spent:.0f} s, about {left:.0f} s left")
-    lines = [(f.codec, f.image, f.what, f.reason) for f in failures]
-    if lines:
-        atomic_write(out / "failures.csv", csv_text(("codec", "image", "what", "reason"), lines))
-    else:
-        (out / "failures.csv").unlink(missing_ok=True)
+    changed: set[Path] = set()
+
+    def keep(row: Row) -> None:
+        file = file_of(out / "rows", row.codec)
+        append(file, [row])
+        rows_of.setdefault(file, []).append(row)
+        changed.add(file)
+
+    new, failures = experiment.carry_out(
+        measure,
+        (Task(plan, p, data.sha256, labels, frozenset(known.get(p.id, ()))) for p in data.pictures),
+        total=len(data.pictures),
+        name=lambda task: task.picture.path.name,
+        keep=keep,
+        engine=engine,
+        processes=processes,
+        progress=progress,
+        say=say,
+    )
+    experiment.write_failures(out / "failures.csv", failures)
     order = {p.id: i for i, p in enumerate(data.pictures)}
-    current = {p.id: sha256(p.path) for p in data.pictures if p.path.is_file()}
-    for file, rows in new.items():
-        latest = list({row.key: row for row in [*old.get(file, []), *rows]}.values())
+    for file in changed:
+        latest = list({row.key: row for row in rows_of[file]}.values())
         latest.sort(
             key=lambda r: (order.get(r.image, len(order)), r.image, r.detector, r.codec, r.goal is not None, r.bpp)
         )
-        old[file] = latest
+        rows_of[file] = latest
         write(file, latest)
     # rows of a picture that was replaced stay in the files, but are not its rows any more
-    every = [row for rows in old.values() for row in rows]
+    current = {p.id: sha256(p.path) for p in data.pictures if p.path.is_file()}
+    every = [row for rows in rows_of.values() for row in rows]
     here = [r for r in every if r.annotations == data.sha256 and r.sha256 == current.get(r.image)]
-    return replace(given, rows=here, new=sum(map(len, new.values())), failures=failures)
+    return replace(given, rows=here, new=new, failures=failures)
 
 
 def codecs_of(plan: Plan, out: Path) -> list[str]:
@@ -204,27 +182,16 @@ def codecs_of(plan: Plan, out: Path) -> list[str]:
 
 def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
     """The plan without codecs that are missing here, why they are, and the names of the others in the rows."""
-    missing: dict[str, str] = {}
+    found, missing = experiment.usable(plan)
     codecs: dict[str, str] = {}
-    for given in dict.fromkeys(plan.codecs):
-        try:
-            codec = _codec(given, plan.threads, plan.python, plan.network_weights)
-        except ToolMissing as error:
-            missing[given] = str(error)
-            continue
-        for quality in plan.qualities.get(given, plan.qualities.get("", ())):
-            baselines.check(codec, quality)
+    for given, codec in found.items():
         if codec.name in codecs:
             raise OptionError(
                 f"{codecs[codec.name]} and {given} are both called {codec.name}; rename one or leave it out"
             )
         codecs[codec.name] = given
-    for name, place in plan.folders.items():
-        if name in (ORIGINAL, *codecs):
-            raise OptionError(f"a folder is called {name}, as a codec is; give it another name")
-        Folder(name, Path(place))
-    if not codecs and not plan.folders:
-        raise ToolMissing("; ".join(missing.values()) or "no codec was given; name some, such as dpc,jpeg,avif")
+    if ORIGINAL in plan.folders:
+        raise OptionError(f"a folder is called {ORIGINAL}, as the uncompressed pictures are; give it another name")
     return replace(plan, codecs=tuple(codecs.values())), missing, codecs
 
 
@@ -241,9 +208,9 @@ def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str
     chosen = dict(plan.qualities)
     sample = _sample(data.pictures)
     for name in plan.codecs:
-        if plan.qualities.get(name, plan.qualities.get("")):
+        if plan.chosen(name):
             continue
-        codec = _codec(name, plan.threads, plan.python, plan.network_weights)
+        codec = plan.codec(name)
         aims = _aims(plan.goals)
         about = (codec.name, codec.version, codec.settings, data.sha256, str(len(data.pictures)))
         keys = {aim: (*about, f"{aim:.6g}") for aim in aims}
@@ -329,11 +296,6 @@ class Task:
     known: frozenset[tuple[Key, str]]
 
 
-@lru_cache(maxsize=32)
-def _codec(name: str, threads: int, python: str | None, weights: str | None) -> Codec:
-    return baselines.get(name, threads=threads, python=python, weights=weights)
-
-
 @lru_cache(maxsize=8)
 def detector(text: str, threads: int, device: str) -> Detector:
     """A detector as dpc.evaluation.detection.detectors takes it, loaded once."""
@@ -348,83 +310,87 @@ def boxes_of(found: Found, labels: Mapping[int, int]) -> Boxes:
     return np.column_stack([categories, found.scores[kept], boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).reshape(-1, 6)
 
 
-def _all(task: Task) -> list[Row | Failure]:
-    return list(_measure(task))
-
-
-def _measure(task: Task) -> Iterator[Row | Failure]:
-    """The rows of one picture that are not known; what fails becomes a Failure."""
-    plan, picture = task.plan, task.picture
+def measure(task: Task) -> Iterator[Row | Failure]:
+    """The rows of one picture that are not known, each as soon as it is there; what fails becomes a Failure."""
+    plan, name = task.plan, task.picture.path.name
     try:
-        digest = sha256(picture.path)
-        rgb = load(picture.path).rgb
+        picture = _Looked(task)
+        size = task.picture.path.stat().st_size
     except (DPCError, OSError) as error:
-        yield Failure("", picture.path.name, "", engines.line(error))
+        yield Failure("", name, "", engines.line(error))
         return
+    try:
+        yield from picture.rows(None, None, None, lambda: _Coded(math.nan, size, picture.rgb))
+    except Exception as error:  # a detector's fault of any kind costs this picture only
+        yield Failure(ORIGINAL, name, "", engines.line(error))
+        return
+    for given in plan.codecs:
+        for quality, goal in plan.points(given):
+            try:
+                codec = plan.codec(given)
+                yield from picture.rows(codec, quality, goal, partial(_code, codec, picture.rgb, quality, goal))
+            except Exception as error:  # a codec's fault of any kind costs these rows only
+                what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
+                yield Failure(given, name, what, engines.line(error))
+    for given, place in plan.folders.items():
+        folder = Folder(given, Path(place))
+        for entry in folder.of(task.picture.path.stem):
+            try:
+                code = partial(_decoded, folder, entry, picture.rgb)
+                yield from picture.rows(folder, entry.quality, None, code, folder.identity(entry))
+            except Exception as error:
+                yield Failure(given, name, f"quality {entry.quality:g}", engines.line(error))
+
+
+class _Looked:
+    """A picture, coded and looked at."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._sha256 = sha256(task.picture.path)
+        self.rgb = load(task.picture.path).rgb
 
     def rows(
+        self,
         subject: Codec | Folder | None,
         quality: float | None,
         goal: float | None,
         code: Callable[[], _Coded],
         model: str = "",
     ) -> Iterator[Row]:
-        coded: _Coded | None = None
+        """A row for each detector, of those that are not known; the picture is coded when the first of them is due."""
+        task, plan, coded = self._task, self._task.plan, None
         about = (ORIGINAL, "", "", "")
         if subject is not None:
             about = (subject.name, subject.version, subject.settings, model or getattr(subject, "model", ""))
+        point = (None, goal) if goal is not None else (quality, None)
         for text in plan.detectors:
             looks = detector(text, plan.threads, plan.device)
             looked = (looks.name, looks.version, looks.settings)
-            point = (None, goal) if goal is not None else (quality, None)
-            if ((*looked, *about[:3], task.annotations, picture.id, digest, *point), about[3]) in task.known:
+            key = (*looked, *about[:3], task.annotations, task.picture.id, self._sha256, *point)
+            if (key, about[3]) in task.known:
                 continue
-            if coded is None:
-                coded = code()
-                if coded.rgb.shape != rgb.shape:
-                    raise DPCError(f"it gave back {coded.rgb.shape[1]}x{coded.rgb.shape[0]} pixels")
-            found = boxes_of(looks.detect(coded.rgb), task.labels[text])
+            coded = coded or code()
+            if coded.rgb.shape != self.rgb.shape:
+                raise DPCError(f"it gave back {coded.rgb.shape[1]}x{coded.rgb.shape[0]} pixels")
             yield Row(
                 *looked,
                 *about,
                 annotations=task.annotations,
-                image=picture.id,
-                file=picture.path.name,
-                sha256=digest,
-                width=rgb.shape[1],
-                height=rgb.shape[0],
+                image=task.picture.id,
+                file=task.picture.path.name,
+                sha256=self._sha256,
+                width=self.rgb.shape[1],
+                height=self.rgb.shape[0],
                 quality=coded.quality,
                 goal=goal,
                 bytes=coded.bytes,
-                bpp=8 * coded.bytes / (rgb.shape[0] * rgb.shape[1]),
+                bpp=8 * coded.bytes / (self.rgb.shape[0] * self.rgb.shape[1]),
                 dpc=__version__,
                 commit=commit(),
                 tools=tools(),
-                found=rounded(found),
+                found=rounded(boxes_of(looks.detect(coded.rgb), task.labels[text])),
             )
-
-    try:
-        size = picture.path.stat().st_size
-        yield from rows(None, None, None, lambda: _Coded(math.nan, size, rgb))
-    except Exception as error:  # a detector's fault of any kind costs this picture only
-        yield Failure(ORIGINAL, picture.path.name, "", engines.line(error))
-        return
-    for name in plan.codecs:
-        for quality, goal in plan.points(name):
-            try:
-                codec = _codec(name, plan.threads, plan.python, plan.network_weights)
-                yield from rows(codec, quality, goal, partial(_code, codec, rgb, quality, goal))
-            except Exception as error:  # a codec's fault of any kind costs these rows only
-                what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
-                yield Failure(name, picture.path.name, what, engines.line(error))
-    for name, place in plan.folders.items():
-        folder = Folder(name, Path(place))
-        for entry in folder.of(picture.path.stem):
-            try:
-                code = partial(_decoded, folder, entry, rgb)
-                yield from rows(folder, entry.quality, None, code, folder.identity(entry))
-            except Exception as error:
-                yield Failure(name, picture.path.name, f"quality {entry.quality:g}", engines.line(error))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import dataclasses
 import hashlib
 import io
 import re
-import subprocess
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ from dpc.networks.graphs import (
 from dpc.networks.integer import A_BITS, A_MAX, W_BITS, W_MAX, IntegerConv
 from dpc.networks.model import Model
 from dpc.networks.sizes import Network
+from dpc.provenance import commit
 from dpc.training.export.exact import exact
 from dpc.training.export.proof import NotExact, proved
 
@@ -304,22 +303,6 @@ def export(
     }
     artifact.write(path, metadata, graphs, weights, tables)
     return Artifact(path)
-
-
-@lru_cache(maxsize=1)
-def commit() -> str:
-    """The git commit of this code, "-dirty" behind it when files differ, "" when it is not a checkout."""
-    here = str(Path(__file__).parent)
-    try:
-        done = subprocess.run(
-            ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def network_of(source: Artifact) -> Network:

@@ -1,4 +1,4 @@
-"""Where pictures are worked on: in processes of this machine, or on a Ray cluster.
+"""Where tasks are worked on: here, in processes of this machine, or on a Ray cluster.
 
 Tasks are taken from their source as workers become free, so a set of any size takes the memory of the pictures that
 are being worked on and no more.
@@ -6,6 +6,7 @@ are being worked on and no more.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -14,11 +15,11 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-from dpc.errors import DPCError, ToolMissing
+from dpc.errors import DPCError, OptionError, ToolMissing
 
-__all__ = ["ENGINES", "line", "work"]
+__all__ = ["ENGINES", "check", "line", "work"]
 
-ENGINES = ("processes", "ray")
+ENGINES = ("serial", "processes", "ray")
 AHEAD = 2  # tasks for each worker that are handed out
 
 Task = TypeVar("Task")
@@ -30,10 +31,37 @@ def work(
 ) -> Iterator[tuple[Task, Result | str]]:
     """(task, function(task)) in the order in which they are done, by `count` workers.
 
-    engine: one of ENGINES. The function and the tasks travel to other processes, by pickle. Where a worker dies or the
-    function fails the reason, in one line, stands in place of the result. Raises ToolMissing without ray.
+    engine: one of ENGINES; one worker of "processes" is this process, as "serial" is. Otherwise function and tasks
+    travel to other processes, by pickle, and what a generator yields comes back as a list. Where a worker dies or the
+    function fails the reason, in one line, stands in place of the result. Raises OptionError, and ToolMissing without
+    ray.
     """
-    return (_ray if engine == "ray" else _processes)(function, tasks, count)
+    check(engine)
+    if engine == "ray":
+        return _ray(function, tasks, count)
+    if engine == "serial" or count == 1:
+        return _serial(function, tasks)
+    return _processes(functools.partial(_listed, function), tasks, count)
+
+
+def check(engine: str) -> None:
+    """OptionError for an engine that there is not."""
+    if engine not in ENGINES:
+        raise OptionError(f"engine {engine!r} is unknown; choose from {', '.join(ENGINES)}")
+
+
+def _listed(function: Callable[[Task], Any], task: Task) -> Any:
+    found = function(task)
+    return list(found) if isinstance(found, Iterator) else found
+
+
+def _serial(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result | str]]:
+    for task in tasks:
+        try:
+            found: Result | str = function(task)
+        except Exception as error:
+            found = line(error)
+        yield task, found
 
 
 def _processes(
@@ -93,10 +121,10 @@ def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) 
         local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
         ray.init(log_to_driver=False, configure_logging=False, **local)
     try:
-        remote = ray.remote(num_cpus=1)(function)
+        remote = ray.remote(num_cpus=1)(_listed)
         source = iter(tasks)
         ahead = AHEAD * max(count, int(ray.cluster_resources().get("CPU", 1)))
-        waiting = {remote.remote(task): task for task in islice(source, ahead)}
+        waiting = {remote.remote(function, task): task for task in islice(source, ahead)}
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(ready)
@@ -104,7 +132,7 @@ def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) 
                 yield task, ray.get(ready)
             except ray.exceptions.RayError as error:
                 yield task, line(error)
-            waiting |= {remote.remote(task): task for task in islice(source, 1)}
+            waiting |= {remote.remote(function, task): task for task in islice(source, 1)}
     finally:
         if own:
             ray.shutdown()
