@@ -1,4 +1,4 @@
-"""How an ONNX detector is fed and read: the families that are known, and descriptions in files (docs/guide/detection.md)."""
+"""How an ONNX detector is fed and read: families that are known, descriptions in files (docs/guide/detection.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detectors that are ONNX files: YOLOX, NanoDet, FastestDet as they are, others by a description (docs/guide/detection.md).
+"""Detectors that are ONNX files: YOLOX, NanoDet, FastestDet, others by a description (docs/guide/detection.md).
 
     picture -> fitted to the network's input -> ONNX Runtime -> boxes, scores -> suppression per class -> picture pixels
 
@@ -177,7 +177,8 @@ class Onnx:
         if not len(scores) == len(distances) == len(strides) or any(d.shape[1] % 4 for d in distances):
             raise ModelError(
                 f"{self.name} gives {shapes}; nanodet with {classes} classes is (1, N, {classes}) and (1, N, 4 x bins) "
-                f"for each of the strides {list(strides)}; write a description of this detector (docs/guide/detection.md)"
+                f"for each of the strides {list(strides)}; write a description of this detector "
+                "(docs/guide/detection.md)"
             )
         return decode_nanodet(scores, distances, self._size, strides)
 
