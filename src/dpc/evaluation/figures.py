@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "by_codec", "is_own", "line_style", "log_rates", "new_figure", "save", "save_table"]
+__all__ = [
+    "STYLE",
+    "by_codec",
+    "file_name",
+    "is_own",
+    "label",
+    "line_style",
+    "log_rates",
+    "new_figure",
+    "save",
+    "save_table",
+]
 
 # told apart by people who see red and green alike too; DPC and its twins stand out
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
@@ -93,6 +105,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def label(name: str) -> str:
+    """A name as a figure shows it: as it is, where matplotlib would read formulas or leave it out of a legend."""
+    text = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def log_rates(axes: Axes, rates: Sequence[float]) -> None:
     """A logarithmic axis of rates with round numbers on it."""
     axes.set_xscale("log")
@@ -103,8 +121,14 @@ def log_rates(axes: Axes, rates: Sequence[float]) -> None:
     axes.grid(alpha=0.3)
 
 
+def file_name(name: str) -> str:
+    """A name as part of a file's: letters, digits and -._ of it, and nothing that leads out of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".")
+
+
 def save(made: Figure, out: Path, name: str, written: dict[str, Path]) -> str:
     """Write name.svg and name.png into out, note them in written, and return the SVG for a page."""
+    name = file_name(name)
     for ending in ("svg", "png"):
         written[f"{name}.{ending}"] = out / f"{name}.{ending}"
     svg = io.StringIO()

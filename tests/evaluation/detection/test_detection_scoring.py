@@ -76,7 +76,10 @@ Change = Callable[[dict[str, Any]], object]
         (lambda c: c.update(annotations=[]), "not one annotation"),
         (lambda c: c.pop("images"), "is not in COCO's format"),
         (lambda c: c["annotations"][0].pop("bbox"), "is not in COCO's format .*bbox"),
-        (lambda c: c["annotations"][0].update(bbox=[1, 1, -5, 5]), "a box of width -5"),
+        (
+            lambda c: c["annotations"][0].update(bbox=[1, 1, -5, 5]),
+            r"annotations\[0\].bbox\[2\] is -5",
+        ),
         (lambda c: c["annotations"][3].update(image_id=99), "1 annotations of images that it does not list.* id 99"),
         (lambda c: c["annotations"][3].update(category_id=7), "1 annotations of categories it does not have.* id 7"),
         (lambda c: c["images"].append(c["images"][0]), "1 images under an id that another one has"),

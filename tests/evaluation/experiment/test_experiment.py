@@ -58,14 +58,14 @@ def test_time_left_is_that_of_tasks_that_had_work(monkeypatch: pytest.MonkeyPatc
     lines: list[str] = []
 
     def work(task: int) -> list[int]:
-        now[0] += 30 if task >= 8 else 0
+        now[0] += 15 if task >= 8 else 0
         return [task] if task >= 8 else []
 
     carry_out(work, range(10), total=10, name=str, keep=lambda row: None, say=lines.append)
     # rows of eight tasks were there already; the ninth took the time, and one like it is left
     assert lines[8:] == [
-        "9/10 8: 1 new row so far, 30 s, about 30 s left",
-        "10/10 9: 2 new rows so far, 60 s, about 0 s left",
+        "9/10 8: 1 new row so far, 15 s, about 15 s left",
+        "10/10 9: 2 new rows so far, 30 s, about 0 s left",
     ]
 
 

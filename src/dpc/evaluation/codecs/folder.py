@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,14 @@ class Folder:
                 f"{path} holds no sizes.csv with the columns image, bytes or file, decoded and one for the quality "
                 f"({type(error).__name__}: {error})"
             ) from error
-        if wrong := next((e for e in self.entries if e.bytes < 1), None):
-            raise OptionError(f"{path / 'sizes.csv'} gives {wrong.image} {wrong.bytes} bytes; a file has 1 or more")
+        file = path / "sizes.csv"
+        for entry in self.entries:
+            if not 1 <= entry.bytes <= 1 << 53:
+                raise OptionError(f"{file} gives {entry.image} {entry.bytes} bytes; a file has 1 or more")
+            if not math.isfinite(entry.quality):
+                raise OptionError(f"{file} gives {entry.image} the quality {entry.quality}; give a number")
+            if not entry.decoded.is_relative_to(path) or ".." in entry.decoded.relative_to(path).parts:
+                raise OptionError(f"{file} names {entry.decoded}, which is not inside of {path}")
         self.name = name
         self.version = "files of a folder"  # each file's identity stands in its row
         self.digest = hashlib.sha256(text.encode()).hexdigest()

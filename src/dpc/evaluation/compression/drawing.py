@@ -24,7 +24,7 @@ def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str]) -> None:
     """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay."""
     for codec, line in lines.items():
         if line:
-            axes.plot(*zip(*line, strict=True), label=codec, **figures.line_style(codec, codecs))
+            axes.plot(*zip(*line, strict=True), label=figures.label(codec), **figures.line_style(codec, codecs))
     figures.log_rates(axes, [r for line in lines.values() for r, _ in line])
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
     axes.set_ylabel(f"{METRICS[metric].title}, {direction} is better")

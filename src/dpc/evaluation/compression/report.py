@@ -154,13 +154,15 @@ def _speed(data: _Set, differences: dict[tuple[str, str], curves.Difference | No
             colour = figures.line_style(codec, data.rows)["color"]
             axes.plot(timed[codec][i], percent, "o", color=colour)
             place = (timed[codec][i], percent)
-            axes.annotate(codec, place, (5, 4), textcoords="offset points", fontsize=8, color=colour)
+            axes.annotate(figures.label(codec), place, (5, 4), textcoords="offset points", fontsize=8, color=colour)
         axes.set_xscale("log")
         axes.margins(0.3, 0.2)
         axes.set_xlabel(f"{title}, seconds per megapixel")
         axes.grid(alpha=0.3)
         if not i:
-            axes.set_ylabel(f"rate at equal {METRICS[metric].title}\nagainst {anchor}, % (lower is better)")
+            axes.set_ylabel(
+                f"rate at equal {METRICS[metric].title}\nagainst {figures.label(anchor)}, % (lower is better)"
+            )
     return made
 
 

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from dpc.errors import DPCError, ToolMissing
+from dpc.evaluation.experiment.cells import LARGEST, Coded, Finite, Memory, Seconds, checked, lines
+from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.files import atomic_write, csv_text
 
@@ -71,11 +73,18 @@ class Row:
 
 _FIELDS = [f.name for f in dataclasses.fields(Row) if f.name != "metrics"]
 COLUMNS = (*_FIELDS, *NAMES)
-_KINDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("width", "height", "bytes"), int),
-    **dict.fromkeys(("quality", "bpp", "encode_s", "decode_s", "memory_mb"), float),
-    "goal": lambda text: float(text) if text not in ("", None) else None,
-}
+_WHOLE = ("width", "height", "bytes")
+_NUMBERS = ("quality", "goal", "bpp", "encode_s", "decode_s", "memory_mb")
+
+
+class _Cells(Coded):
+    """The columns as a file has them, checked."""
+
+    image: str
+    quality: Finite
+    encode_s: Seconds
+    decode_s: Seconds
+    memory_mb: Memory
 
 
 def read(path: Path) -> list[Row]:
@@ -88,22 +97,38 @@ def read(path: Path) -> list[Row]:
         return []
     try:
         if path.suffix == ".parquet":
-            rows = _read_parquet(path)
+            cells = list(enumerate(_read_parquet(path), 1))
         else:
             text = path.read_bytes()
-            text = text[: text.rfind(b"\n") + 1]
-            rows = list(csv.DictReader(io.StringIO(text.decode("utf-8"), newline="")))
-        return [
-            Row(
-                **{name: _KINDS.get(name, str)(row[name]) for name in _FIELDS},
-                metrics={name: float(row[name]) for name in NAMES if row.get(name) not in ("", None)},
-            )
-            for row in rows
-        ]
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+            cells = list(lines(text[: text.rfind(b"\n") + 1].decode("utf-8")))
+    except (ValueError, csv.Error) as error:
         raise DPCError(
-            f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another folder"
+            f"{path} does not hold rows of this version ({type(error).__name__} {error}); give another file"
         ) from error
+    return [
+        Row(**{name: getattr(row, name) for name in _FIELDS}, metrics=_metrics(given, f"{path}, line {number}"))
+        for row, (number, given) in zip(checked(_Cells, cells, path), cells, strict=True)
+    ]
+
+
+def _metrics(cells: Mapping[str, Any], place: str) -> dict[str, float]:
+    """The metrics of a row, each nan or within its range; an empty cell was not asked for."""
+    found = {}
+    for name in NAMES:
+        if (cell := cells.get(name)) in ("", None):
+            continue
+        low, high = (METRICS[name].low, METRICS[name].high) if name in METRICS else (0.0, LARGEST)
+        try:
+            value = float(cell)
+        except (TypeError, ValueError):
+            raise DPCError(f"{place}: {name} is {cell!r:.60}, no number; correct that row or remove it") from None
+        endless = math.isinf(value) and value == high  # what identical pictures have
+        if not math.isnan(value) and not endless and not max(low, -LARGEST) <= value <= min(high, LARGEST):
+            raise DPCError(
+                f"{place}: {name} is {value:g}, but lies between {low:g} and {high:g}; correct that row or remove it"
+            )
+        found[name] = value
+    return found
 
 
 def merged(rows: Iterable[Row]) -> list[Row]:
@@ -156,8 +181,8 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {name: pyarrow.float64() for name in (*NAMES, "goal", *(n for n, k in _KINDS.items() if k is float))}
-    kinds |= {name: pyarrow.int64() for name, kind in _KINDS.items() if kind is int}
+    kinds = {name: pyarrow.float64() for name in (*NAMES, *_NUMBERS)}
+    kinds |= dict.fromkeys(_WHOLE, pyarrow.int64())
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     values = [{name: getattr(row, name) for name in _FIELDS} | dict(row.metrics) for row in rows]
     atomic_write(path, lambda file: parquet.write_table(pyarrow.Table.from_pylist(values, schema), file))

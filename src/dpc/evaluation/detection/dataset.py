@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import ExifTags, Image
+from pydantic import BaseModel, Field, ValidationError
 
 from dpc.errors import OptionError
 from dpc.evaluation.detection.protocol import Detector
+from dpc.evaluation.experiment.cells import LARGEST, why
 
 __all__ = ["Dataset", "Picture", "match", "read"]
 
@@ -46,6 +48,39 @@ class Dataset:
     notes: Sequence[str]
 
 
+Id = Annotated[int, Field(ge=-(1 << 53), le=1 << 53)]
+Place = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+
+
+class _Category(BaseModel):
+    id: Id
+    name: Annotated[str, Field(max_length=200)]
+
+
+class _Image(BaseModel):
+    id: Id
+    file_name: Annotated[str, Field(min_length=1, max_length=1000)]
+    width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    height: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+
+
+class _Annotation(BaseModel):
+    image_id: Id
+    category_id: Id
+    bbox: tuple[Place, Place, Length, Length]
+    area: Annotated[float, Field(ge=0, le=LARGEST**2, allow_inf_nan=False)] | None = None
+    iscrowd: Annotated[int, Field(ge=0, le=1)] = 0
+
+
+class _Coco(BaseModel):
+    """What is needed of a file in COCO's format; everything else in it is left alone."""
+
+    categories: list[_Category]
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
 def read(
     file: Path, images: Path | None = None, *, categories: Sequence[str] = (), limit: int | None = None
 ) -> Dataset:
@@ -60,24 +95,28 @@ def read(
         content = json.loads(data)
     except OSError as error:
         raise OptionError(f"the annotations {file} cannot be opened: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{file} is not JSON ({error}); give annotations in COCO's format") from error
     try:
-        names = {int(c["id"]): str(c["name"]) for c in content["categories"]}
-        listed = {int(i["id"]): i for i in content["images"]}
-        boxes = [_box(a) for a in content["annotations"]]
-        repeated = len(content["images"]) - len(listed)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        given = _Coco.model_validate(content)
+    except ValidationError as error:
         raise OptionError(
-            f"{file} is not in COCO's format ({type(error).__name__}: {error}); it must have images, annotations with "
-            "boxes, and categories"
-        ) from error
+            f"{file} is not in COCO's format ({why(error)}); it must have images, annotations with boxes, and "
+            "categories"
+        ) from None
+    names = {category.id: category.name for category in given.categories}
+    listed = {image.id: image for image in given.images}
+    boxes = [_box(annotation) for annotation in given.annotations]
     if not names:
         raise OptionError(f"{file} has no categories, so nothing can be scored; add them")
     if not listed:
         raise OptionError(f"{file} lists no images; add them")
-    if repeated:
-        raise OptionError(f"{file} lists {repeated} images under an id that another one has; make ids unique")
+    for what, repeated in (
+        ("images", len(given.images) - len(listed)),
+        ("categories", len(given.categories) - len(names)),
+    ):
+        if repeated:
+            raise OptionError(f"{file} lists {repeated} {what} under an id that another one has; make ids unique")
     if not boxes:
         raise OptionError(f"{file} has images and not one annotation, so nothing can be scored")
     _refuse(file, [b["image_id"] for b in boxes if b["image_id"] not in listed], "images that it does not list")
@@ -115,16 +154,14 @@ def match(detector: Detector, data: Dataset) -> dict[int, int]:
     return found
 
 
-def _box(given: Mapping[str, Any]) -> dict[str, Any]:
-    x, y, width, height = (float(v) for v in given["bbox"])
-    if width < 0 or height < 0:
-        raise ValueError(f"a box of width {width:g} and height {height:g}")
+def _box(given: _Annotation) -> dict[str, Any]:
+    _, _, width, height = given.bbox
     return {
-        "image_id": int(given["image_id"]),
-        "category_id": int(given["category_id"]),
-        "bbox": [x, y, width, height],
-        "area": float(given.get("area", width * height)),
-        "iscrowd": int(given.get("iscrowd", 0)),
+        "image_id": given.image_id,
+        "category_id": given.category_id,
+        "bbox": list(given.bbox),
+        "area": width * height if given.area is None else given.area,
+        "iscrowd": given.iscrowd,
     }
 
 
@@ -150,8 +187,11 @@ def _folder(file: Path, images: Path | None) -> Path:
     raise OptionError(f"there is no folder {' or '.join(map(str, tried))} of the pictures; name it with --images")
 
 
-def _pictures(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    names = [str(image.get("file_name", "")) for image in listed]
+def _pictures(folder: Path, listed: Sequence[_Image]) -> list[Picture]:
+    for image in listed:
+        if Path(image.file_name).is_absolute() or ".." in Path(image.file_name).parts:
+            raise OptionError(f"the annotations name the picture {image.file_name!r}, which is not inside of {folder}")
+    names = [image.file_name for image in listed]
     paths = [folder / name if (folder / name).is_file() else folder / Path(name).name for name in names]
     gone = [path.name for path in paths if not path.is_file()]
     if gone:
@@ -162,13 +202,13 @@ def _pictures(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[Picture
     found = []
     for image, path in zip(listed, paths, strict=True):
         width, height, kind = _open(path)
-        expected = (int(image.get("width", width)), int(image.get("height", height)))
+        expected = (image.width or width, image.height or height)
         if expected != (width, height):
             raise OptionError(
                 f"{path} is {width}x{height} pixels, its annotations are for {expected[0]}x{expected[1]}; boxes would "
                 "be in wrong places"
             )
-        found.append(Picture(int(image["id"]), path, width, height, kind, 8 * path.stat().st_size / (width * height)))
+        found.append(Picture(image.id, path, width, height, kind, 8 * path.stat().st_size / (width * height)))
     return found
 
 

@@ -145,7 +145,7 @@ def _figure(s: Seen, name: str) -> Figure:
         style = figures.line_style(codec, s.points)
         bpps = [p.bpp for p in points]
         axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
-        axes.plot(bpps, [p.values[name] for p in points], label=codec, **style)
+        axes.plot(bpps, [p.values[name] for p in points], label=figures.label(codec), **style)
         around = [spread(p.values["AP"], p.aps) for p in points]
         bounds = np.array([(a.low, a.high) for a in around])
         if bands and figures.is_own(codec) and np.isfinite(bounds).all():
@@ -154,7 +154,7 @@ def _figure(s: Seen, name: str) -> Figure:
     if s.points:
         figures.log_rates(axes, [p.bpp for points in s.points.values() for p in points])
     axes.set_xlabel("bits per pixel of the whole file, mean of the pictures")
-    axes.set_ylabel(f"{name} of {s.detector.name}, higher is better")
+    axes.set_ylabel(f"{name} of {figures.label(s.detector.name)}, higher is better")
     axes.legend(fontsize=8, framealpha=0.8)
     return made
 

@@ -20,17 +20,19 @@ import dataclasses
 import gzip
 import io
 import math
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from dpc.errors import DPCError
+from dpc.evaluation.experiment.cells import LARGEST, Coded, checked, lines
+from dpc.evaluation.figures import file_name
 from dpc.files import atomic_write
 
 __all__ = ["ORIGINAL", "Key", "Row", "append", "file_of", "read", "rounded", "write"]
@@ -84,6 +86,31 @@ class Row:
 _FIELDS = [f.name for f in dataclasses.fields(Row)]
 
 
+class _Cells(Coded):
+    """The columns as a file has them, checked; boxes are numbers, with scores of 0 to 1."""
+
+    detector: str
+    detector_version: str
+    detector_settings: str
+    annotations: str
+    image: Annotated[int, Field(ge=-(1 << 53), le=1 << 53)]
+    file: str
+    found: Any
+
+    @field_validator("found")
+    @classmethod
+    def _boxes(cls, text: str) -> Boxes:
+        boxes = [box.split(":") for box in text.split(";")] if text else []
+        if any(len(box) != 6 for box in boxes):
+            raise ValueError("a box is category:score:left:top:width:height")
+        values = np.array([list(map(float, box)) for box in boxes], np.float64).reshape(-1, 6)
+        if not (np.isfinite(values) & (np.abs(values) <= LARGEST)).all():
+            raise ValueError(f"boxes are finite numbers of up to {LARGEST:g}")
+        if ((values[:, 1] < 0) | (values[:, 1] > 1)).any():
+            raise ValueError("scores are 0 to 1")
+        return values
+
+
 def rounded(found: Boxes) -> Boxes:
     """Boxes as a row holds them: scores to 5 places, pixels to 2."""
     return np.round(found * [1, 1e5, 100, 100, 100, 100]) / [1, 1e5, 100, 100, 100, 100]
@@ -91,7 +118,7 @@ def rounded(found: Boxes) -> Boxes:
 
 def file_of(folder: Path, codec: str) -> Path:
     """The file of a codec's rows."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', codec)}.csv.gz"
+    return folder / f"{file_name(codec)}.csv.gz"
 
 
 def read(path: Path) -> list[Row]:
@@ -104,15 +131,17 @@ def read(path: Path) -> list[Row]:
     limit = csv.field_size_limit(1 << 24)  # some thousand boxes of one picture are longer than the default
     try:
         text = _unzip(path.read_bytes())
-        lines = csv.DictReader(io.StringIO(text[: text.rfind(b"\n") + 1].decode("utf-8"), newline=""))
-        return [_row(line) for line in lines if line["detector"] != "detector"]
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        cells = list(lines(text[: text.rfind(b"\n") + 1].decode("utf-8")))
+    except (ValueError, csv.Error) as error:
         raise DPCError(
-            f"{path} does not hold rows of this version ({type(error).__name__} {error}); "
-            "move it away or give another folder"
+            f"{path} does not hold rows of this version ({type(error).__name__} {error}); move it away or give "
+            "another folder"
         ) from error
     finally:
         csv.field_size_limit(limit)  # it holds for the whole process
+    # every member of the file begins with the header
+    rows = [(number, line) for number, line in cells if line.get("detector") != "detector"]
+    return [_row(row) for row in checked(_Cells, rows, path)]
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
@@ -163,13 +192,7 @@ def _text(value: Any) -> Any:
     return f"{value:.12g}" if isinstance(value, float) else value
 
 
-def _row(line: dict[str, str]) -> Row:
-    given: dict[str, Any] = {name: line[name] for name in _FIELDS}
-    for name in ("image", "width", "height", "bytes"):
-        given[name] = int(given[name])
-    given["bpp"] = float(given["bpp"])
-    given["quality"] = float(given["quality"] or "nan")
-    given["goal"] = float(given["goal"]) if given["goal"] else None
-    parts = re.split("[;:]", given["found"]) if given["found"] else []
-    given["found"] = np.array(parts, np.float64).reshape(-1, 6)
+def _row(cells: _Cells) -> Row:
+    given = {name: getattr(cells, name) for name in _FIELDS}
+    given["quality"] = math.nan if cells.quality is None else cells.quality
     return Row(**given)

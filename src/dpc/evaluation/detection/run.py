@@ -303,9 +303,14 @@ def detector(text: str, threads: int, device: str) -> Detector:
 
 
 def boxes_of(found: Found, labels: Mapping[int, int]) -> Boxes:
-    """What was found as (N, 6) category, score, left, top, width, height; classes of no category are left out."""
+    """What was found as (N, 6) category, score, left, top, width, height; classes of no category are left out.
+
+    DPCError for boxes that are not finite and for scores outside of 0 to 1: they would match anything, or nothing.
+    """
     kept = [i for i, label in enumerate(found.labels.tolist()) if label in labels]
     boxes = found.boxes[kept].astype(np.float64)
+    if not np.isfinite(boxes).all() or not ((found.scores[kept] >= 0) & (found.scores[kept] <= 1)).all():
+        raise DPCError("the detector gave boxes or scores that are no numbers, or scores outside of 0 to 1")
     categories = [labels[label] for label in found.labels[kept].tolist()]
     return np.column_stack([categories, found.scores[kept], boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).reshape(-1, 6)
 
