@@ -164,3 +164,33 @@ def test_links_follow_files_into_the_site(monkeypatch: pytest.MonkeyPatch) -> No
     assert relinked("[rows](../../results/kodak/rows.csv)", "docs/guide/study.md", "guide/study.md") == (
         "rows (`results/kodak/rows.csv`)"
     )
+
+
+# the project
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(rf"^version: {re.escape(dpc.__version__)}$", citation, re.MULTILINE)
+
+
+def test_the_address_of_the_project_is_said_everywhere_or_nowhere() -> None:
+    places = {"pyproject.toml": r"^\[project\.urls\]", "mkdocs.yml": "^repo_url:", "CITATION.cff": "^repository-code:"}
+    said = {name: bool(re.search(line, (ROOT / name).read_text("utf-8"), re.M)) for name, line in places.items()}
+    assert len(set(said.values())) == 1, f"RELEASING.md, 7: {said}"
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:src|tests|docs)/[\w/.-]+)`", text):
+        assert (ROOT / path).exists(), f"CONTRIBUTING.md names {path}"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^    make (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_hooks_are_what_make_lint_runs() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for tool in re.findall(r"\$\(BIN\)/([\w-]+)", lint):
+        assert f".venv/bin/{tool}" in hooks

@@ -1,0 +1,73 @@
+"""Functions fit on a screen. Those that do not are listed here with a reason; the list may only get shorter."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+LINES = 60
+
+OPTIONS = "the command's options are its signature"
+SPLIT = "to be split"
+LONGER = {  # file and function: lines at most, and why
+    "src/dpc/cli/compression.py bench": (62, OPTIONS),
+    "src/dpc/cli/detection.py detect": (111, OPTIONS),
+    "src/dpc/cli/study.py new": (95, OPTIONS),
+    "src/dpc/codec/codec.py encode": (80, SPLIT),
+    "src/dpc/evaluation/compression/compare.py compare": (72, SPLIT),
+    "src/dpc/evaluation/compression/evaluate.py judge": (70, SPLIT),
+    "src/dpc/evaluation/compression/report.py _page": (85, SPLIT),
+    "src/dpc/evaluation/compression/report.py report": (73, SPLIT),
+    "src/dpc/evaluation/compression/run.py measure": (61, SPLIT),
+    "src/dpc/evaluation/detection/page.py page_of": (123, SPLIT),
+    "src/dpc/evaluation/detection/points.py score": (67, SPLIT),
+    "src/dpc/evaluation/detection/report.py report": (85, SPLIT),
+    "src/dpc/evaluation/detection/run.py _detect": (63, SPLIT),
+    "src/dpc/evaluation/detection/run.py _measure": (73, SPLIT),
+    "src/dpc/study/app.py create": (124, SPLIT),
+    "src/dpc/study/report.py report": (79, SPLIT),
+    "src/dpc/study/stimuli.py new": (106, SPLIT),
+    "src/dpc/study/tables.py tables": (124, SPLIT),
+    "src/dpc/training/export/export.py export": (82, SPLIT),
+    "src/dpc/training/trainer.py train": (207, SPLIT),
+}
+
+
+def functions(source: str) -> Iterator[tuple[str, int]]:
+    """(name, lines with signature and docstring) of every function and method."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def long_ones(root: Path) -> dict[str, int]:
+    """File and function -> lines, of those with more than LINES."""
+    files = [path for folder in ("src", "scripts", "benchmarks") for path in sorted((root / folder).rglob("*.py"))]
+    return {
+        f"{path.relative_to(root).as_posix()} {name}": lines
+        for path in files
+        for name, lines in functions(path.read_text("utf-8"))
+        if lines > LINES
+    }
+
+
+def test_functions_fit_on_a_screen() -> None:
+    found = long_ones(ROOT)
+    new = [f"{name}: {lines} lines" for name, lines in found.items() if lines > LONGER.get(name, (LINES, ""))[0]]
+    assert not new, f"split these, {LINES} lines are the limit: {new}"
+
+
+def test_the_list_of_longer_ones_is_of_today() -> None:
+    assert sorted(LONGER.keys() - long_ones(ROOT).keys()) == [], "these fit now: take them off the list"
+
+
+@pytest.mark.parametrize(("lines", "long"), [(LINES, False), (LINES + 1, True)])
+def test_the_check_finds_a_long_function(tmp_path: Path, lines: int, long: bool) -> None:
+    (tmp_path / "src").mkdir()
+    body = "\n".join(["class A:", "    def b(self) -> None:", *["        pass"] * (lines - 1)])
+    (tmp_path / "src" / "c.py").write_text(body)
+    assert long_ones(tmp_path) == ({"src/c.py b": lines} if long else {})
