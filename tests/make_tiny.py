@@ -27,9 +27,13 @@ import numpy.typing as npt
 from paths import ROOT
 from PIL import Image
 
-from dpc.codec import image
+from dpc.codec import container, image
 from dpc.codec.artifact import Artifact
-from dpc.codec.codec import Codec
+from dpc.codec.codec import Codec, Latents
+from dpc.codec.quality_map import Levels
+from dpc.codec.stream import StreamCoder, split
+from dpc.codec.timing import Clock
+from dpc.codec.transforms import Transforms, positions, strips
 
 DATA = ROOT / "tests" / "data"
 MODEL = DATA / "tiny.dpcmodel"
@@ -58,6 +62,19 @@ def _saved(picture: Image.Image, **options: Any) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", **options)
     return out.getvalue()
+
+
+def held(one: Codec, data: bytes) -> Latents:
+    """What the streams of a file without a quality map hold, all strips in one."""
+    file = container.unpack(data)
+    assert file.level is not None
+    clock = Clock()
+    coder, levels = StreamCoder(Transforms(one.artifact, clock), clock), Levels(file.level, one._top)
+    every = strips(*positions(file.height, file.width))
+    parts = []
+    for strip, stream in zip(every, split(file.body, len(every)), strict=True):
+        parts.append(coder.latents(*coder.read(stream, strip, levels), strip, levels))
+    return Latents(*(np.concatenate([vars(part)[name] for part in parts], 1) for name in vars(parts[0])))
 
 
 def pictures() -> dict[str, tuple[bytes, float]]:
@@ -134,7 +151,7 @@ def decided(model: Any, artifact: Artifact, source: bytes, quality: float) -> bo
 
     codec = Codec(artifact)
     level = codec.level(quality)
-    y = codec._analyse(image.load(source).rgb, lambda _: None)
+    y = Transforms(artifact, Clock()).analyse(image.load(source).rgb, lambda _: None)[None]
     y = np.pad(y, ((0, 0), (0, 0), (0, -y.shape[2] % 4), (0, -y.shape[3] % 4)), mode="edge")
     with torch.no_grad():
         z = model.h_a(torch.from_numpy(y * artifact.gain(level))).numpy()
@@ -183,7 +200,7 @@ def main() -> int:
         while not decided(model, artifact, source, quality):
             print(f"{name}: a latent is undecided at quality {quality}")
             quality -= 0.25
-        file.write_bytes(codec.encode(source, quality=quality))
+        file.write_bytes(codec.encode(source, quality=quality, lossless=False))
         codec.decode(file).save(GOLDEN / f"{name}.png", optimize=True)
         latents = codec.latents(source, quality)
         expected |= {f"{name}/{k}": getattr(latents, k).astype(np.int16) for k in ("z", "r", "index")}
@@ -201,7 +218,7 @@ def main() -> int:
             print(f"kept {file}; --force makes it again")
             continue
         source, quality = pictures()[name]
-        file.write_bytes(codec.encode(source, quality=quality))
+        file.write_bytes(codec.encode(source, quality=quality, lossless=False))
         codec.decode(file).save(EXACT / f"{name}.png", optimize=True)
         print(f"made {file}: {file.stat().st_size} bytes")
     return 0

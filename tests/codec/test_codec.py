@@ -27,7 +27,7 @@ from PIL import Image
 
 import dpc
 from dpc import api
-from dpc.codec import artifact, codec, container, entropy, image, installed, tiles
+from dpc.codec import artifact, codec, container, entropy, image, installed, lossless, stream, tiles, transforms
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import DPCFile
@@ -48,8 +48,17 @@ UInt8 = npt.NDArray[np.uint8]
 
 PHOTO = ROOT / "demo" / "photo.png"
 KODAK = SHARED / "data" / "kodak"
-TINY = Codec(Artifact(make_tiny.MODEL, 1))
-TWO_THREADS = Codec(make_tiny.MODEL, threads=2)
+
+
+class Learned(Codec):
+    """Never stores a picture without loss, so that small and flat ones test the learned body too."""
+
+    def encode(self, source: Any, **options: Any) -> bytes:
+        return super().encode(source, **({"lossless": False} | options))
+
+
+TINY = Learned(Artifact(make_tiny.MODEL, 1))
+TWO_THREADS = Learned(make_tiny.MODEL, threads=2)
 MODELS = {"tiny": make_tiny.MODEL, **artifact.released()}
 NAMES = sorted(path.stem for path in make_tiny.GOLDEN.glob("*.dpc"))
 
@@ -116,7 +125,7 @@ def round_trip(pixels: UInt8, quality: float) -> None:
     file = container.unpack(data)
     assert (file.width, file.height) == pixels.shape[1::-1]
     assert file.grey == (pixels.ndim == 2)
-    got, wanted = TINY._read(file, file.level), TINY.latents(pixels, quality)
+    got, wanted = make_tiny.held(TINY, data), TINY.latents(pixels, quality)
     for kind in ("z", "r", "z_index", "index"):
         np.testing.assert_array_equal(getattr(got, kind), getattr(wanted, kind))
     assert (got.r[got.index == 0] == 0).all()
@@ -151,7 +160,7 @@ def test_the_same_picture_gives_the_same_bytes(height: int, width: int, kind: st
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_picture_comes_back(name: str) -> None:
-    one = Codec(MODELS[name], threads=1)
+    one = Learned(MODELS[name], threads=1)
     picture = photo(300, 200)
     errors = []
     for quality in (1, 50, 100):
@@ -206,7 +215,7 @@ def test_max_bytes_is_kept_and_used(share: float) -> None:
     assert 0.97 * limit <= len(TINY.encode(PHOTO, max_bytes=limit)) <= limit
 
 
-def test_max_bytes_counts_every_section() -> None:
+def test_max_bytes_counts_every_chunk() -> None:
     picture = png(Image.fromarray(make_tiny.noise(64, 64, 4)), icc_profile=bytes(500))
     top = len(TINY.encode(picture, quality=100))
     for limit in (top - 100, top, 10 * top):
@@ -421,16 +430,9 @@ def test_a_file_of_another_model() -> None:
 SOUND = container.unpack(golden("profile-exif"))  # without escapes
 
 
-def read(one: Codec, data: bytes) -> codec.Latents:
-    """What the body of a file holds."""
-    file = container.unpack(data)
-    assert file.level is not None
-    return one._read(file, file.level)
-
-
 def with_an_escape_for(value: int) -> bytes:
     """The stream of SOUND whose first hyper-latent is an escape for a value that its table has."""
-    latents = TINY._read(SOUND, SOUND.level)
+    latents = make_tiny.held(TINY, golden("profile-exif"))
     tables = TINY.artifact.tables
     encoder = entropy.Encoder(tables)
     encoder.add(latents.z, latents.z_index)
@@ -440,9 +442,11 @@ def with_an_escape_for(value: int) -> bytes:
 
 
 def with_a_hyper_latent_of(value: int) -> bytes:
-    latents = TINY._read(SOUND, SOUND.level)
+    latents = make_tiny.held(TINY, golden("profile-exif"))
     latents.z[3, 0, 0] = value
-    return TINY._write(latents)
+    encoder = entropy.Encoder(TINY.artifact.tables)
+    encoder.add(latents.z, latents.z_index)
+    return encoder.finish()
 
 
 def longer_by(*words: int) -> bytes:
@@ -514,36 +518,49 @@ def test_what_is_no_file(data: bytes, error: type[DPCError]) -> None:
 # tiles
 
 
-def test_tiles_cover_the_picture_once() -> None:
-    for h, w in [(4, 4), (112, 113), (113, 112), (96, 400), (193, 305), (120, 1000), (196, 308)]:
+WHOLES = [(4, 4), (112, 113), (113, 112), (96, 400), (193, 305), (120, 1000), (196, 308), (32, 4096), (4096, 32)]
+
+
+@pytest.mark.parametrize("halo", [8, 16])
+@pytest.mark.parametrize(("h", "w"), WHOLES)
+def test_tiles_cover_the_picture_once(h: int, w: int, halo: int) -> None:
+    parts = [
+        None,
+        (slice(0, 1), slice(0, w)),
+        (slice(h // 2, h), slice(w // 3, w // 3 + 1)),
+        (slice(1, h), slice(2, w)),
+    ]
+    for part in parts:
         seen = np.zeros((h, w), int)
-        for core, outer, inner in tiles.tiles(h, w):
+        for core, outer, inner in tiles.tiles(h, w, halo, part):
             seen[core] += 1
             grid = np.arange(h * w).reshape(h, w)
             np.testing.assert_array_equal(grid[outer][inner], grid[core])
-            for side, whole in zip(outer, (h, w), strict=True):
-                assert whole % 4 or side.start % 4 == side.stop % 4 == 0
-                assert min(2 * tiles.HALO, whole) <= side.stop - side.start <= tiles.CORE + 2 * tiles.HALO
-            for a, b, whole in zip(core, outer, (h, w), strict=True):
-                assert b.start == 0 or a.start - b.start >= tiles.HALO
-                assert b.stop == whole or b.stop - a.stop >= tiles.HALO
-        assert (seen == 1).all()
+            sides = [side.stop - side.start for side in outer]
+            assert sides[0] <= tiles.SIDE and sides[0] * sides[1] <= tiles.SIDE**2
+            for a, b, side, whole in zip(core, outer, sides, (h, w), strict=True):
+                assert whole % 4 or part or b.start % 4 == b.stop % 4 == 0
+                assert side >= min(halo if part else 2 * halo, whole)
+                assert b.start == 0 or a.start - b.start >= halo
+                assert b.stop == whole or b.stop - a.stop >= halo
+        wanted = np.zeros((h, w), int)
+        wanted[part or ...] = 1
+        np.testing.assert_array_equal(seen, wanted)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Codec(MODELS[name], threads=1)
+    one = Learned(MODELS[name], threads=1)
     # seams on both sides; neither whole positions nor whole hyper-latent positions
     picture = photo(16 * 37 + 5, 16 * 29 + 11)
     whole = [(quality, one.encode(picture, quality=quality)) for quality in (15, 80)]
-    wanted = [(read(one, data), one.decode(data, as_array=True).astype(int)) for _, data in whole]
-    monkeypatch.setattr(tiles, "CORE", 8)
-    monkeypatch.setattr(tiles, "HALO", 8)
+    wanted = [(make_tiny.held(one, data), one.decode(data, as_array=True).astype(int)) for _, data in whole]
+    monkeypatch.setattr(tiles, "SIDE", 24)
     assert len(list(tiles.tiles(30, 38))) == 20
     for (quality, data), (latents, pixels) in zip(whole, wanted, strict=True):
         # read: exactly the same, and the picture within one level
-        mine = read(one, data)
+        mine = make_tiny.held(one, data)
         for kind in ("z", "r", "index"):
             np.testing.assert_array_equal(getattr(mine, kind), getattr(latents, kind))
         assert np.abs(one.decode(data, as_array=True) - pixels).max() <= 1
@@ -555,7 +572,151 @@ def test_tiles_give_the_same_as_one_piece(name: str, monkeypatch: pytest.MonkeyP
             assert difference.max() <= 1
         again = one.encode(picture, quality=quality)
         assert abs(len(again) - len(data)) <= 8
-        assert np.abs(read(one, again).r - mine.r).max() == 0
+        assert np.abs(make_tiny.held(one, again).r - mine.r).max() == 0
+
+
+# strips
+
+
+TALL = photo(150, 16 * 70 + 3)  # of three strips
+
+
+@pytest.fixture(scope="module")
+def tall() -> bytes:
+    return TINY.encode(TALL, quality=60)
+
+
+def exact(threads: int = 1, at_once: int = 1) -> Codec:
+    one = Learned(Artifact(make_tiny.EXACT_MODEL, threads))
+    one._at_once = at_once
+    return one
+
+
+def test_a_strip_is_read_without_the_others(tall: bytes) -> None:
+    file = container.unpack(tall)
+    every = transforms.strips(*transforms.positions(file.height, file.width))
+    assert [(s.number, s.start, s.stop, s.w) for s in every] == [(0, 0, 32, 10), (1, 32, 64, 10), (2, 64, 71, 10)]
+    streams = stream.split(file.body, 3)
+    assert stream.join([bytes(s) for s in streams]) == file.body
+    # another picture's strip in its place changes the pixels there, and only as far as the synthesis sees
+    other = stream.split(
+        container.unpack(TINY.encode(TALL.transpose(Image.Transpose.FLIP_LEFT_RIGHT), quality=60)).body, 3
+    )
+    mixed = packed(file, body=stream.join([bytes(s) for s in (streams[0], other[1], streams[2])]))
+    before, after = (TINY.decode(data, as_array=True).astype(int) for data in (tall, mixed))
+    changed = np.flatnonzero(np.abs(before - after).max((1, 2)) > 1)
+    assert 512 - 16 * tiles.HALO <= changed.min() < 530 and 1000 < changed.max() < 1024 + 16 * tiles.HALO
+
+
+def test_pixels_do_not_depend_on_threads_tiles_or_strips_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = exact().encode(TALL, quality=60)
+    assert exact(2, 3).encode(TALL, quality=60) == data
+    wanted = exact().decode(data, as_array=True)
+    for threads, at_once in ((1, 2), (2, 1), (2, 3)):
+        np.testing.assert_array_equal(exact(threads, at_once).decode(data, as_array=True), wanted)
+    monkeypatch.setattr(tiles, "SIDE", 24)
+    for at_once in (1, 3):
+        np.testing.assert_array_equal(exact(1, at_once).decode(data, as_array=True), wanted)
+
+
+REGIONS = [
+    (0, 0, 150, 1123),
+    (0, 0, 1, 1),
+    (149, 1122, 150, 1123),
+    (3, 500, 140, 530),
+    (17, 1030, 90, 1123),
+    (60, 16, 61, 17),
+]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_region_is_what_a_crop_would_be(region: codec.Region) -> None:
+    one = exact()
+    data = one.encode(TALL, quality=60)
+    left, top, right, bottom = region
+    wanted = one.decode(data, as_array=True)[top:bottom, left:right]
+    np.testing.assert_array_equal(one.decode(data, region=region, as_array=True), wanted)
+    np.testing.assert_array_equal(
+        dpc.decode(one.encode(TALL, lossless=True), region=region), np.asarray(TALL.crop(region))
+    )
+
+
+def test_a_region_reads_its_strips_alone(tall: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    before = stream.StreamCoder.read
+    monkeypatch.setattr(stream.StreamCoder, "read", lambda s, *a: read.append(a[1].number) or before(s, *a))
+    TINY.decode(tall, region=(0, 0, 9, 300))
+    TINY.decode(tall, region=(0, 300, 9, 500))
+    TINY.decode(tall, region=(0, 1023, 9, 1025))
+    assert read == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 151, 5), (0, 1000, 5, 1124), (9, 9, 5, 12)])
+def test_a_region_outside_of_the_picture_is_refused(tall: bytes, region: codec.Region) -> None:
+    with pytest.raises(OptionError, match=r"region .* does not lie in the picture of 150x1123 pixels; give a part"):
+        TINY.decode(tall, region=region)
+
+
+def test_a_region_keeps_alpha() -> None:
+    pixels = make_tiny.noise(70, 90, 4)
+    data = TINY.encode(pixels, quality=50)
+    got = TINY.decode(data, region=(20, 10, 60, 65), as_array=True)
+    np.testing.assert_array_equal(got[:, :, 3], pixels[10:65, 20:60, 3])
+
+
+def test_max_pixels(tall: bytes) -> None:
+    message = r"the picture has 150x1123 pixels, max_pixels is 168449; raise it .* or decode a region"
+    assert_refused(tall, TooLarge, message, max_pixels=150 * 1123 - 1)
+    assert TINY.decode(tall, max_pixels=150 * 1123).size == (150, 1123)
+    assert TINY.decode(tall, max_pixels=100, region=(0, 0, 10, 10)).size == (10, 10)
+    assert TINY.decode(tall, max_pixels=None).size == (150, 1123)
+    assert_refused(packed(container.unpack(tall), width=16000, height=16000), TooLarge, "max_pixels is 178956970")
+
+
+# without loss
+
+
+def test_what_is_smaller_without_loss_is_stored_so() -> None:
+    one = Codec(TINY.artifact)
+    flag = np.repeat(np.array([[0, 85, 164], [255, 255, 255], [213, 43, 30]], np.uint8), 2, 0)[:, None].repeat(6, 1)
+    photograph = content("photo", 200, 300)
+    page = np.full((300, 400, 3), 255, np.uint8)
+    page[::7, 20:300:3] = 0
+    for pixels in (flag, page):
+        data = one.encode(pixels, quality=100)
+        np.testing.assert_array_equal(one.decode(data, as_array=True), pixels)
+        assert len(data) < len(TINY.encode(pixels, quality=100))
+        assert one.encode(pixels, bpp=8 * len(data) / pixels[:, :, 0].size) == data
+        assert one.encode(pixels, max_bytes=len(data)) == data
+    assert not container.peek(one.encode(photograph, quality=100)).lossless
+    assert one.encode(photograph, quality=100) == TINY.encode(photograph, quality=100)
+    np.testing.assert_array_equal(one.decode(one.encode(photograph, lossless=True), as_array=True), photograph)
+
+
+def test_a_page_at_a_low_rate_is_noted() -> None:
+    one, notes = Codec(TINY.artifact), []
+    page = np.full((300, 400, 3), 255, np.uint8)
+    page[100:200, 100:200] = make_tiny.noise(100, 100, 3)
+    data = one.encode(page, quality=1, note=notes.append)
+    assert not container.peek(data).lossless
+    size = len(one.encode(page, lossless=True))
+    assert notes == [f"this looks like a page or a window, whose small letters lose most; {notes[0].split('; ')[1]}"]
+    assert notes[0].endswith(f"lossless every pixel in {size:,} bytes")
+    one.encode(content("photo", 200, 300), quality=1, note=notes.append)
+    one.encode(page, lossless=True, note=notes.append)
+    assert len(notes) == 1
+
+
+def test_photographs_are_not_tried() -> None:
+    assert lossless.flatness(np.asarray(Image.open(PHOTO).convert("RGB"))) < 0.3 < lossless.FLAT
+    assert lossless.flatness(make_tiny.noise(200, 200, 3)) < 0.01
+    assert lossless.flatness(np.zeros((500, 400, 3), np.uint8)) == 1
+
+
+def test_lossless_is_refused_where_webp_ends() -> None:
+    with pytest.raises(OptionError, match="16384x1 pixels, at most 16383 a side can be kept without loss; cut it"):
+        TINY.encode(np.zeros((1, 16384, 3), np.uint8), lossless=True)
+    assert not container.peek(Codec(TINY.artifact).encode(np.zeros((1, 16384, 3), np.uint8))).lossless
 
 
 @pytest.mark.parametrize(
@@ -594,7 +755,7 @@ def test_the_halo_is_all_that_the_networks_see(
             value.data.normal_(std=0.5)
     columns = 6 * halo
     latents, z = torch.randn(1, 6, 8, columns), torch.randint(-9, 9, (1, 4, 2, columns // 4)).float()
-    plane, gain = torch.from_numpy(codec._even(8, columns)), torch.ones(1, 6, 1, 1)
+    plane, gain = torch.from_numpy(transforms.checkerboard(8, columns)), torch.ones(1, 6, 1, 1)
     picture = torch.randint(0, 256, (1, 128, 16 * columns, 3), dtype=torch.uint8)
     features = torch.randint(0, 256, (1, 4, 8, columns)).float()
 
@@ -710,15 +871,15 @@ def test_a_large_picture_of_a_short_stream_is_refused_before_memory_is_taken(
     width: int, height: int, level: int
 ) -> None:
     data = packed(container.unpack(golden("photo")), width=width, height=height, level=level)
-    assert_refused(data, Corrupt, f"a {width}x{height} picture takes at least")
+    assert_refused(data, Corrupt, "positions take at least", max_pixels=None)
 
 
-def assert_refused(data: bytes, error: type[DPCError], message: str) -> None:
+def assert_refused(data: bytes, error: type[DPCError], message: str, **options: Any) -> None:
     tracemalloc.start()
     start = time.perf_counter()
     try:
         with pytest.raises(error, match=message):
-            TINY.decode(data)
+            TINY.decode(data, **options)
         assert time.perf_counter() - start < 2
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:

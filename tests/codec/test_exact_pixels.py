@@ -106,8 +106,7 @@ def test_tiles_do_not_change_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = np.asarray(make_tiny.photograph(0, 0, 448, 288))
     data = one.encode(np.concatenate([photo, photo[::-1]])[:448], quality=60)
     whole = one.decode(data, as_array=True)
-    monkeypatch.setattr(tiles, "CORE", 8)
-    monkeypatch.setattr(tiles, "HALO", 8)
+    monkeypatch.setattr(tiles, "SIDE", 24)
     assert len(list(tiles.tiles(28, 28))) == 16
     np.testing.assert_array_equal(one.decode(data, as_array=True), whole)
 

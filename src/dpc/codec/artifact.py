@@ -180,19 +180,35 @@ class Artifact:
         """The four bytes that name this model in a file."""
         return bytes.fromhex(self.identity[:8])
 
-    def gain(self, level: int) -> NDArray[np.float32]:
-        """(1, latents, 1, 1) float32 gains at a fine level."""
-        low = min(level // FINE, self.sizes.levels - 2)
-        t = level / FINE - low
-        row = (1 - t) * self.log_gain[low].astype(np.float64) + t * self.log_gain[low + 1].astype(np.float64)
-        gains: NDArray[np.float32] = np.exp(row).astype(np.float32).reshape(1, -1, 1, 1)
+    @property
+    def quality_map(self) -> bool:
+        """Whether its files may have a quality that differs from place to place."""
+        return bool(self.metadata.get("quality_map"))
+
+    @cached_property
+    def _gains(self) -> NDArray[np.float32]:
+        """(fine levels, latents)."""
+        t = np.arange(self.sizes.fine_levels)[:, None] / FINE
+        low = np.minimum(t.astype(int), self.sizes.levels - 2)
+        logs = self.log_gain.astype(np.float64)
+        gains: NDArray[np.float32] = np.exp((1 - t + low) * logs[low[:, 0]] + (t - low) * logs[low[:, 0] + 1]).astype(
+            np.float32
+        )
         return gains
 
-    def interpolation(self, level: int) -> NDArray[np.float32]:
-        """Float32 weights of the two gain levels around a fine level: (1, levels, 1, 1), of dpc-7 (1, levels)."""
-        grid = np.arange(self.sizes.levels)
-        weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(level / FINE - grid)).astype(np.float32)[None]
-        return weights[:, :, None, None] if self.metadata.get("native_weights") else weights
+    def gain(self, level: int | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """(1, latents, h, w) float32 gains at fine levels (h, w); (1, latents, 1, 1) at one."""
+        return np.ascontiguousarray(np.moveaxis(self._gains[np.atleast_2d(level)], -1, 0))[None]
+
+    def offset(self, level: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """(latents, h, w) offsets of the scale indices at fine levels (h, w)."""
+        return np.ascontiguousarray(np.moveaxis(self.offsets[level], -1, 0), np.float32)
+
+    def interpolation(self, level: int | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Float32 weights of the two gain levels around fine levels (h, w): (1, levels, h, w); of dpc-7 (1, levels)."""
+        grid = np.arange(self.sizes.levels)[:, None, None]
+        weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(np.atleast_2d(level) / FINE - grid)).astype(np.float32)
+        return weights[None] if self.metadata.get("native_weights") else weights[None, :, 0, 0]
 
     @property
     def halo(self) -> int:

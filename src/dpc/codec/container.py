@@ -276,9 +276,7 @@ def _read_fields(fields: tuple[_Field, ...], view: memoryview, at: int) -> tuple
 
 def _check_version(version: int) -> None:
     if version != VERSION:
-        raise UnsupportedVersion(
-            f"the file is of format version {version}, this release reads {VERSION}; update dpc"
-        )
+        raise UnsupportedVersion(f"the file is of format version {version}, this release reads {VERSION}; update dpc")
 
 
 def _check_flags(flags: int) -> None:

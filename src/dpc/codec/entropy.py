@@ -9,6 +9,7 @@ value follows the groups as a uniform 16-bit number. docs/format.md is normative
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import constriction
@@ -47,6 +48,11 @@ class Tables:
             bits = PRECISION - np.log2(row)
             bits[-1] += 16
             self._bits.append(bits)
+
+    @cached_property
+    def least_bits(self) -> NDArray[np.float64]:
+        """Bits of the likeliest symbol under every scale index."""
+        return np.array([0.0, *(PRECISION - np.log2(row.max()) for row in self.frequencies)])
 
     def __len__(self) -> int:
         """Number of scale indices, the uncoded index 0 counted."""
@@ -89,11 +95,15 @@ class Encoder:
         """
         escapes = []
         for i, mine, symbols in self._tables._groups(values.ravel(), indices.ravel()):
-            self._parts.append((symbols, self._tables._models[i]))
+            self.add_symbols(symbols, self._tables._models[i])
             escapes.append(mine[symbols == len(self._tables.frequencies[i - 1]) - 1])
         escaped = np.concatenate(escapes) if escapes else np.zeros(0, np.int32)
         if len(escaped):
-            self._parts.append(((escaped + _BIAS).astype(np.int32), _uniform))
+            self.add_symbols((escaped + _BIAS).astype(np.int32), _uniform)
+
+    def add_symbols(self, symbols: Int, model: Any) -> None:
+        """Append int32 symbols, all of one model of constriction."""
+        self._parts.append((symbols, model))
 
     def finish(self) -> bytes:
         """The coded bytes: the coder's 32-bit words, little-endian."""
@@ -131,27 +141,28 @@ class Decoder:
         for i in np.flatnonzero(counts):
             here = order[start : start + counts[i]]
             start += counts[i]
-            symbols = self._symbols(self._tables._models[i], len(here))
+            symbols = self.read_symbols(self._tables._models[i], len(here))
             limit = self._tables.limits[i]
             values[here] = symbols - limit
             escapes.append(here[symbols == 2 * limit + 1])
         where = np.concatenate(escapes) if escapes else np.zeros(0, np.int64)
         if len(where):
-            escaped = self._symbols(_uniform, len(where)) - _BIAS
+            escaped = self.read_symbols(_uniform, len(where)) - _BIAS
             if (np.abs(escaped) <= self._tables.limits[flat[where]]).any() or escaped.min() < -ESCAPE_LIMIT:
                 raise Corrupt("an escape holds a value that its table has, or one out of range; the file is damaged")
             values[where] = escaped
         return values.reshape(indices.shape)
 
+    def read_symbols(self, model: Any, count: int) -> Int:
+        """The next symbols, all of one model of constriction."""
+        symbols = self._coder.decode(model, count)
+        self._check_state()
+        return cast(Int, symbols)
+
     def finish(self) -> None:
         """Corrupt unless exactly everything was read."""
         if self._coder.pos() != (0, _START):
             raise Corrupt("a stream holds more than its part of the picture; the file is damaged")
-
-    def _symbols(self, model: Any, count: int) -> Int:
-        symbols = self._coder.decode(model, count)
-        self._check_state()
-        return cast(Int, symbols)
 
     def _check_state(self) -> None:
         if self._coder.pos()[1] < _START:  # once below, the state stays there: no word is left to refill it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 STRIDE = 16  # pixels per latent position
 HYPER = 4  # latent positions per hyper-latent position
-CORE = 96  # latent positions of a tile, without its halo
+SIDE = 112  # latent positions: a piece with its halo has at most SIDE rows, and SIDE * SIDE in all
 HALO = 8  # latent positions; more than the networks of the shipped recipes see
 
 Array = NDArray[Any]
@@ -27,33 +27,61 @@ def halo_of(encoder_depths: Sequence[int], decoder_depths: Sequence[int], groups
     return max(HALO, HYPER * math.ceil(max(seen(encoder_depths), seen(decoder_depths), groups + 2) / HYPER))
 
 
-def tiles(h: int, w: int, halo: int | None = None) -> Iterator[tuple[Box, Box, Box]]:
+def tiles(h: int, w: int, halo: int | None = None, part: Box | None = None) -> Iterator[tuple[Box, Box, Box]]:
     """Tiles of h x w positions: (core in the whole, core and halo in the whole, core inside the latter).
 
-    halo: None for HALO.
+    The cores cover the whole, or the given part of it, once; row by row. halo: None for HALO.
     """
     halo = HALO if halo is None else halo
-
-    def spans(n: int) -> list[tuple[slice, slice, slice]]:
-        starts = range(0, n, CORE) if n > CORE + 2 * halo else [0]
-        result = []
-        for i in starts:
-            stop = min(i + CORE, n) if len(starts) > 1 else n
-            low, high = max(0, i - halo), min(n, stop + halo)
-            # a last piece too thin for the networks borrows more from its neighbour
-            low = min(low, max(0, high - 2 * halo))
-            result.append((slice(i, stop), slice(low, high), slice(i - low, stop - low)))
-        return result
-
-    for r_core, r_outer, r_inner in spans(h):
-        for c_core, c_outer, c_inner in spans(w):
+    rows, columns = part or (slice(0, h), slice(0, w))
+    tall = list(_spans(rows, h, max(SIDE, 2 * halo + HYPER), halo))
+    tallest = max(outer.stop - outer.start for _, outer, _ in tall)
+    for r_core, r_outer, r_inner in tall:
+        for c_core, c_outer, c_inner in _spans(columns, w, max(SIDE * SIDE // tallest, 2 * halo + HYPER), halo):
             yield (r_core, c_core), (r_outer, c_outer), (r_inner, c_inner)
 
 
+def _spans(part: slice, whole: int, most: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Pieces of a part of 0..whole: of at most `most` with their halo, equally long but for the last, of whole HYPERs."""
+    length, longest = part.stop - part.start, (most - 2 * halo) // HYPER * HYPER
+    pieces = 1 if whole <= most else math.ceil(length / longest)
+    step = HYPER * math.ceil(length / pieces / HYPER)
+    for i in range(part.start, part.stop, step):
+        stop = min(i + step, part.stop)
+        low, high = max(0, i - halo), min(whole, stop + halo)
+        # a last piece too thin for the networks borrows more from its neighbour
+        low = min(low, max(0, high - 2 * halo))
+        yield slice(i, stop), slice(low, high), slice(i - low, stop - low)
+
+
 def hyper(box: Box) -> Box:
+    """The hyper-latent positions of a box of latent positions."""
     rows, columns = (slice(s.start // HYPER, -(-s.stop // HYPER)) for s in box)
     return rows, columns
 
 
+def pixels(box: Box) -> Box:
+    """The pixels of a box of latent positions."""
+    rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in box)
+    return rows, columns
+
+
+def positions_of(box: Box) -> Box:
+    """The latent positions of a box of pixels."""
+    rows, columns = (slice(s.start // STRIDE, -(-s.stop // STRIDE)) for s in box)
+    return rows, columns
+
+
+def overlap(a: Box, b: Box) -> tuple[Box, Box]:
+    """What two boxes share: inside of b, and inside of a."""
+    shared = [slice(max(s.start, t.start), min(s.stop, t.stop)) for s, t in zip(a, b, strict=True)]
+    (i, j), (k, m) = (
+        [slice(s.start - t.start, s.stop - t.start) for s, t in zip(shared, box, strict=True)] for box in (b, a)
+    )
+    return (i, j), (k, m)
+
+
 def cut(a: Array, box: Box) -> Array:
-    return np.ascontiguousarray(a[(..., *box)])
+    """The part of an array whose last two axes are positions; an axis of one element is left as it is."""
+    rows, columns = (slice(0, 1) if n == 1 else s for n, s in zip(a.shape[-2:], box, strict=True))
+    return np.ascontiguousarray(a[..., rows, columns])
