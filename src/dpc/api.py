@@ -8,9 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dpc.codec import artifact, container, image, lossless
-from dpc.codec.codec import Codec, Progress, decode_lossless, file_bytes
+from numpy.typing import NDArray
+
+from dpc.codec import artifact, container, image
+from dpc.codec.codec import Codec, Note, Progress, Region, decode_lossless, file_bytes
 from dpc.codec.installed import add, by_id, needed
+from dpc.codec.lossless import has_alpha
 from dpc.errors import ModelError
 
 
@@ -65,20 +68,35 @@ def encode(
     quality: float | None = None,
     bpp: float | None = None,
     max_bytes: int | None = None,
+    lossless: bool | None = None,
+    roi: image.Source | NDArray[Any] | None = None,
     model: str | Path | None = None,
     exif: bool = True,
     threads: int | None = None,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> bytes:
     """The picture as a .dpc file; see Codec.encode. The networks stay loaded for the next call."""
     codec = _codec(artifact.find(model), threads)
-    return codec.encode(image, quality=quality, bpp=bpp, max_bytes=max_bytes, exif=exif, progress=progress)
+    return codec.encode(
+        image,
+        quality=quality,
+        bpp=bpp,
+        max_bytes=max_bytes,
+        lossless=lossless,
+        roi=roi,
+        exif=exif,
+        progress=progress,
+        note=note,
+    )
 
 
 def decode(
     data: bytes | str | os.PathLike[str] | BinaryIO,
     *,
+    region: Region | None = None,
     as_array: bool = False,
+    max_pixels: int | None = container.DEFAULT_MAX_PIXELS,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -87,11 +105,13 @@ def decode(
     raw = file_bytes(data)
     header = container.peek(raw)
     if header.model is None:
-        return decode_lossless(raw, as_array=as_array)
+        return decode_lossless(raw, region=region, as_array=as_array, max_pixels=max_pixels)
     if header.model not in by_id():
         container.unpack(raw)  # a damaged file is reported as such
     found = needed(header.model)
-    return _codec(found, threads).decode(raw, as_array=as_array, progress=progress)
+    return _codec(found, threads).decode(
+        raw, region=region, as_array=as_array, max_pixels=max_pixels, progress=progress
+    )
 
 
 def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
@@ -99,7 +119,7 @@ def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
     raw = file_bytes(data)
     file = container.unpack(raw)
     path = None if file.model is None else by_id().get(file.model)
-    alpha = lossless.has_alpha(file.body) if file.lossless else file.alpha is not None
+    alpha = has_alpha(file.body) if file.lossless else file.alpha is not None
     chunks = ("quality_map", "body", "alpha", "icc", "exif", "xmp", "density")
     return FileInfo(
         width=file.width,

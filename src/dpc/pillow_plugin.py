@@ -5,7 +5,8 @@
     image.save("smaller.dpc", bpp=0.2)      or quality=, or max_bytes=
 
 Reading raises what Pillow's users expect, with the DPCError as its cause: UnidentifiedImageError from open,
-OSError from load. Saving raises the DPCError itself.
+OSError from load. Saving raises the DPCError itself. Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS, holds: open
+warns of a larger picture and refuses one of more than twice as many pixels.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class DPCDecoder(ImageFile.PyDecoder):
         if self.fd is None:
             raise OSError("the file is closed; open it again")
         try:
-            image = decode(self.fd.read())
+            image = decode(self.fd.read(), max_pixels=None)  # Pillow has held the size against its own limit
         except DPCError as error:
             raise OSError(str(error)) from error
         if image.mode != self.mode:
@@ -86,7 +87,7 @@ class DPCDecoder(ImageFile.PyDecoder):
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Options: quality, bpp, max_bytes and model as in dpc.encode.
+    """Options: quality, bpp, max_bytes, lossless, roi and model as in dpc.encode.
 
     exif: True (default) keeps the picture's own, bytes or an Image.Exif replace it, None or False drop it.
     icc_profile: bytes replace the picture's profile, None drops it.
@@ -109,6 +110,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             quality=options.get("quality"),
             bpp=options.get("bpp"),
             max_bytes=options.get("max_bytes"),
+            lossless=options.get("lossless"),
+            roi=options.get("roi"),
             model=options.get("model"),
             exif=bool(exif),
         )

@@ -582,3 +582,27 @@ def test_a_missing_model_is_named_and_added(tmp_path: Path, monkeypatch: pytest.
     result = run("models", "add", file)
     assert result.exit_code == 1
     assert "not a sound model artifact" in result.stderr
+
+
+# parts, limits, nothing lost
+
+
+def test_a_region_and_a_limit(dpc_file: Path, tmp_path: Path) -> None:
+    whole, out = dpc.decode(dpc_file), tmp_path / "part.png"
+    assert run("decode", dpc_file, out, "--region", "20x10+5+7").exit_code == 0
+    with Image.open(out) as part:
+        assert part.size == (20, 10)
+        assert np.abs(np.asarray(part, int) - np.asarray(whole.crop((5, 7, 25, 17)), int)).max() <= 1
+    for region in ("20x10", "20", "20x10+5"):
+        assert run("decode", dpc_file, "-f", out, "--region", region).exit_code == 2
+    outside = run("decode", dpc_file, out, "-f", "--region", "9999x1+0+0")
+    assert (outside.exit_code, "does not lie in the picture" in outside.stderr) == (1, True)
+    large = run("decode", dpc_file, out, "-f", "--max-pixels", 10)
+    assert (large.exit_code, "max_pixels is 10" in large.stderr) == (1, True)
+
+
+def test_flat_pictures_are_kept_without_loss(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 100), (1, 2, 3)).save(tmp_path / "a.png")
+    assert "lossless" in run("encode", tmp_path / "a.png").stdout
+    assert "lossless (WebP)" in run("inspect", tmp_path / "a.dpc").stdout
+    assert "quality 40" in run("encode", tmp_path / "a.png", "--no-lossless", "-f").stdout

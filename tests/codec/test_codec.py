@@ -870,8 +870,30 @@ def test_a_header_that_claims_the_largest_sides_is_refused_before_memory_is_take
 def test_a_large_picture_of_a_short_stream_is_refused_before_memory_is_taken(
     width: int, height: int, level: int
 ) -> None:
-    data = packed(container.unpack(golden("photo")), width=width, height=height, level=level)
+    count = len(transforms.strips(*transforms.positions(height, width)))
+    body = stream.join([(1 << 24).to_bytes(4, "little")] * count)
+    data = packed(container.unpack(golden("photo")), width=width, height=height, level=level, body=body)
     assert_refused(data, Corrupt, "positions take at least", max_pixels=None)
+
+
+def test_no_symbol_of_a_large_picture_is_free() -> None:
+    """The hyper-latents alone, each with its likeliest value: then no bits are left for the residuals."""
+    tables, level = TINY.artifact.tables, 448
+    z_index = TINY.artifact.z_indices[level]
+    likeliest = [int(np.argmax(tables.frequencies[i - 1])) - int(tables.limits[i]) for i in z_index]
+    streams = []
+    for strip in transforms.strips(*transforms.positions(4000, 6000)):
+        shape = (len(z_index), strip.cells.stop - strip.cells.start, -(-strip.w // 4))
+        encoder = entropy.Encoder(tables)
+        index = np.broadcast_to(z_index[:, None, None], shape)
+        encoder.add(np.broadcast_to(np.array(likeliest, np.int32)[:, None, None], shape), index)
+        streams.append(encoder.finish())
+    model = TINY.artifact.id
+    data = container.pack(DPCFile(width=6000, height=4000, model=model, level=level, body=stream.join(streams)))
+    start = time.perf_counter()
+    with pytest.raises(Corrupt, match="a stream ends before its part of the picture"):
+        TINY.decode(data)
+    assert time.perf_counter() - start < 20
 
 
 def assert_refused(data: bytes, error: type[DPCError], message: str, **options: Any) -> None:

@@ -16,7 +16,7 @@ import dpc
 from dpc import api
 from dpc.cli.batch import Output, Work, check_options, named, read, reason, run
 from dpc.cli.inputs import Inputs, Job, is_coded, is_picture, plan
-from dpc.cli.options import MAX_JOBS, AllThreads, BatchEngine, Force, Model, parse_size
+from dpc.cli.options import MAX_JOBS, AllThreads, BatchEngine, Force, Model, parse_region, parse_size
 from dpc.cli.places import STDIO, is_stream, is_url
 from dpc.cli.results import Results
 from dpc.codec import container
@@ -68,6 +68,13 @@ def encode(
         int | None,
         typer.Option("--max-bytes", metavar="N", parser=parse_size, help="Never larger: 40000, 40k, 1.5M."),
     ] = None,
+    lossless: Annotated[
+        bool | None,
+        typer.Option("--lossless/--no-lossless", help="Keep every pixel; default: where it takes no more bytes."),
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option("--roi", metavar="MASK", help="A picture, brighter = better there.")
+    ] = None,
     model: Model = None,
     no_exif: Annotated[bool, typer.Option("--no-exif", help="Drop EXIF data (camera, time, place).")] = False,
     threads: AllThreads = None,
@@ -81,11 +88,11 @@ def encode(
 ) -> None:
     """Compress pictures to .dpc files."""
     check_options(force, skip_existing)
-    targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes}
-    if sum(value is not None for value in targets.values()) > 1:
-        raise typer.BadParameter("--quality, --bpp and --max-bytes exclude each other, give one of them")
+    targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "lossless": lossless}
+    if sum(value is not None and value is not False for value in targets.values()) > 1:
+        raise typer.BadParameter("--quality, --bpp, --max-bytes and --lossless exclude each other, give one of them")
     inputs = plan(paths or [], out_dir, "dpc", ["dpc"], is_picture, listed)
-    work = _Encode(targets, {"model": model, "exif": not no_exif, "threads": threads})
+    work = _Encode(targets, {"roi": roi, "model": model, "exif": not no_exif, "threads": threads})
     _run(inputs, work, model, table, force=force, skip=skip_existing, jobs=jobs, engine=engine)
 
 
@@ -99,11 +106,13 @@ class _Encode:
     def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
         given = read(job.source) if is_stream(job.source) or is_url(job.source) else job.source
         targets = job.options or self.targets
-        data = dpc.encode(given, **targets, **self.options, progress=progress)
+        hints: list[str] = []
+        data = dpc.encode(given, **targets, **self.options, progress=progress, note=hints.append)
         info = dpc.inspect(data)
-        note = f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, quality {info.quality:.0f}"
+        what = "lossless" if info.lossless else f"quality {info.quality:.0f}"
+        note = "; ".join([f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, {what}", *hints])
         bpp = targets.get("bpp")
-        if bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
+        if not info.lossless and bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
             note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
         before = os.path.getsize(given) if isinstance(given, str) else len(given)
         if info.bytes > before:
@@ -123,6 +132,12 @@ def decode(
     format: Annotated[
         str | None, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}; or by OUT.")
     ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="WxH+X+Y", help="Only this part of the picture.")
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger pictures.")
+    ] = container.DEFAULT_MAX_PIXELS,
     model: Model = None,
     threads: AllThreads = None,
     out_dir: OutDir = None,
@@ -142,7 +157,7 @@ def decode(
     inputs = plan(paths or [], out_dir, format or "png", allowed, is_coded, listed)
     _run(
         inputs,
-        _Decode(format, model, threads),
+        _Decode(format, parse_region(region), max_pixels, model, threads),
         model,
         table,
         force=force,
@@ -157,15 +172,18 @@ class _Decode:
     """The work of `dpc decode`."""
 
     format: str | None
+    region: tuple[int, int, int, int] | None
+    max_pixels: int
     model: str | None
     threads: int | None
 
     def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
         data = read(job.source)
+        limits = {"region": self.region, "max_pixels": self.max_pixels}
         if self.model is None:
-            image = dpc.decode(data, threads=self.threads, progress=progress)
+            image = dpc.decode(data, **limits, threads=self.threads, progress=progress)
         else:
-            image = api.codec(self.model, self.threads).decode(data, progress=progress)
+            image = api.codec(self.model, self.threads).decode(data, **limits, progress=progress)
         ending = self.format or "png" if job.target == STDIO else Path(job.target).suffix[1:].lower()
         note = f"{image.width}x{image.height} {image.mode}"
         return Output(picture_bytes(image, ending), note, dpc.inspect(data).quality)

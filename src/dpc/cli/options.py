@@ -29,6 +29,7 @@ __all__ = [
     "folders_of",
     "numbers",
     "parse_crop",
+    "parse_region",
     "parse_size",
     "qualities_of",
     "words",
@@ -117,3 +118,13 @@ def parse_crop(text: str) -> tuple[int, int, tuple[int, int] | None]:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a part of a picture, write it as 512x384 or 512x384+100+40")
     return int(match[1]), int(match[2]), None if match[3] is None else (int(match[3]), int(match[4]))
+
+
+def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
+    """(left, top, right, bottom) of "512x384+100+40"; None for None."""
+    if text is None:
+        return None
+    width, height, corner = parse_crop(text)
+    if corner is None:
+        raise typer.BadParameter(f"{text!r} has no corner, write it as 512x384+100+40")
+    return corner[0], corner[1], corner[0] + width, corner[1] + height

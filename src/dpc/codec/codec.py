@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dpc.codec import artifact, container, image, lossless, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
-from dpc.codec.container import Colour, DPCFile
+from dpc.codec.container import DEFAULT_MAX_PIXELS, Colour, DPCFile
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.stream import Latents, StreamCoder
@@ -31,7 +31,7 @@ from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, WrongModel
 
 __all__ = [
     "DEFAULT_QUALITY",
-    "MAX_PIXELS",
+    "DEFAULT_MAX_PIXELS",
     "Codec",
     "Latents",
     "Note",
@@ -42,7 +42,6 @@ __all__ = [
 ]
 
 AT_ONCE = 2  # strips in work at a time: one is with the entropy coder while another is in the networks
-MAX_PIXELS = 178956970  # of a picture that is decoded, where nothing else is asked for: twice what Pillow warns of
 HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
     "lossless every pixel in {:,} bytes"
@@ -131,7 +130,7 @@ class Codec:
         *,
         region: Region | None = None,
         as_array: bool = False,
-        max_pixels: int | None = MAX_PIXELS,
+        max_pixels: int | None = DEFAULT_MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Any:
         """The picture in a .dpc file (bytes, path or binary file object).
@@ -219,7 +218,7 @@ def decode_lossless(
     *,
     region: Region | None = None,
     as_array: bool = False,
-    max_pixels: int | None = MAX_PIXELS,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
 ) -> Any:
     """The picture in a file whose body is lossless, which takes no model; else as Codec.decode."""
     file = source if isinstance(source, DPCFile) else container.unpack(source)
@@ -248,8 +247,8 @@ def _lossless_file(picture: image.Picture, about: dict[str, Any], wanted: bool |
         return None
     if max(picture.rgb.shape) > lossless.MAX_SIDE:
         raise OptionError(
-            f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side can be "
-            "kept without loss; cut it into parts, or give a quality"
+            f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side "
+            "can be kept without loss; cut it into parts, or give a quality"
         )
     body = lossless.to_bytes(picture.rgb, picture.alpha)
     return container.pack(DPCFile(**about | {"alpha": None}, model=None, level=None, body=body))

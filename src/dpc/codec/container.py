@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dpc.errors import Corrupt, FormatError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
 
 __all__ = [
+    "DEFAULT_MAX_PIXELS",
     "HEADER_BYTES",
     "MAGIC",
     "MAX_ICC",
@@ -39,6 +40,8 @@ MAGIC = b"\x89DPC"
 VERSION = 2
 MAX_SIDE = 65535
 MAX_PIXELS = 1 << 28
+DEFAULT_MAX_PIXELS = 178956970
+"""The largest picture that is decoded where nothing else is asked for: twice what Pillow warns of."""
 MAX_ICC = 1 << 22
 """The longest ICC profile in bytes, before it is deflated."""
 HEADER_BYTES = 18

@@ -30,7 +30,7 @@ _DAMAGED = "the file is damaged, get it again"
 
 
 def worth_trying(rgb: UInt8) -> bool:
-    """Whether a picture (H, W, 3) may well be smaller without loss: small, or FLAT, as flags, diagrams and pages are."""
+    """Whether a picture (H, W, 3) may well take fewer bytes without loss: SMALL, or FLAT as flags and pages are."""
     height, width = rgb.shape[:2]
     if max(height, width) > MAX_SIDE:
         return False

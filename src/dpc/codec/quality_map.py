@@ -132,7 +132,8 @@ def unpack(payload: bytes, rows: int, columns: int) -> Int:
     least = int(rows * columns * _LEAST / 8) - 16
     if len(payload) < least:
         raise Corrupt(
-            f"the quality map has {len(payload)} bytes; {columns}x{rows} cells take at least {least}; the file is damaged"
+            f"the quality map has {len(payload)} bytes, {columns}x{rows} cells take at least {least}; "
+            "the file is damaged"
         )
     decoder = Decoder(Tables([]), payload)
     differences = decoder.read_symbols(_MODEL, rows * columns).reshape(rows, columns) - 2 * LARGEST

@@ -22,8 +22,8 @@ _FACTOR = 64.0  # how much larger the file of the last setting is than that of t
 class Found:
     """Neighbours on the scale of settings, as (setting, bytes of its file).
 
-    below: the largest file of at most the target; None where every file is larger. above: the smallest file above it; None where
-    none is.
+    below: the largest file of at most the target; None where every file is larger. above: the smallest file above it;
+    None where none is.
     """
 
     below: tuple[int, int] | None
@@ -38,8 +38,8 @@ def search(size: Callable[[int], int], settings: int, target: float, tolerance: 
     """The settings, of 0 ... settings - 1, whose files enclose a target size in bytes.
 
     size(setting): the bytes of a file; asked once for every setting that is tried. Sizes should rise with the
-    setting; they are taken to grow exponentially, and where they do not the search falls back to halving. It ends at once
-    when a size is within this share of the target, with what it has found by then.
+    setting; they are taken to grow exponentially, and where they do not the search falls back to halving. tolerance:
+    it ends at once when a size is within this share of the target, with what it has found by then.
     """
     tried: dict[int, int] = {}
     low, high = -1, settings  # the target lies between these; neither end is tried unless the search comes to it

@@ -1,4 +1,4 @@
-"""Latents <-> bytes: strips, groups of channels and the order of symbols. docs/format.md, "The learned body", is the norm.
+"""Latents <-> bytes: strips, groups of channels and the order of symbols. Norm: docs/format.md, "The learned body".
 
     body    lengths of the strips' streams, then the streams
     stream  z, then r group by group; what was read picks the tables of what follows (the context model)
@@ -84,7 +84,7 @@ class StreamCoder:
         return Latents(z, r, self._z_index(strip, levels), index)
 
     def check_lengths(self, streams: Sequence[memoryview], strips: Sequence[Strip], levels: Levels) -> None:
-        """Corrupt where a strip is shorter than its hyper-latents' likeliest values: no small file claims a huge one."""
+        """Corrupt where a strip is shorter than its hyper-latents' likeliest values: no few bytes claim a lot."""
         bits = self._artifact.tables.least_bits[self._artifact.z_indices].sum(1)  # of a cell, by fine level
         for stream, strip in zip(streams, strips, strict=True):
             cells = strip.cells.stop - strip.cells.start, -(-strip.w // HYPER)

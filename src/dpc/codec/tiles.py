@@ -42,7 +42,7 @@ def tiles(h: int, w: int, halo: int | None = None, part: Box | None = None) -> I
 
 
 def _spans(part: slice, whole: int, most: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Pieces of a part of 0..whole: of at most `most` with their halo, equally long but for the last, of whole HYPERs."""
+    """Pieces of a part of 0..whole: of at most `most` with their halo, equally long, of whole HYPERs."""
     length, longest = part.stop - part.start, (most - 2 * halo) // HYPER * HYPER
     pieces = 1 if whole <= most else math.ceil(length / longest)
     step = HYPER * math.ceil(length / pieces / HYPER)

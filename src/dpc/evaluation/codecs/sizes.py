@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from dpc.codec.rate_control import search
 from dpc.errors import OptionError
 from dpc.evaluation.codecs.protocol import Codec, Rgb
 
@@ -22,7 +23,7 @@ class _Searches(Protocol):
 def at_bytes(codec: Codec, image: Rgb, max_bytes: int) -> tuple[float, bytes]:
     """(quality, file): the best quality whose file is no larger than max_bytes.
 
-    Found by bisection, about 7 encodings. OptionError when even the smallest file is larger.
+    Found with about 6 encodings. OptionError when even the smallest file is larger.
     """
     if isinstance(codec, _Searches):
         return codec.at_bytes(image, max_bytes)
@@ -39,36 +40,30 @@ def at_bytes(codec: Codec, image: Rgb, max_bytes: int) -> tuple[float, bytes]:
 def at_bpp(codec: Codec, image: Rgb, bpp: float, tried: dict[float, bytes] | None = None) -> tuple[float, bytes]:
     """(quality, file) whose size is nearest to so many bits per pixel, every byte of the file counted.
 
-    At an end of the codec's scale the file may be far from the goal: look at its size. tried: files of this picture by
-    quality, which are not made again and to which new ones are added: a second goal then costs fewer encodings.
+    At an end of the codec's scale the file may be far from the target: look at its size. tried: files of this picture
+    by quality, which are not made again and to which new ones are added: a second target then costs fewer encodings.
     """
     if isinstance(codec, _Searches):
         return codec.at_bpp(image, bpp)
-    goal = bpp * image.shape[0] * image.shape[1] / 8
-    found = [f for f in _around(codec, image, goal, tried) if f is not None]
-    return min(found, key=lambda f: abs(len(f[1]) - goal))
+    target = bpp * image.shape[0] * image.shape[1] / 8
+    found = [f for f in _around(codec, image, target, tried) if f is not None]
+    return min(found, key=lambda f: abs(len(f[1]) - target))
 
 
 def _around(
-    codec: Codec, image: Rgb, goal: float, tried: dict[float, bytes] | None = None
+    codec: Codec, image: Rgb, target: float, tried: dict[float, bytes] | None = None
 ) -> tuple[tuple[float, bytes] | None, tuple[float, bytes] | None]:
-    """The neighbours on the codec's scale: the largest file found of at most goal bytes, the smallest above."""
-    tried = {} if tried is None else tried
-    below: tuple[float, bytes] | None = None
-    above: tuple[float, bytes] | None = None
-    low, high = 0, len(codec.qualities)
-    while low < high:
-        middle = (low + high) // 2
-        quality = codec.qualities[middle]
-        if quality not in tried:
-            tried[quality] = codec.encode(image, quality)
-        data = tried[quality]
-        if len(data) <= goal:
-            low = middle + 1
-            if below is None or len(data) >= len(below[1]):
-                below = quality, data
-        else:
-            high = middle
-            if above is None or len(data) <= len(above[1]):
-                above = quality, data
-    return below, above
+    """The neighbours on the codec's scale: the largest file found of at most so many bytes, the smallest above."""
+    files = {} if tried is None else tried
+
+    def size(setting: int) -> int:
+        quality = codec.qualities[setting]
+        if quality not in files:
+            files[quality] = codec.encode(image, quality)
+        return len(files[quality])
+
+    def file(end: tuple[int, int] | None) -> tuple[float, bytes] | None:
+        return None if end is None else (codec.qualities[end[0]], files[codec.qualities[end[0]]])
+
+    found = search(size, len(codec.qualities), target)
+    return file(found.below), file(found.above)
