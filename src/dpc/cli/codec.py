@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dpc
-from dpc import api
 from dpc.cli.batch import Output, Work, check_options, named, read, reason, run
 from dpc.cli.inputs import Inputs, Job, is_coded, is_picture, plan
 from dpc.cli.options import MAX_JOBS, AllThreads, BatchEngine, Force, Model, parse_region, parse_size
@@ -179,10 +178,12 @@ class _Decode:
 
     def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
         data = read(job.source)
-        limits = {"region": self.region, "max_pixels": self.max_pixels}
+        limits: dict[str, Any] = {"region": self.region, "max_pixels": self.max_pixels}
         if self.model is None:
             image = dpc.decode(data, **limits, threads=self.threads, progress=progress)
         else:
+            from dpc import api
+
             image = api.codec(self.model, self.threads).decode(data, **limits, progress=progress)
         ending = self.format or "png" if job.target == STDIO else Path(job.target).suffix[1:].lower()
         note = f"{image.width}x{image.height} {image.mode}"
