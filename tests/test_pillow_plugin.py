@@ -63,7 +63,7 @@ def test_pixels_are_not_decoded_before_load(crop: Image.Image, monkeypatch: pyte
     data = saved(crop)
     calls = []
     decode = api.decode
-    monkeypatch.setattr(api, "decode", lambda *args: calls.append(args) or decode(*args))
+    monkeypatch.setattr(api, "decode", lambda *args, **options: calls.append(args) or decode(*args, **options))
     with Image.open(io.BytesIO(data)) as image:
         assert calls == []
         image.load()

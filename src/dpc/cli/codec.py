@@ -202,6 +202,8 @@ class _Decode:
 def _run(inputs: Inputs, work: Work, model: str | None, table: Path | None, **options: Any) -> None:
     """Do the work; a model that cannot be used is one error, not one for each picture."""
     if model is not None:
+        from dpc import api
+
         api.codec(model, None)
     if table is None:
         run(inputs, work, **options)
