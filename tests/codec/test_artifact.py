@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import pickle
 import random
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from paths import ROOT
 from dpc.codec import artifact
 from dpc.codec.artifact import Artifact, Sizes
 from dpc.codec.codec import Codec
+from dpc.codec.graph_files import external_tensors
 from dpc.errors import ModelError, UnknownModel
 
 MODEL = ROOT / "tests" / "data" / "tiny.dpcmodel"
@@ -224,6 +228,140 @@ def test_damage_is_a_model_error(name: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         Artifact(zipped(content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e9])
+@pytest.mark.parametrize("where", ["weights", "tables"])
+def test_numbers_that_cannot_be_computed_with_are_refused_at_load(where: str, value: float) -> None:
+    """Analysis weights are not in the identity: nothing else would tell."""
+    content = members()
+    name = "tables/log_gain.npy"
+    if where == "weights":
+        name = next(n for n in sorted(content) if n.startswith("weights/g_a.") and array(content[n]).dtype.kind == "f")
+    values = array(content[name]).astype(np.float32)
+    values.flat[0] = value
+    content[name] = npy(values)
+    with pytest.raises(ModelError, match="the limit is") as caught:
+        Artifact(zipped(content))
+    assert Path(name).stem in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (10**6, 10**6, 10**6), (3, 2**40), (-1, -1)])
+def test_an_array_that_claims_more_than_it_has_takes_no_memory(shape: tuple[int, ...]) -> None:
+    content = members()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})  # type: ignore[no-untyped-call]
+    content["tables/log_gain.npy"] = header.getvalue() + bytes(64)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="not a sound model artifact"):
+        Artifact(zipped(content))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_sizes_of_400_digits_and_deep_nesting_are_a_model_error() -> None:
+    big = int("9" * 400)
+    nested = b"[" * 100_000
+    for change in (
+        network(latents=big),
+        network(levels=big),
+        network(groups=[big]),
+        network(encoder_depths=[big, 1, 1]),
+        network(decoder_depths=[1e400, 1, 1]),
+        network(decoder_depths=[-1, 1, 1]),
+        meta(z_limit=big),
+        meta(halo=big),
+        meta(halo="wide"),
+        put("metadata.json", nested),
+        put("metadata.json", "{}".encode("utf-16")),
+        put("metadata.json", b'{"artifact_format": ' + b"9" * 400 + b"}"),
+    ):
+        content = members()
+        change(content)
+        with pytest.raises(ModelError) as caught:
+            Artifact(zipped(content))
+        assert "\n" not in str(caught.value)
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes."""
+    length, size = len(data), b""
+    while length >= 128:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + data
+
+
+def external(name: bytes) -> bytes:
+    """A tensor that lies in a file."""
+    entry = field(1, b"location") + field(2, b"/etc/hostname")
+    return field(8, name) + field(13, entry) + bytes([14 << 3, 1])
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+def test_a_graph_never_reads_a_file_beside_the_model(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constant = field(1, field(5, field(1, b"value") + field(5, external(b"secret"))))
+    added = {
+        "initializer": field(5, external(b"secret")),
+        "constant": constant,
+        "branch": field(1, field(5, field(1, b"then_branch") + field(6, constant))),
+    }[place]
+    content = members()
+    content["graphs/analysis.onnx"] += field(7, added)  # merged into the graph, as protocol buffers are
+    assert external_tensors(content["graphs/analysis.onnx"]) >= {"secret"}
+    model = Artifact(zipped(content))  # analysis is not in the identity
+    with pytest.raises(ModelError, match="'secret' from a file outside of the model") as caught:
+        model.run("analysis", image=np.zeros((1, 16, 16, 3), np.uint8))
+    assert "\n" not in str(caught.value)
+
+
+def test_only_what_is_handed_over_is_external_in_a_sound_model() -> None:
+    for path in [MODEL, *artifact.released().values()]:
+        model = Artifact(path)
+        for name, graph in model._graphs.items():
+            assert external_tensors(graph) == set(model._needs[name])
+            for cut in range(0, len(graph), max(1, len(graph) // 50)):
+                with contextlib.suppress(ValueError):
+                    external_tensors(graph[:cut])
+
+
+def test_a_checkpoint_is_told_from_a_model(tmp_path: Path) -> None:
+    for name, data in (
+        ("last.pt", zipped({"archive/data.pkl": b""})),
+        ("old.pth", b"no zip"),
+        ("x.dpcmodel", zipped({"last/data.pkl": b""})),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ModelError, match=f"dpc export .*{name} MODEL.dpcmodel"):
+            Artifact(tmp_path / name)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with open(tmp_path / "huge.dpcmodel", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelError, match="the most of a model is"):
+        Artifact(tmp_path / "huge.dpcmodel")
+
+
+def test_an_artifact_travels_by_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "a.dpcmodel"
+    path.write_bytes(DATA)
+    for source in (path, DATA):
+        one = Artifact(source, 1)
+        one.run("hyper", y=np.zeros((1, one.sizes.latents, 4, 4), np.float32), gain=one.gain(0))
+        again = pickle.loads(pickle.dumps(one))
+        assert (again.identity, again.threads, again.path) == (one.identity, 1, one.path)
+    kept = pickle.dumps(Artifact(path))
+    content = members()
+    table("log_gain", lambda values: values + np.float32(0.5))(content)
+    with pytest.raises(ModelError) as told:
+        Artifact(zipped(content))
+    assert "identity" in str(told.value)
+    path.unlink()
+    with pytest.raises(ModelError, match="cannot read the model"):
+        pickle.loads(kept)
 
 
 def test_a_damaged_graph_is_a_model_error_when_it_is_used() -> None:

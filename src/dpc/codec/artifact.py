@@ -15,13 +15,16 @@ encoder keeps the identity.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import json
+import math
 import os
 import sys
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -32,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpc.codec.entropy import Tables
+from dpc.codec.graph_files import external_tensors
 from dpc.codec.runtime import onnxruntime
 from dpc.codec.tiles import halo_of
-from dpc.errors import ModelError, UnknownModel
+from dpc.errors import ModelError, UnknownModel, WrongModel
 from dpc.files import atomic_write
 
 ARTIFACT_FORMAT = 1
@@ -46,6 +50,9 @@ ROUNDED = ("float16", "float64")  # weights stored so are handed over as float32
 DEFAULT = "dpc-7"
 MAX_TABLES = 255  # scale indices are kept in a byte
 MAX_UNPACKED = 1 << 29  # bytes of all members
+MAX_WEIGHT = float(1 << 24)  # of float weights; what is larger overflows in the sums
+MAX_LOG_GAIN = 20.0  # gains from 2e-9 to 5e8
+MAX_DEPTH = 256  # of networks in blocks, and their halo in latent positions
 
 Array = NDArray[Any]
 
@@ -99,17 +106,16 @@ def identity_of(
 class Artifact:
     """A loaded model. Sessions are made when first used, one per graph.
 
-    Raises ModelError when the file is not a sound artifact.
+    It may be shared between threads and be used after a fork; a pickle holds its path (or, of bytes, the bytes). Raises
+    ModelError when the file is not a sound artifact.
     """
 
     def __init__(self, source: str | Path | bytes, threads: int | None = None, *, optimise: bool = True) -> None:
         self.path = None if isinstance(source, bytes) else Path(source)
         self.threads, self._optimise = threads, optimise
-        self._sessions: dict[str, Any] = {}
-        try:
-            data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        except OSError as error:
-            raise ModelError(f"cannot read the model {self._where}: {error.strerror or error}") from error
+        self._bytes = source if isinstance(source, bytes) else None
+        self._sessions = _Sessions()
+        data = source if isinstance(source, bytes) else _read(Path(source))
         members = _members(data, self._where)
         try:
             self.metadata: dict[str, Any] = json.loads(members["metadata.json"])
@@ -119,7 +125,25 @@ class Artifact:
         except Exception as error:  # json and numpy raise whatever the damage happens to hit
             raise _unsound(self._where, error) from error
         self.bytes = len(data)
+        self._check_numbers()
         self._check()
+
+    def __reduce__(self) -> Any:
+        return _again, (self._bytes or self.path, self.threads, self._optimise, self.identity)
+
+    def _check_numbers(self) -> None:
+        """Numbers that cannot be computed with are told now, not by a black picture."""
+        for kind, arrays, limit in (("weights", self.weights, MAX_WEIGHT), ("table", self._tables, MAX_LOG_GAIN)):
+            for name, array in arrays.items():
+                if array.dtype.kind != "f" or not array.size:
+                    continue
+                with np.errstate(over="ignore", invalid="ignore"):
+                    largest = float(np.abs(array).astype(np.float64).max())  # nan where there is one
+                if not largest <= (limit if kind == "weights" or name == "log_gain" else MAX_WEIGHT):
+                    raise ModelError(
+                        f"the {kind} {name} in {self._where} holds {largest:g}; "
+                        f"the limit is {limit:g}: export the model again, or fetch it again"
+                    )
 
     @property
     def _where(self) -> str:
@@ -142,6 +166,17 @@ class Artifact:
             self.log_gain, self.offsets, self.z_indices = t["log_gain"], t["offsets"], t["z_indices"]
             ends = np.cumsum(t["lengths"])
             self.tables = Tables([t["frequencies"][e - k : e] for e, k in zip(ends, t["lengths"], strict=True)])
+            if (
+                t["frequencies"].dtype.kind not in "iu"
+                or t["lengths"].dtype.kind not in "iu"
+                or (t["lengths"] < 1).any()
+            ):
+                raise ValueError("tables whose numbers are no counts")
+            if ends.size and ends[-1] != len(t["frequencies"]):
+                raise ValueError(f"{len(t['frequencies'])} frequencies where tables of {ends[-1]} are claimed")
+            depths = (*self.depths[0], *self.depths[1])
+            if max(*depths, self.halo) > MAX_DEPTH or min(depths) < 0:
+                raise ValueError(f"depths or a halo outside 0..{MAX_DEPTH}")
             self._needs = {str(k): [str(n) for n in v] for k, v in meta["graph_weights"].items()}
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"{self._where} lacks or garbles {error}") from error
@@ -235,9 +270,9 @@ class Artifact:
     def run(self, graph: str, **inputs: Array) -> list[Array]:
         """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
         try:
-            if graph not in self._sessions:
-                self._sessions[graph] = self._session(graph)
-            outputs: list[Array] = self._sessions[graph].run(None, inputs)
+            outputs: list[Array] = self._sessions.get(graph, self._session).run(None, inputs)
+        except ModelError:
+            raise
         except Exception as error:  # onnxruntime raises its own kinds, none of them public
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"the graph {graph} of {self._where} cannot be run by onnxruntime: {first}") from error
@@ -256,6 +291,17 @@ class Artifact:
         if not self._optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         names = self._needs[graph]
+        try:
+            foreign = external_tensors(self._graphs[graph]) - set(names)
+        except ValueError as error:
+            raise ModelError(
+                f"the graph {graph} of {self._where} is no ONNX model ({error}); fetch it again"
+            ) from error
+        if foreign:
+            raise ModelError(
+                f"the graph {graph} of {self._where} wants {sorted(foreign)[0]!r} from a file outside of the model, "
+                "which is never read; do not use this model"
+            )
         options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._handed[n]) for n in names])
         return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
 
@@ -292,6 +338,8 @@ def _members(source: str | Path | bytes, where: str, only: str | None = None) ->
     """The members of the archive (or one of them), unpacked; sizes are held against MAX_UNPACKED before that."""
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            if any(name.endswith("data.pkl") for name in archive.namelist()):
+                raise ModelError(_checkpoint(where))
             infos = [info for info in archive.infolist() if only in (None, info.filename)]
             claimed = sum(info.file_size for info in infos)
             if claimed > MAX_UNPACKED:
@@ -303,11 +351,65 @@ def _members(source: str | Path | bytes, where: str, only: str | None = None) ->
         raise _unsound(where, error) from error
 
 
+class _Sessions:
+    """Sessions by name, each made once, whichever thread is first; after a fork they are made anew.
+
+    A session's threads do not live on in a forked process: there it can neither run nor be ended, so it is left alone.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._made: dict[str, Any] = {}
+
+    def get(self, name: str, make: Callable[[str], Any]) -> Any:
+        """The session of a graph."""
+        if self._process != os.getpid():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
+            self._begin()
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make(name)
+            return self._made[name]
+
+
+def _again(source: Path | bytes, threads: int | None, optimise: bool, identity: str) -> Artifact:
+    """The artifact of a pickle. WrongModel when its path holds another one by now."""
+    loaded = Artifact(source, threads, optimise=optimise)
+    if loaded.identity != identity:
+        raise WrongModel(f"{loaded.path} holds another model than when it was pickled; load it anew")
+    return loaded
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_UNPACKED:
+            raise ModelError(f"{path} has {path.stat().st_size:,} bytes, the most of a model is {MAX_UNPACKED:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the model {path}: {error.strerror or error}") from error
+
+
+def _checkpoint(where: str) -> str:
+    return f"{where} is a checkpoint of a training; dpc export {where} MODEL{SUFFIX} makes a model of it"
+
+
 def _unsound(where: str, error: Exception) -> ModelError:
+    if where.endswith((".pt", ".pth", ".ckpt")):
+        return ModelError(_checkpoint(where))
     return ModelError(f"{where} is not a sound model artifact ({type(error).__name__}: {error}); fetch it again")
 
 
 def _array(data: bytes) -> Array:
+    """The array in a .npy file; ValueError, before memory is taken, where its header claims other bytes than follow."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array of another version than 1.0")
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if kind.kind not in "fiu" or math.prod(shape) * kind.itemsize != len(data) - file.tell():
+        raise ValueError(f"an array of {kind} and shape {shape} in {len(data)} bytes")
     array: Array = np.load(io.BytesIO(data), allow_pickle=False)
     return array
 

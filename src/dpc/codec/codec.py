@@ -32,6 +32,7 @@ from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, WrongModel
 __all__ = [
     "DEFAULT_QUALITY",
     "DEFAULT_MAX_PIXELS",
+    "MAX_THREADS",
     "Codec",
     "Latents",
     "Note",
@@ -41,6 +42,7 @@ __all__ = [
     "file_bytes",
 ]
 
+MAX_THREADS = 64  # of the networks; sessions have threads of their own, some six times as many
 AT_ONCE = 2  # strips in work at a time: one is with the entropy coder while another is in the networks
 HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
@@ -57,12 +59,13 @@ class Codec:
 
     model: a released name, the path of an artifact, an Artifact, or None for the default. threads: CPU threads,
     None for all cores; an Artifact has its own. Raises UnknownModel, ModelError. `times` holds the seconds of the
-    last call by part, added up over threads: network, entropy, file.
+    last call by part, added up over threads: network, entropy, file. A codec may be shared between threads, used after
+    a fork, and pickled.
     """
 
     def __init__(self, model: str | Path | Artifact | None = None, threads: int | None = None) -> None:
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise OptionError(f"threads={threads!r}: give 1 or more, or leave it out for all cores")
+        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS):
+            raise OptionError(f"threads={threads!r}: give 1 to {MAX_THREADS}, or leave it out for all cores")
         self.artifact = model if isinstance(model, Artifact) else Artifact(artifact.find(model), threads)
         self.times: dict[str, float] = {}
         self._top = self.artifact.sizes.fine_levels - 1
