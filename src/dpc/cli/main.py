@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import dpc
-from dpc.cli import codec, compression, detection, study, training
+from dpc.cli import codec, compression, detection, metrics, study, training
 from dpc.cli.batch import reason
 from dpc.errors import DPCError
 
@@ -73,6 +73,8 @@ app.add_typer(codec.models_app, name="models")
 app.command()(compression.compare)
 app.command()(compression.bench)
 app.command()(compression.report)
+app.add_typer(metrics.app, name="metrics")
+app.command()(metrics.pages)
 app.command()(detection.detect)
 app.add_typer(study.app, name="study")
 app.command()(training.train)

@@ -1,4 +1,4 @@
-"""DISTS: against a second implementation in numpy, its properties, its weights. The weights here are random."""
+"""DISTS: against a second implementation with random weights, and values of others with the real ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import SHARED, needs
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -136,3 +138,34 @@ def test_weights_that_are_missing_or_wrong(weights: Path, tmp_path: Path) -> Non
 
 def test_torchvision_is_not_touched() -> None:
     assert "torchvision" not in Path(dists.__file__).read_text().replace("torchvision's own file", "")
+
+
+def opened(path: Path) -> Picture:
+    with Image.open(path) as im:
+        return np.array(im.convert("RGB"))
+
+
+@needs("weights", "vgg")
+@pytest.mark.parametrize(("name", "value"), [("ex_p0", 0.3879), ("ex_p1", 0.2250)])
+def test_the_authors_package_gives_these_values(name: str, value: float) -> None:
+    """DISTS-pytorch 0.1 on the example of LPIPS, with the same weights of VGG16."""
+    examples = SHARED / "weights" / "lpips" / "examples"
+    x, y = opened(examples / "ex_ref.png"), opened(examples / f"{name}.png")
+    assert dists_distance(x, y, SHARED / "weights") == pytest.approx(value, abs=5e-4)
+
+
+@pytest.mark.slow
+@needs("weights", "vgg")
+@needs("data", "kodak-bpg444")
+def test_genuine_bpg_on_kodak_is_near_what_is_published() -> None:
+    """At QP 43; published .201 at 0.135 bpp on all 24 pictures. The four here are a little harder."""
+    data = SHARED / "data"
+    values = [
+        dists_distance(
+            opened(data / "kodak" / f"{name}.png"),
+            opened(data / "kodak-bpg444" / f"{name}-qp43.webp"),
+            SHARED / "weights",
+        )
+        for name in ("kodim01", "kodim02", "kodim03", "kodim04")
+    ]
+    assert np.mean(values) == pytest.approx(0.206, abs=0.0015)

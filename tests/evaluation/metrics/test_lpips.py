@@ -47,7 +47,7 @@ def tensor(picture: np.ndarray) -> torch.Tensor:
 
 
 # AlexNet: the values that the LPIPS authors publish for these pictures. SqueezeNet: those of the weights that
-# also give torchmetrics' documented 0.1008.
+# also give torchmetrics' documented 0.1008. VGG16: those of the authors' package lpips 0.1.4 with the same weights.
 @needs_weights
 @pytest.mark.parametrize(
     ("net", "picture", "value"),
@@ -56,10 +56,12 @@ def tensor(picture: np.ndarray) -> torch.Tensor:
         ("alex", "ex_p1", 0.138),
         ("squeeze", "ex_p0", 0.7110),
         ("squeeze", "ex_p1", 0.1479),
+        ("vgg", "ex_p0", 0.5686),
+        ("vgg", "ex_p1", 0.4217),
     ],
 )
 def test_reference_values(net: str, picture: str, value: float) -> None:
-    d = LPIPS(net, WEIGHTS)(tensor(example("ex_ref")), tensor(example(picture)))
+    d = LPIPS(net, WEIGHTS.parent)(tensor(example("ex_ref")), tensor(example(picture)))
     assert d.shape == (1,)
     assert d.item() == pytest.approx(value, abs=5e-4)
 

@@ -26,7 +26,7 @@ from dpc.evaluation.metrics.ssim import ssim
 
 KODAK = SHARED / "data" / "kodak"
 needs_kodak = needs("data", "kodak")
-NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith("lpips") and n != "dists"]
+NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith(("lpips", "text", "plain")) and n != "dists"]
 
 
 def photo(height: int = 384, width: int = 512, seed: int = 0) -> Picture:
@@ -68,10 +68,18 @@ def test_table() -> None:
         "dists",
         "ssimulacra2",
         "butteraugli",
+        "luma_below_4",
+        "luma_below_8",
+        "plain_2",
+        "plain_025",
+        "text_read",
+        "text_known",
     ]
     for name, m in METRICS.items():
         assert m.name == name and m.title and m.source and m.low < m.high
-        assert m.higher_is_better is not (name.startswith("lpips") or name in ("dists", "butteraugli"))
+        assert m.higher_is_better is not (
+            name.startswith(("lpips", "luma", "plain")) or name in ("dists", "butteraugli")
+        )
 
 
 def test_table_needs_no_torch() -> None:

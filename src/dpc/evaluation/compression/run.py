@@ -16,14 +16,14 @@ from typing import NamedTuple, TypeAlias
 
 from dpc import __version__
 from dpc.codec.image import load, pictures_in
-from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation import experiment
 from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
 from dpc.evaluation.compression.memory import peak
 from dpc.evaluation.compression.rows import Key, Row, append, merged, read, write
 from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
-from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable
+from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable, versions
 from dpc.provenance import commit, tools
 
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures"]
@@ -184,6 +184,17 @@ class Task(NamedTuple):
 _WARM: set[int] = set()
 
 
+def known_text(path: Path) -> list[str] | None:
+    """The lines of the .txt file beside a picture; None when there is none. ImageError when it is not UTF-8."""
+    text = path.with_suffix(".txt")
+    if not text.is_file():
+        return None
+    try:
+        return text.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ImageError(f"{text}, the text of {path.name}, is not UTF-8; correct it or move it away") from error
+
+
 def measure(task: Task) -> Iterator[Row | Failure]:
     """The rows of one picture that are not known, each as soon as it is there; what fails becomes a Failure."""
     try:
@@ -242,7 +253,9 @@ class _Picture:
     def _row(
         self, coded: _Coded, subject: Codec | Folder, goal: float | None, model: str, memory: float = math.nan
     ) -> Row:
-        self._reference = self._reference or Reference(self._rgb, self._plan.metrics, self._plan.weights)
+        if self._reference is None:
+            text = known_text(self._path)
+            self._reference = Reference(self._rgb, self._plan.metrics, self._plan.weights, text)
         return Row(
             codec=subject.name,
             version=subject.version,
@@ -261,7 +274,7 @@ class _Picture:
             memory_mb=memory / 1e6,
             dpc=__version__,
             commit=commit(),
-            tools=tools(),
+            tools=", ".join([tools(), *(v for v in versions(self._plan.metrics) if v not in tools())]),
             metrics=self._reference.measure(coded.rgb),
         )
 

@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from dpc.errors import DPCError, ToolMissing
@@ -50,3 +52,12 @@ def butteraugli(original: Picture, decoded: Picture) -> float:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
         raise DPCError(f"{PROGRAM} ended with {done.returncode} and said: {said}")
     return float(found[1])
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """The hash of the program, for it prints no version; "" when it is not on the PATH."""
+    path = shutil.which(PROGRAM)
+    if path is None:
+        return ""
+    return f"{PROGRAM} {sha256(Path(path).read_bytes()).hexdigest()[:12]}"

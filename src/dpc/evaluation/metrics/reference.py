@@ -1,80 +1,118 @@
-"""An original picture and what every comparison with it shares: network features are computed once."""
+"""An original picture and what every comparison with it shares: network features and read text are computed once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from dpc.errors import OptionError, ToolMissing
-from dpc.evaluation.metrics import METRICS, dists_network, lpips_network, ms_ssim
+from dpc.evaluation.metrics import METRICS, dists_network, legibility, lpips_network, ms_ssim
 from dpc.evaluation.metrics.pair import Picture
 from dpc.evaluation.metrics.spectrum import PERIODS, spectrum_peaks
 
-__all__ = ["DEFAULT", "NAMES", "PEAKS", "Reference", "usable"]
+__all__ = ["DEFAULT", "NAMES", "PEAKS", "Reference", "usable", "versions"]
 
 PEAKS = tuple(f"peak_{period}" for period in PERIODS)
 NAMES = (*METRICS, *PEAKS)
 """All that can be measured: METRICS, and the error spectrum's ratios at its periods."""
-ON_REQUEST = ("lpips_vgg", "dists", "butteraugli")
-"""VGG16's trunk is a download of half a gigabyte, DISTS and Butteraugli cannot be had by pip."""
+ON_REQUEST = ("lpips_vgg", "dists", "butteraugli", "text_read", "text_known")
+"""VGG16's trunk is half a gigabyte, Butteraugli cannot be had by pip, and reading takes seconds a page."""
 DEFAULT = tuple(name for name in NAMES if name not in ON_REQUEST)
+
+_Group: TypeAlias = "Callable[[Picture], dict[str, float]]"
 
 
 class Reference:
     """Measures decoded pictures against one original.
 
-    names: some of NAMES. weights: the folder of the weights of LPIPS and DISTS. Raises ToolMissing, ModelError.
+    names: some of NAMES. weights: the folder of the weights of LPIPS and DISTS. text: the lines that are known to stand
+    on the picture. Raises ToolMissing, ModelError.
     """
 
-    def __init__(self, original: Picture, names: Sequence[str] = DEFAULT, weights: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        original: Picture,
+        names: Sequence[str] = DEFAULT,
+        weights: str | Path | None = None,
+        text: Sequence[str] | None = None,
+    ) -> None:
         self.original = original
         self.names = tuple(names)
-        self._networks: dict[str, tuple[Any, Any]] = {}
+        self._groups: dict[str, _Group] = {}
         for name in self.names:
-            if _is_network(name):
-                folder = None if weights is None else str(weights)
-                network: Any = (
-                    dists_network(folder) if name == "dists" else lpips_network(name.removeprefix("lpips_"), folder)
-                )
-                if min(original.shape[:2]) >= network.smallest:
-                    self._networks[name] = network, network.of(original)
+            if name in PEAKS:
+                self._groups["peaks"] = self._peaks
+            elif name.startswith("text_"):
+                if "text" not in self._groups:
+                    self._groups["text"] = _legible(original, text)
+            elif name in ("ssim", "ms_ssim") and {"ssim", "ms_ssim"} <= set(names):
+                self._groups["ssim"] = self._both_ssim
+            elif _is_network(name):
+                self._groups[name] = _network(name, original, None if weights is None else str(weights))
+            else:
+                self._groups[name] = partial(self._one, name)
 
     def measure(self, decoded: Picture) -> dict[str, float]:
         """{name: value} of a decoded picture; nan for a metric that the picture is too small for."""
         METRICS["psnr"].function(self.original, decoded)  # checks shape and dtype for all
         values: dict[str, float] = {}
-        peaks: dict[int, float] = {}
-        if set(PEAKS) & set(self.names):
-            try:
-                peaks = spectrum_peaks(self.original, decoded)
-            except ValueError:
-                peaks = dict.fromkeys(PERIODS, math.nan)
-        if {"ssim", "ms_ssim"} <= set(self.names) and min(decoded.shape[:2]) >= ms_ssim.SMALLEST:
-            values["ssim"], values["ms_ssim"] = ms_ssim.ssim_and_ms_ssim(self.original, decoded)
-        for name in self.names:
-            if name in values:
-                continue
-            if name in PEAKS:
-                values[name] = peaks[int(name.removeprefix("peak_"))]
-            elif _is_network(name):
-                values[name] = math.nan
-                if name in self._networks:
-                    network, features = self._networks[name]
-                    values[name] = float(network.distance(features, network.of(decoded)))
-            else:
-                try:
-                    values[name] = METRICS[name].function(self.original, decoded)
-                except ValueError:
-                    values[name] = math.nan
+        for group in self._groups.values():
+            values |= group(decoded)
         return {name: values[name] for name in self.names}
+
+    def _one(self, name: str, decoded: Picture) -> dict[str, float]:
+        try:
+            return {name: METRICS[name].function(self.original, decoded)}
+        except ValueError:
+            return {name: math.nan}
+
+    def _peaks(self, decoded: Picture) -> dict[str, float]:
+        try:
+            found = spectrum_peaks(self.original, decoded)
+        except ValueError:
+            found = dict.fromkeys(PERIODS, math.nan)
+        return {f"peak_{period}": value for period, value in found.items()}
+
+    def _both_ssim(self, decoded: Picture) -> dict[str, float]:
+        if min(decoded.shape[:2]) < ms_ssim.SMALLEST:
+            return self._one("ssim", decoded) | self._one("ms_ssim", decoded)
+        return dict(zip(("ssim", "ms_ssim"), ms_ssim.ssim_and_ms_ssim(self.original, decoded), strict=True))
 
 
 def _is_network(name: str) -> bool:
     return name == "dists" or name.startswith("lpips_")
+
+
+def _network(name: str, original: Picture, weights: str | None) -> _Group:
+    """A network's distances from an original whose features are computed here."""
+    network: Any = dists_network(weights) if name == "dists" else lpips_network(name.removeprefix("lpips_"), weights)
+    if min(original.shape[:2]) < network.smallest:
+        return lambda decoded: {name: math.nan}
+    features = network.of(original)
+    return lambda decoded: {name: float(network.distance(features, network.of(decoded)))}
+
+
+def _legible(original: Picture, text: Sequence[str] | None) -> _Group:
+    """Both shares of legible text, from one reading of each picture."""
+    first = legibility.read(original)
+
+    def shares(decoded: Picture) -> dict[str, float]:
+        lines = legibility.again(first, decoded)
+        known = math.nan if text is None else legibility.known_share(first, lines, text)
+        return {"text_read": legibility.share(first, lines), "text_known": known}
+
+    return shares
+
+
+def versions(names: Sequence[str]) -> list[str]:
+    """The packages and programs that measure these metrics, each once."""
+    found = (METRICS[name].version() for name in names if name in METRICS)
+    return list(dict.fromkeys(version for version in found if version))
 
 
 def usable(names: Sequence[str], weights: str | Path | None = None) -> tuple[list[str], dict[str, str]]:
