@@ -5,7 +5,7 @@ ValueError with one line on anything else. numpy is all that most need; the othe
 `dpc.evaluation.metrics.reference` measures many decoded pictures against one original; `dpc metrics` lists the table.
 
 To add one: a file with the function, a row in METRICS, a test with a value from outside of this project, a line in
-docs/evaluation.md.
+docs/guide/evaluation.md.
 """
 
 from __future__ import annotations
