@@ -1,4 +1,4 @@
-"""Votes in the form that other programs read: choix (Python), BradleyTerry2 and others (R). docs/guide/study.md has examples.
+"""Votes in the form that other programs read: choix (Python), BradleyTerry2 (R). docs/guide/study.md has examples.
 
     choix.csv           one line for each vote that was decided, two of half the weight for one that was not
     bradley-terry.csv   one line for each picture and pair of conditions, with counts
