@@ -19,6 +19,7 @@ from dpc.errors import OptionError
 from dpc.study.checked import one_line
 
 __all__ = [
+    "Asked",
     "Checks",
     "Comparison",
     "Design",
@@ -180,20 +181,26 @@ class Limits:
     hours: PerMinute = 24 * 30
 
 
-@dataclass(frozen=True, config=config)
-class Draft:
-    """What a person writes in study.toml. seed: of everything random."""
+@dataclass(frozen=True, config=config, kw_only=True)
+class Asked:
+    """What a draft and a plan have in common. seed: of everything random."""
 
     title: str = "Which picture is closer to the original?"
     question: str = "Which picture is closer to the original?"
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
-    sources: Sources = dataclasses.field(default_factory=Sources)
     design: Design = dataclasses.field(default_factory=Design)
     checks: Checks = dataclasses.field(default_factory=Checks)
     screening: Screening = dataclasses.field(default_factory=Screening)
     exclusion: Exclusion = dataclasses.field(default_factory=Exclusion)
     people: People = dataclasses.field(default_factory=People)
     limits: Limits = dataclasses.field(default_factory=Limits)
+
+
+@dataclass(frozen=True, config=config, kw_only=True)
+class Draft(Asked):
+    """What a person writes in study.toml."""
+
+    sources: Sources = dataclasses.field(default_factory=Sources)
 
 
 @dataclass(frozen=True, config=config)
@@ -215,25 +222,16 @@ class Picture:
     height: Whole
 
 
-@dataclass(frozen=True, config=config)
-class Plan:
+@dataclass(frozen=True, config=config, kw_only=True)
+class Plan(Asked):
     """A whole study. rates: a name for each, from the lowest to the highest. made_by: the dpc version that made it."""
 
-    title: str
-    seed: Whole
     rates: tuple[str, ...]
     methods: tuple[Method, ...]
     pictures: tuple[Picture, ...]
-    question: str = "Which picture is closer to the original?"
     crop: str = ""
     command: str = ""
     made_by: str = ""
-    design: Design = dataclasses.field(default_factory=Design)
-    checks: Checks = dataclasses.field(default_factory=Checks)
-    screening: Screening = dataclasses.field(default_factory=Screening)
-    exclusion: Exclusion = dataclasses.field(default_factory=Exclusion)
-    people: People = dataclasses.field(default_factory=People)
-    limits: Limits = dataclasses.field(default_factory=Limits)
 
     @model_validator(mode="after")
     def _whole(self) -> Plan:

@@ -27,7 +27,7 @@ from pydantic.dataclasses import dataclass
 from dpc.errors import OptionError
 from dpc.files import atomic_write
 from dpc.study.checked import one_line
-from dpc.study.plan import Draft, Method, Picture, Plan, built
+from dpc.study.plan import Asked, Draft, Method, Picture, Plan, built
 
 __all__ = ["Prepared", "made_from", "read", "read_draft", "write", "write_prepared"]
 
@@ -98,7 +98,7 @@ def read(folder: Path) -> Plan:
                 f"{path}: {name} = {now.get(name)!r}, but the pictures were made with {before!r}; change it back, or "
                 f"run dpc study prepare {folder} again"
             )
-    own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(draft) if f.name != "sources"}
+    own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(Asked)}
     own |= {name: getattr(prepared, name) for name in ("rates", "methods", "pictures", "made_by")}
     own["screening"] = dataclasses.replace(draft.screening, plates=prepared.plates)
     plan: Plan = built(Plan, {**own, "crop": draft.sources.crop, "command": f"dpc study prepare {folder}"}, str(path))

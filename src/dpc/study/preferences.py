@@ -105,9 +105,9 @@ def clustered_variance(
         if count < 2:
             return 0.0, 1
         sums = np.stack([np.bincount(index, gain), np.bincount(index, weight)], 1)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) @ sums
-        drawn = drawn[drawn[:, 1] > 0]
-        return float(np.var(drawn[:, 0] / drawn[:, 1])) * count / (count - 1), count
+        sampled = rng.multinomial(count, np.full(count, 1 / count), size=resamples) @ sums
+        sampled = sampled[sampled[:, 1] > 0]
+        return float(np.var(sampled[:, 0] / sampled[:, 1])) * count / (count - 1), count
 
     share = gain.sum() / weight.sum()
     # of a ratio, linearised: a row of weight w holds w votes that are worth gain / w each, "not sure" one half

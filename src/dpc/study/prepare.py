@@ -28,7 +28,7 @@ from dpc.errors import OptionError
 from dpc.evaluation.codecs import Rgb
 from dpc.study import plan_file
 from dpc.study.coded import NEARBY, File, Shelf, pixels_of, spread
-from dpc.study.plan import Draft, Method, Picture, Plan, Stimulus, built
+from dpc.study.plan import Asked, Draft, Method, Picture, Plan, Stimulus, built
 from dpc.study.plates import plates
 from dpc.study.shown import crop_of, middle, pad, png, srgb, worst
 from dpc.study.sources import Loose, Precomputed, Source, sources_of
@@ -109,7 +109,7 @@ class _Job:
             raise OptionError(
                 f"{uneven} has {len(self.targets[uneven])} files and others {count}; every picture needs each rate"
             )
-        own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(draft) if f.name != "sources"}
+        own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(Asked)}
         self.plan: Plan = built(
             Plan,
             {

@@ -85,10 +85,10 @@ def report(
     pages = {group.kind: "report.html" if group is found[0] else f"report-{group.kind}.html" for group in found}
     summary = []
     for group in found:
-        drawn = _figures(group, "" if group is found[0] else f"-{group.kind}", out, files)
+        svgs = _figures(group, "" if group is found[0] else f"-{group.kind}", out, files)
         name = pages[group.kind]
         files[name] = out / name
-        atomic_write(files[name], _page(group, pages, drawn))
+        atomic_write(files[name], _page(group, pages, svgs))
         summary += [line for line in (WARNINGS[group.kind],) if line]
         everyone = group.sets["all"]
         summary.append(
@@ -112,7 +112,7 @@ def _figures(group: Group, ending: str, out: Path, files: dict[str, Path]) -> di
     }
 
 
-def _page(group: Group, pages: Mapping[RaterKind, str], drawn: Mapping[str, str]) -> str:
+def _page(group: Group, pages: Mapping[RaterKind, str], svgs: Mapping[str, str]) -> str:
     data = group.data
     return (
         environment()
@@ -126,7 +126,7 @@ def _page(group: Group, pages: Mapping[RaterKind, str], drawn: Mapping[str, str]
             kind=group.kind,
             who=NAMES[group.kind],
             others={NAMES[kind]: name for kind, name in pages.items() if kind != group.kind},
-            figures=drawn,
+            figures=svgs,
             findings=_findings(group.sets["kept"]),
             sizes=_sizes(data),
             checks=_checks(data),

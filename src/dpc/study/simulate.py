@@ -119,7 +119,7 @@ def votes(
     traps: int = 4,
     repeats: int = 4,
 ) -> list[Vote]:
-    """Votes without a study folder: every rater judges so many pairs at random, with checks. For tests."""
+    """Votes without a study folder: every rater compares so many pairs at random, with checks. For tests."""
     rng = np.random.default_rng(world.seed + 1)
     found: list[Vote] = []
     for number in range(raters + spammers):

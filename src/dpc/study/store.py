@@ -16,19 +16,18 @@ import hmac
 import json
 import random
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dpc.errors import OptionError
-from dpc.study.database import PEOPLE, PROBE, RULES, STUDY, TABLES, TRIALS, VOTES, engine_of, migrate
+from dpc.study.connections import Connections
+from dpc.study.database import PEOPLE, RULES, STUDY, TABLES, TRIALS, VOTES, engine_of, migrate
 from dpc.study.dealer import Dealer
-from dpc.study.health import Health
 from dpc.study.plan import Plan, Stimulus
 from dpc.study.records import (
     ANSWERS,
@@ -52,7 +51,6 @@ from dpc.study.votes import Vote
 
 __all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "rater_key"]
 
-PATIENCE = 5.0  # seconds that a request waits for others to finish writing
 AHEAD = 2  # open trials of a session: the one that is shown and the one that is fetched meanwhile
 
 
@@ -63,10 +61,9 @@ class Store:
         self.plan, self.secret = plan, secret
         self.stimuli = {s.id: s for s in stimuli}
         self.dealer = Dealer(plan, self.stimuli)
-        self._lock = threading.RLock()
         self._ruled: set[RaterKind] = set()  # kinds of raters whose first vote is known to be stored, with the rules
-        self.health = Health()
         self.engine = engine_of(url)
+        self.connections = Connections(self.engine, self.dealer.forget)
         place = sa.make_url(url).render_as_string(hide_password=True)
         try:
             migrate(self.engine)
@@ -91,54 +88,15 @@ class Store:
         pictures = sorted((s.id, s.picture, s.kind, s.method, s.rate, s.sha256) for s in self.stimuli.values())
         asked = [(c.a.id, c.b.id) for c in self.dealer.comparisons]
         digest = hashlib.sha256(json.dumps([pictures, asked]).encode()).hexdigest()
-        with self._write() as c:
+        with self.connections.write() as c:
             if c.execute(sa.select(STUDY)).first() is None:
                 with suppress(IntegrityError), c.begin_nested():  # another process was quicker
                     c.execute(STUDY.insert().values(id=1, pictures=digest))
             return c.execute(sa.select(STUDY.c.pictures)).scalar() == digest
 
-    @contextmanager
-    def _write(self, probe: bool = False) -> Iterator[sa.Connection]:
-        """One transaction; within this process one after the other, so that SQLite's writers need not wait and see.
-
-        Raises Unsaved where the database cannot be written to or is locked; nothing is changed then.
-        """
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise self.health.failed(TimeoutError("too many answers wait for the database"))
-        try:
-            with self.engine.execution_options(immediate=True).begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except (DBAPIError, sa.exc.TimeoutError) as error:
-            self.dealer.forget()  # what was dealt in this transaction was not
-            raise self.health.failed(error) from error
-        else:
-            if not probe:
-                self.health.stored()
-        finally:
-            self._lock.release()
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        """A connection to read with. Raises Unsaved where the database does not answer."""
-        try:
-            with self.engine.connect() as connection:
-                yield connection
-        except (DBAPIError, sa.exc.TimeoutError) as error:
-            raise self.health.failed(error) from error
-
     def trouble(self) -> str:
-        """What keeps answers from being stored, or "": found by a small write, and by answers that failed."""
-        try:
-            with self._write(probe=True) as c:
-                if not c.execute(PROBE.update().values(checked=time.time())).rowcount:
-                    c.execute(PROBE.insert().values(id=1, checked=time.time()))
-        except (Unsaved, IntegrityError):
-            pass
-        else:
-            self.health.probed()
-        return self.health.trouble
+        """What keeps answers from being stored, or ""."""
+        return self.connections.trouble()
 
     # people
 
@@ -150,7 +108,7 @@ class Store:
         """
         hashed, pass_ = (self._hash(v) if v else None for v in (worker.strip(), ticket))
         try:
-            with self._write() as c:
+            with self.connections.write() as c:
                 known = self._known(c, nonce, hashed, pass_)
                 if known is not None:
                     return known
@@ -173,7 +131,7 @@ class Store:
                 c.execute(PEOPLE.insert().values(values))
                 return person_of(c, name)
         except IntegrityError:  # another process was quicker
-            with self._read() as c:
+            with self.connections.read() as c:
                 known = self._known(c, nonce, hashed, pass_)
             if known is None:
                 raise
@@ -189,13 +147,13 @@ class Store:
 
     def person(self, name: str) -> Person:
         """The session of this name. Raises Gone."""
-        with self._read() as c:
+        with self.connections.read() as c:
             return person_of(c, name)
 
     def screened(self, name: str, screen: Mapping[str, Any], reason: str) -> Person:
         """Store what the screening found; reason: why the person cannot take part, or "". Done once, later calls change
         nothing."""
-        with self._write() as c:
+        with self.connections.write() as c:
             person = person_of(c, name, lock=True)
             if person.phase == "screening":
                 phase = "out" if reason else "training" if self.plan.checks.training else "trials"
@@ -216,7 +174,7 @@ class Store:
     def find(self, who: str) -> str:
         """The session of a code, a session's name, or a crowd worker. Raises Gone."""
         worker = self._hash(who)
-        with self._read() as c:
+        with self.connections.read() as c:
             for row in c.execute(sa.select(PEOPLE.c.name, PEOPLE.c.worker)):
                 if who == row.name or who.upper() == self.code(row.name) or worker == row.worker:
                     return str(row.name)
@@ -226,25 +184,25 @@ class Store:
         """(code, session, phase, votes, kind of rater) of everybody, in the order of their start."""
         count = sa.select(sa.func.count()).select_from(VOTES.join(TRIALS)).where(TRIALS.c.person == PEOPLE.c.id)
         query = sa.select(PEOPLE, count.scalar_subquery().label("votes")).order_by(PEOPLE.c.id)
-        with self._read() as c:
+        with self.connections.read() as c:
             return [(self.code(r.name), r.name, r.phase, r.votes, r.kind) for r in c.execute(query)]
 
     def export(self, name: str) -> dict[str, Any]:
         """Everything that is stored of one person, as plain data; the code only of who has finished. Raises Gone."""
-        with self._read() as c:
+        with self.connections.read() as c:
             person = person_of(c, name)
             code = {"code": self.code(name)} if person.phase == "done" else {}
             return {"study": self.plan.title, **code, **everything_of(c, person, self.stimuli)}
 
     def delete(self, name: str) -> int:
         """Delete a person with all trials and votes, in one transaction; the number of votes. Raises Gone."""
-        with self._write() as c:
+        with self.connections.write() as c:
             person = person_of(c, name, lock=True)
             own = sa.select(TRIALS.c.id).where(TRIALS.c.person == person.id)
             count = c.execute(VOTES.delete().where(VOTES.c.trial.in_(own))).rowcount
             c.execute(TRIALS.delete().where(TRIALS.c.person == person.id))
             c.execute(PEOPLE.delete().where(PEOPLE.c.id == person.id))
-        with self._lock, self._read() as c:
+        with self.connections.lock, self.connections.read() as c:
             self._ruled.clear()
             self.dealer.recount(c)
         return int(count)
@@ -254,13 +212,13 @@ class Store:
     def state(self, name: str) -> tuple[Person, list[Trial], int]:
         """(person, open trials from the first, number of answered ones), with trials handed out where there are too
         few."""
-        with self._read() as c:
+        with self.connections.read() as c:
             person, trials = self._open(c, name)
         wanted = min(AHEAD, self.total - self._done(trials))
         if person.phase in ("training", "trials") and len([t for t in trials if not t.answered]) < wanted:
-            with self._write() as c:
+            with self.connections.write() as c:
                 self._hand_out(c, person_of(c, name, lock=True))
-            with self._read() as c:
+            with self.connections.read() as c:
                 person, trials = self._open(c, name)
         return person, [t for t in trials if not t.answered], self._done(trials)
 
@@ -272,7 +230,7 @@ class Store:
     def trial(self, token: str) -> Trial:
         """A trial that was handed out. Raises Refused."""
         query = sa.select(TRIALS, VOTES.c.trial).select_from(TRIALS.outerjoin(VOTES)).where(TRIALS.c.token == token)
-        with self._read() as c:
+        with self.connections.read() as c:
             row = c.execute(query).first()
         if row is None:
             raise Refused("There is no such trial.")
@@ -287,7 +245,7 @@ class Store:
         if answer not in ANSWERS or (answer == "none" and not self.plan.design.not_sure):
             raise Refused(f"This study has no answer {answer!r}.")
         try:
-            with self._write() as c:
+            with self.connections.write() as c:
                 person = person_of(c, name, lock=True)
                 row = c.execute(
                     sa.select(TRIALS, VOTES.c.trial)
@@ -319,7 +277,7 @@ class Store:
             return False, self.trial(token)
         self._ruled.add(person.kind)
         if row.kind == "pair":
-            with self._lock:
+            with self.connections.lock:
                 self.dealer.voted(person.kind, row.comparison, row.left, answer)
         return True, trial_of(row, True)
 
@@ -376,17 +334,17 @@ class Store:
 
     def votes(self) -> list[Vote]:
         """All answers but those of the training, in the order of their trials."""
-        with self._read() as c:
+        with self.connections.read() as c:
             return votes_of(c, self.stimuli, self.plan.rates)
 
     def rules(self) -> dict[RaterKind, tuple[float, dict[str, float]]]:
         """Kind of rater -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
-        with self._read() as c:
+        with self.connections.read() as c:
             return rules_of(c)
 
     def screens(self) -> list[tuple[Person, dict[str, Any]]]:
         """Every person and what the screening found."""
-        with self._read() as c:
+        with self.connections.read() as c:
             return people_of(c)
 
     def _hash(self, text: str) -> str:
