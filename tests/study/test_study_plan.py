@@ -506,7 +506,7 @@ def test_every_table_keeps_kinds_of_raters_apart(tmp_path: Path) -> None:
     assert simulate.fill(made, kept, 4) == 12
     names = {}
     for number, kind in enumerate(("people", "model")):
-        person = kept.start(f"{number:032x}", kind=kind)  # type: ignore[arg-type]
+        person = kept.start(f"{number + 99:032x}", kind=kind)  # type: ignore[arg-type]
         kept.screened(person.name, {}, "")
         while trials := kept.state(person.name)[1]:
             kept.vote(person.name, trials[0].token, "ab"[number], 3.0, {})

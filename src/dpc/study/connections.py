@@ -20,7 +20,7 @@ PATIENCE = 5.0  # seconds that a request waits for others to finish writing
 
 
 class Connections:
-    """Transactions of one process. failed: called after a transaction that was not written. lock: writers take turns."""
+    """Transactions of one process. failed: called after a write that failed. lock: writers take turns."""
 
     def __init__(self, engine: sa.Engine, failed: Callable[[], None]) -> None:
         self.engine, self.failed = engine, failed
