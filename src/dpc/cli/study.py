@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpc.cli.options import LpipsWeights, numbers, words
-from dpc.errors import OptionError, ToolMissing
+from dpc.errors import ToolMissing
 
 if TYPE_CHECKING:
     from dpc.study.plan import Plan
-    from dpc.study.records import RaterKind
     from dpc.study.store import Store
 
 __all__ = ["app"]
@@ -88,7 +87,9 @@ def serve(
 ) -> None:
     """Serve a study to people, until it is stopped (Ctrl-C)."""
     _libraries()
-    _serve(study, host, port, database)
+    from dpc.study import server, stimuli
+
+    server.serve(stimuli.read(study), host, port, database, typer.echo)
 
 
 @app.command()
@@ -220,42 +221,6 @@ def _planned(plan: Plan, stimuli: Any) -> list[str]:
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def _serve(study: Path, host: str, port: int, database: str | None) -> None:
-    import logging
-    import socket
-
-    import uvicorn
-
-    from dpc.study import app as application
-    from dpc.study import stimuli
-    from dpc.study.store import rater_key
-
-    made = stimuli.read(study)
-    web, key = application.create(made, database, headers=False), stimuli.secret(study)
-    try:
-        listener = socket.create_server((host, port), backlog=1024)
-    except OSError as error:
-        raise OptionError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from error
-    with listener:
-        place = f"http://{'localhost' if host == '127.0.0.1' else host}:{listener.getsockname()[1]}/"
-        typer.echo(f"{made.plan.title}: {place}  (Ctrl-C stops)")
-        links: list[tuple[RaterKind, str]] = [("simulated", "to rehearse it"), ("model", "for a model as a rater")]
-        for kind, purpose in links:
-            typer.echo(f"{purpose}, counted apart: {place}?rater={kind}&key={rater_key(key, kind)}")
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-        config = uvicorn.Config(
-            web,
-            log_level="warning",
-            log_config=None,
-            server_header=False,
-            access_log=False,
-            timeout_keep_alive=30,
-            headers=web.state.headers,  # here, so that an answer to what is no HTTP has them too
-        )
-        uvicorn.Server(config).run(sockets=[listener])
-    web.state.store.close()
 
 
 def _store(study: Path, database: str | None) -> Store:

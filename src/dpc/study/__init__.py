@@ -6,7 +6,7 @@ The plan and the pictures
     prepare      pictures and codecs or folders (sources) -> files of equal bytes (coded, unmet) -> what is shown
     stimuli      a study folder as it lies on disk, with the hidden truth
 Taking part
-    app          the web application (bodies: what may be sent; guard: limits and headers; pages, static: what is seen)
+    app          the web application (bodies: what may be sent; guard: limits and headers; server)
     store        raters, trials, votes in a database (database: tables; connections, health; records: what is read)
     dealer       what a session is asked next (pairing: which comparison; slots: in which order with the checks)
     simulate     raters that are no people, labelled as such
