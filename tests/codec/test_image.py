@@ -635,6 +635,13 @@ def test_damaged_alpha_is_an_array_of_its_size_or_corrupt() -> None:
     assert read < 1000
 
 
+def test_checksums_of_the_alpha_are_held() -> None:
+    data = alpha_to_bytes(noise(6, 8))
+    for at in range(29, len(data)):
+        with pytest.raises(Corrupt, match="alpha"):
+            alpha_from_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], 8, 6)
+
+
 # --- back to Pillow
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import dpc
-from dpc.cli import codec, compression, detection, metrics, study, training
+from dpc.cli import codec, compression, detection, metrics, study, training, web
 from dpc.cli.batch import reason
 from dpc.errors import DPCError
 
@@ -81,3 +81,4 @@ app.command()(training.train)
 app.command()(training.export)
 app.command()(training.pack)
 app.command()(training.judge)
+app.command()(web.web)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -130,10 +131,31 @@ def alpha_from_bytes(data: bytes, width: int, height: int) -> UInt8:
             f"the alpha section is not an 8-bit grey PNG of {width}x{height} pixels; the file is damaged, get it again"
         )
     try:
-        with PngImageFile(io.BytesIO(data)) as png:
+        with PngImageFile(io.BytesIO(_plain_png(data, width, height))) as png:
             return np.asarray(png)
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
-        raise Corrupt(f"the alpha section cannot be decoded ({_line(exc)}); the file is damaged, get it again") from exc
+        raise Corrupt(f"the alpha chunk cannot be decoded ({_line(exc)}); the file is damaged, get it again") from exc
+
+
+def _plain_png(data: bytes, width: int, height: int) -> bytes:
+    """The 8-bit grey PNG again, with its pixels only and every checksum held: Pillow looks at none of the pixels'.
+
+    ValueError where a chunk is cut short or wrong, or where the pixels are not one whole zlib stream of the size.
+    """
+    kind, at, rows = b"", 8, b""
+    while kind != b"IEND":
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        kind, content, crc = data[at + 4 : at + 8], data[at + 4 : end], data[end : end + 4]
+        if len(crc) < 4 or zlib.crc32(content) != int.from_bytes(crc, "big"):
+            raise ValueError("a chunk of the PNG is cut short, or its checksum is wrong")
+        rows += content[4:] if kind == b"IDAT" else b""
+        at = end + 4
+    stream, size = zlib.decompressobj(), (width + 1) * height
+    if len(stream.decompress(rows, size + 1)) != size or not stream.eof or stream.unused_data:
+        raise ValueError("the pixels of the PNG are not one whole zlib stream of its size")
+    chunks = (_png_start(width, height)[12:], b"IDAT" + rows, b"IEND")
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return data[:8] + b"".join(framed)
 
 
 def _png_start(width: int, height: int) -> bytes:

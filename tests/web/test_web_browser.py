@@ -1,0 +1,343 @@
+"""web/ in a real Chromium against the Python codec: pixels, streams, errors, the element, the polyfill, the page."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import shutil
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paths import ROOT
+from PIL import Image
+
+import dpc
+from dpc.codec import artifact, container
+from dpc.codec.codec import Codec
+from dpc.web import server as web
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BUILT = (Path(web.__file__).parent / "static" / "index.html.gz").exists()
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH; apt-get install chromium"),
+    pytest.mark.skipif(not BUILT, reason="the page is not built; make web"),
+]
+DATA = ROOT / "tests" / "data"
+EXACT = DATA / "exact.dpcmodel"
+
+SCRIPT = """
+window.errors = [];
+addEventListener("securitypolicyviolation", e => errors.push(`${e.violatedDirective} ${e.blockedURI}`));
+window.fromBase64 = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+window.toBase64 = bytes => {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+  return btoa(text);
+};
+"""
+
+DECODE = """async ([text, options]) => {
+  try {
+    const { image, times, icc, exif, xmp, ...about } = await dpc.decode(fromBase64(text), options);
+    return { ...about, icc: icc && toBase64(icc), exif: exif && toBase64(exif), pixels: toBase64(image.data) };
+  } catch (error) {
+    return { error: error.name, message: error.message, isDPC: error instanceof dpc.DPCError };
+  }
+}"""
+
+ENCODE = """async ([text, width, height, options]) => {
+  try {
+    const image = new ImageData(new Uint8ClampedArray(fromBase64(text).buffer), width, height);
+    return { bytes: toBase64(await dpc.encode(image, options)) };
+  } catch (error) {
+    return { error: error.name, message: error.message };
+  }
+}"""
+
+
+class Tab:
+    """A page of the server with the package in `dpc`; no request may leave the machine."""
+
+    def __init__(self, browser: Any, url: str, path: str = "") -> None:
+        self.url = url
+        self.requests: list[str] = []
+        self.failures: list[str] = []
+        self.page = browser.new_page()
+        self.page.set_default_timeout(600_000)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.failures.append(str(error)))
+        self.page.add_init_script(SCRIPT)
+        self.page.goto(url + path)
+        self.page.evaluate("async () => { window.dpc = await import('/index.js'); }")
+
+    def decode(self, data: bytes, **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.page.evaluate(DECODE, [base64.b64encode(data).decode(), options])
+        return found
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """(H, W, 4) uint8."""
+        found = self.decode(data)
+        assert "error" not in found, found
+        flat = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8)
+        return flat.reshape(found["height"], found["width"], 4)
+
+    def encode(self, picture: np.ndarray, **options: Any) -> bytes:
+        rgba = np.array(Image.fromarray(picture).convert("RGBA"))
+        text = base64.b64encode(rgba.tobytes()).decode()
+        found = self.page.evaluate(ENCODE, [text, rgba.shape[1], rgba.shape[0], options])
+        assert "error" not in found, found
+        return base64.b64decode(found["bytes"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[web.Server]:
+    with web.Server(files=web.assets([EXACT])) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Any, running: web.Server) -> Iterator[Tab]:
+    opened = Tab(browser, running.url)
+    yield opened
+    assert opened.failures == []
+    assert opened.page.evaluate("errors") == [], "the content security policy was broken"
+    assert {url.split("/")[2] for url in opened.requests if url.startswith("http")} == {running.url.split("/")[2]}
+
+
+def rgba(image: Image.Image) -> np.ndarray:
+    return np.array(image.convert("RGBA"))
+
+
+def photo(width: int, height: int, mode: str = "RGB") -> np.ndarray:
+    """A piece of the demo photograph, repeated where it is too small; with opacities where the mode has them."""
+    with Image.open(ROOT / "demo" / "photo.png") as image:
+        whole = np.array(image.convert("RGB"))
+    times = (-(-height // whole.shape[0]), -(-width // whole.shape[1]), 1)
+    piece = Image.fromarray(np.tile(whole, times)[:height, :width])
+    if mode in ("RGBA", "LA"):
+        piece.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return np.array(piece.convert(mode))
+
+
+MODELS = [*artifact.released(), "exact"]
+SIZES = [(1, 1), (2000, 1), (17, 33), (65, 64), (700, 300)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+def test_pixels_equal_those_of_python(tab: Tab, model: str, size: tuple[int, int]) -> None:
+    codec = Codec(EXACT if model == "exact" else model, threads=1)
+    data = codec.encode(photo(*size), quality=45)
+    assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_grey_and_alpha_equal_those_of_python(tab: Tab, mode: str) -> None:
+    codec = Codec(EXACT, threads=1)
+    data = codec.encode(Image.fromarray(photo(90, 70, mode), mode), quality=60)
+    decoded = codec.decode(data)
+    assert decoded.mode == mode
+    assert np.array_equal(tab.pixels(data), rgba(decoded))
+    found = tab.decode(data)
+    assert (found["grey"], found["alpha"]) == (mode in ("L", "LA"), mode in ("LA", "RGBA"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_lossless_bodies(tab: Tab, mode: str) -> None:
+    flat = np.zeros((50, 80, len(mode)), np.uint8)
+    flat[10:30, 20:60] = (200, 30, 90, 120)[: len(mode)]
+    header = {"width": 80, "height": 50, "model": None, "level": None}
+    body = lossless_body(flat)
+    data = container.pack(container.DPCFile(**header, body=body))
+    assert np.array_equal(tab.pixels(data), rgba(Image.fromarray(flat, mode)))
+    made = tab.encode(flat)
+    assert dpc.inspect(made).bytes < 400
+    assert np.array_equal(rgba(dpc.decode(made)), rgba(Image.fromarray(flat, mode)))
+    assert container.unpack(tab.encode(flat, lossless=False)).lossless is False
+
+
+def lossless_body(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", lossless=True, exact=True)
+    return out.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_streams_made_in_the_browser_decode_in_python(tab: Tab, model: str) -> None:
+    path = EXACT if model == "exact" else model
+    codec = Codec(path, threads=1)
+    picture = photo(200, 130)
+    for options in ({"quality": 30}, {"maxBytes": 1500}, {"bpp": 0.4}):
+        data = tab.encode(picture, model=model, lossless=False, **options)
+        decoded = codec.decode(data)
+        assert np.array_equal(tab.pixels(data), rgba(decoded))
+        if "maxBytes" in options:
+            assert 0.7 * 1500 < len(data) <= 1500
+        if "bpp" in options:
+            assert abs(8 * len(data) / (200 * 130) - 0.4) < 0.03
+    # the two encoders may differ in a rounding here and there, so not by many bytes
+    here, there = codec.encode(picture, quality=50), tab.encode(picture, model=model, lossless=False, quality=50)
+    assert abs(len(here) - len(there)) <= 0.01 * len(here) + 8
+
+
+def test_opacity_survives_the_browser(tab: Tab) -> None:
+    picture = photo(64, 48, "RGBA")
+    decoded = rgba(Codec(EXACT, threads=1).decode(tab.encode(picture, model="exact", lossless=False)))
+    assert np.array_equal(decoded[:, :, 3], picture[:, :, 3])
+
+
+def test_profile_and_exif_are_handed_on(tab: Tab) -> None:
+    from PIL import ImageCms
+
+    image = Image.fromarray(photo(40, 30))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    out = io.BytesIO()
+    image.save(out, "PNG", icc_profile=profile, exif=exif)
+    data = Codec(EXACT, threads=1).encode(out.getvalue())
+    found = tab.decode(data)
+    assert base64.b64decode(found["icc"]) == profile
+    assert b"Maker" in base64.b64decode(found["exif"])
+
+
+# bad input
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    good = Codec(EXACT, threads=1).encode(Image.fromarray(photo(70, 50, "RGBA")), quality=40)
+    rng = np.random.default_rng(7)
+    for at in sorted({0, 3, 4, 5, 8, len(good) // 2, len(good) - 1, *rng.integers(0, len(good), 20).tolist()}):
+        yield f"cut at {at}", good[:at]
+    for at in rng.integers(0, len(good), 40).tolist():
+        yield f"byte {at} changed", good[:at] + bytes([good[at] ^ 1 << int(rng.integers(8))]) + good[at + 1 :]
+    # the checksum put right, so that what is inside is looked at
+    for at in rng.integers(20, len(good) - 4, 60).tolist():
+        body = bytearray(good[:-4])
+        body[at] ^= 1 << int(rng.integers(8))
+        yield f"byte {at} changed, checksum right", bytes(body) + zlib.crc32(body).to_bytes(4, "little")
+    yield "foreign", b"\x89PNG\r\n\x1a\n" + bytes(50)
+    yield "empty", b""
+
+
+def test_damaged_files_end_in_the_error_of_python(tab: Tab) -> None:
+    codec = Codec(EXACT, threads=1)
+    for what, data in damaged():
+        try:
+            expected: Any = rgba(codec.decode(data))
+        except dpc.DPCError as error:
+            expected = type(error).__name__
+        found = tab.decode(data)
+        if isinstance(expected, str):
+            assert found.get("error") == expected, f"{what}: {found.get('message')}"
+            assert found["isDPC"] and "\n" not in found["message"]
+        else:
+            assert np.array_equal(tab.pixels(data), expected), what
+
+
+def test_a_model_that_is_not_at_hand_is_named(tab: Tab) -> None:
+    codec = Codec(EXACT, threads=1)
+    file = container.unpack(codec.encode(photo(20, 20)))
+    data = container.pack(dataclasses.replace(file, model=bytes.fromhex("01020304")))
+    found = tab.decode(data)
+    assert found["error"] == "UnknownModel" and "01020304" in found["message"]
+
+
+def test_more_pixels_than_wanted_are_refused(tab: Tab) -> None:
+    data = Codec(EXACT, threads=1).encode(photo(40, 30))
+    assert tab.decode(data, maxPixels=1199)["error"] == "TooLarge"
+    assert "error" not in tab.decode(data, maxPixels=1200)
+
+
+@pytest.mark.parametrize("options", [{"quality": 0}, {"bpp": -1}, {"maxBytes": 5}, {"quality": 5, "bpp": 1}])
+def test_bad_options_are_refused(tab: Tab, options: dict[str, Any]) -> None:
+    text = base64.b64encode(bytes(4 * 400)).decode()
+    found = tab.page.evaluate(ENCODE, [text, 20, 20, {**options, "model": "exact"}])
+    assert found["error"] == "OptionError"
+
+
+def test_a_job_can_be_given_up(tab: Tab) -> None:
+    data = Codec(EXACT, threads=1).encode(photo(60, 40))
+    found = tab.page.evaluate(
+        """async text => {
+          const given = new AbortController();
+          const jobs = [1, 2, 3].map(() => dpc.decode(fromBase64(text), { signal: given.signal }));
+          const kept = dpc.decode(fromBase64(text));
+          given.abort();
+          const ends = await Promise.allSettled(jobs);
+          return [ends.map(e => e.reason?.name), (await kept).width];
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    assert found == [["AbortError"] * 3, 60]
+
+
+# how models come
+
+
+def test_models_are_cached_and_checked(browser: Any, running: web.Server) -> None:
+    tab = Tab(browser, running.url)
+    data = Codec(EXACT, threads=1).encode(photo(30, 20))
+    tab.pixels(data)
+    asked = [url for url in tab.requests if "exact.decode" in url]
+    assert len(asked) == 1
+    tab.page.evaluate("dpc.terminate()")
+    tab.pixels(data)
+    assert len([url for url in tab.requests if "exact.decode" in url]) == 1, "the second time it comes from the cache"
+    name = "models/exact.decode.dpcmodel"
+    tab.page.evaluate(
+        """async part => {
+          const cache = await caches.open("dpc-models");
+          for (const request of await cache.keys())
+            if (request.url.includes(part)) await cache.put(request, new Response("nonsense"));
+          dpc.terminate();
+        }""",
+        name,
+    )
+    tab.pixels(data)
+    assert len([url for url in tab.requests if "exact.decode" in url]) == 2, "what is damaged in the cache is fetched"
+    tab.page.close()
+
+
+def test_a_damaged_model_is_refused(browser: Any, running: web.Server) -> None:
+    name = "models/exact.decode.dpcmodel"
+    asset = running.files[name]
+    broken = web.Asset(asset.data[:-1] + b"x", None, asset.type)
+    data = Codec(EXACT, threads=1).encode(photo(30, 20))
+    with web.Server(files={**running.files, name: broken}) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        tab = Tab(browser, other.url)
+        found = tab.decode(data)
+        other.shutdown()
+    assert found["error"] == "ModelError" and "sha256" in found["message"]
+    tab.page.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_pixels(browser: Any, running: web.Server, threads: int) -> None:
+    tab = Tab(browser, running.url)
+    assert tab.page.evaluate("crossOriginIsolated")
+    tab.page.evaluate("threads => { dpc.terminate(); dpc.configure({ threads }); }", threads)
+    codec = Codec(EXACT, threads=1)
+    data = codec.encode(photo(500, 300))
+    assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
+    tab.page.close()

@@ -1,0 +1,63 @@
+/** The body of a lossless file: a WebP of the whole picture. docs/format.md, "The lossless body". */
+import decodeWebP, { init as initDecoder } from "@jsquash/webp/decode.js";
+import encodeWebP, { init as initEncoder } from "@jsquash/webp/encode.js";
+import { Corrupt } from "./errors.js";
+import { startOf } from "./webp.js";
+
+export const MAX_LOSSLESS_SIDE = 16383;
+const DAMAGED = "the file is damaged, get it again";
+
+/** Gives a compiled module of libwebp: webp_dec.wasm or webp_enc_simd.wasm. */
+export type LoadWasm = (name: string) => Promise<WebAssembly.Module>;
+
+let load: LoadWasm | null = null;
+let decoder: Promise<unknown> | null = null;
+let encoder: Promise<unknown> | null = null;
+
+/** Where libwebp comes from; call before the first lossless file. */
+export function configureLossless(loader: LoadWasm): void {
+  load = loader;
+  decoder = encoder = null;
+}
+
+async function module(name: string): Promise<WebAssembly.Module> {
+  if (!load) throw new Error("configureLossless was not called");
+  return load(name);
+}
+
+/** The pixels of a lossless body; Corrupt unless it is a WebP of one VP8L chunk and of this size. */
+export async function readLossless(
+  body: Uint8Array,
+  width: number,
+  height: number,
+): Promise<{ rgba: Uint8ClampedArray<ArrayBuffer>; alpha: boolean }> {
+  const found = startOf(body);
+  if (found.width !== width || found.height !== height)
+    throw new Corrupt(
+      `the body is a WebP of ${found.width}x${found.height} pixels, not ${width}x${height}; ${DAMAGED}`,
+    );
+  decoder ??= module("webp_dec.wasm").then((wasm) => initDecoder(wasm));
+  await decoder;
+  try {
+    const { data } = await decodeWebP(body.slice().buffer);
+    const rgba = new Uint8ClampedArray(data);
+    if (!found.alpha) for (let i = 3; i < rgba.length; i += 4) rgba[i] = 255;
+    return { rgba, alpha: found.alpha };
+  } catch (error) {
+    throw new Corrupt(
+      `the lossless body cannot be decoded (${error instanceof Error ? error.message : String(error)}); ${DAMAGED}`,
+    );
+  }
+}
+
+/** The lossless body of a picture. */
+export async function writeLossless(
+  rgba: Uint8ClampedArray<ArrayBuffer>,
+  width: number,
+  height: number,
+): Promise<Uint8Array> {
+  encoder ??= module("webp_enc_simd.wasm").then((wasm) => initEncoder(wasm));
+  await encoder;
+  const image = { data: rgba, width, height } as ImageData;
+  return new Uint8Array(await encodeWebP(image, { lossless: 1, exact: 1, quality: 80, method: 4 }));
+}
