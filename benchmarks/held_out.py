@@ -51,11 +51,11 @@ def main(folder: str, weights: str, *names: str) -> None:
     photos = Photos([folder], CROP)
     some = np.random.default_rng(0).choice(len(photos.train), min(96, len(photos.train)), replace=False)
     sets = {"held out": photos.validation, "training": [photos.train[i] for i in some]}
-    judges = {net: LPIPS(net, weights) for net in ("alex", "squeeze")}
+    measures = {net: LPIPS(net, weights) for net in ("alex", "squeeze")}
     for name in names:
         model = model_of(name)
         for what, places in sets.items():
-            rows = [{k: str(v) for k, v in row.items()} for row in validate(model, middles(photos, places), judges)]
+            rows = [{k: str(v) for k, v in row.items()} for row in validate(model, middles(photos, places), measures)]
             values = (
                 f"{rate:g} bpp "
                 + " / ".join(f"{at_rate(rows, rate, metric):.4f}" for metric in ("psnr", "lpips_alex", "lpips_squeeze"))

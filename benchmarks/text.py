@@ -1,4 +1,4 @@
-"""What codecs leave of text: a drawn page at equal bytes, PSNR of each, and the pages side by side.
+"""What codecs leave of text: a synthetic page at equal bytes, PSNR of each, and the pages side by side.
 
     python benchmarks/text.py [--bpp 0.35,0.7] [--codecs dpc,avif,jpegxl,webp,jpeg] [--out text.png]
 

@@ -1,4 +1,4 @@
-"""The commands train, export, pack and judge: parse, one call, print. Heavy imports wait until a command runs."""
+"""The commands train, export, pack and evaluate: parse, one call, print. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from dpc.cli.options import Folders, LpipsWeights, Processes, Threads, folders_of, numbers, words
 from dpc.errors import ModelError, OptionError, ToolMissing
 
-__all__ = ["export", "judge", "pack", "train"]
+__all__ = ["evaluate", "export", "pack", "train"]
 
 Data = Annotated[list[Path], typer.Option("--data", metavar="D", help="Folder of photographs, or a packed zip file.")]
 From = Annotated[
@@ -143,7 +143,7 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     return f"{out}: {name} {artifact.identity[:16]}, {artifact.bytes:,} bytes, {steps}{note}"
 
 
-def judge(
+def evaluate(
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL", help="Released models by name, artifacts, checkpoints.")
     ],
@@ -161,7 +161,7 @@ def judge(
     """Measure models on real files: rows, a table at equal rates, contact sheets."""
     _need("torch", "onnx")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    from dpc.evaluation.compression import evaluate as judging
+    from dpc.evaluation.compression import evaluate as evaluation
     from dpc.evaluation.compression.run import pictures
     from dpc.training.weights import is_artifact, located
 
@@ -177,7 +177,7 @@ def judge(
             path = out / f"{name}.dpcmodel"
         artifacts.append(path)
     begin = time.monotonic()
-    text = judging.judge(
+    text = evaluation.evaluate(
         artifacts,
         images,
         out,

@@ -31,7 +31,7 @@ __all__ = [
     "save_table",
 ]
 
-# told apart by people who see red and green alike too; DPC and its twins stand out
+# told apart by people who see red and green alike too; DPC's models stand out
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
 OWN = ("#000000", "#8b0000", "#3f007d", "#00441b")  # the next one beyond four of them, in four kinds of line
 RATES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 4)  # ticks
@@ -79,7 +79,7 @@ def by_codec(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def is_own(codec: str) -> bool:
-    """Whether a codec of this name is DPC or one of its twins."""
+    """Whether a codec of this name is DPC, with any model."""
     return codec == "dpc" or codec.startswith(("dpc:", "dpc "))
 
 

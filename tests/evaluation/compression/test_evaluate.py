@@ -1,4 +1,4 @@
-"""Judging: models by the benchmark's rows, at equal rates and at the sizes of precomputed files; contact sheets."""
+"""Evaluation: models by the benchmark's rows, at equal rates and at the sizes of precomputed files; contact sheets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dpc.cli import app  # noqa: E402
 from dpc.codec.artifact import Artifact  # noqa: E402
 from dpc.codec.codec import Codec  # noqa: E402
 from dpc.errors import OptionError, ToolMissing  # noqa: E402
-from dpc.evaluation.compression import evaluate as judging  # noqa: E402
-from dpc.evaluation.compression.evaluate import judge  # noqa: E402
+from dpc.evaluation.compression import evaluate as evaluation  # noqa: E402
+from dpc.evaluation.compression.evaluate import evaluate  # noqa: E402
 from dpc.evaluation.compression.rows import read  # noqa: E402
 from dpc.evaluation.metrics import reference  # noqa: E402
 from dpc.evaluation.metrics.psnr import psnr  # noqa: E402
@@ -64,7 +64,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rows_are_those_of_real_files_near_the_rates(tmp_path: Path, images: Path) -> None:
     goals = (0.3, 0.55)
-    judge([TINY], images, tmp_path, goals, qualities=[50], codecs=["jpeg"], crops=0)
+    evaluate([TINY], images, tmp_path, goals, qualities=[50], codecs=["jpeg"], crops=0)
     rows = read(tmp_path / "rows.csv")
     mine = [r for r in rows if r.codec == "dpc:tiny"]
     assert len(mine) == 6 and {r.image for r in rows} == {"p0", "p1"}
@@ -77,28 +77,28 @@ def test_rows_are_those_of_real_files_near_the_rates(tmp_path: Path, images: Pat
         assert r.bytes == len(data) and (r.goal is None or r.bpp == pytest.approx(r.goal, rel=0.05))
         assert r.metrics["psnr"] == pytest.approx(psnr(original, decoded))
         assert r.metrics["lpips_alex"] == pytest.approx(np.abs(original / 255 - decoded / 255.0).mean(), rel=1e-4)
-        assert set(r.metrics) == set(judging.METRICS) and r.model == codec.artifact.identity
+        assert set(r.metrics) == set(evaluation.METRICS) and r.model == codec.artifact.identity
     assert {r.goal for r in rows if r.codec == "jpeg"} == set(goals)
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, images: Path) -> None:
     lines: list[str] = []
-    judge([TINY], images, tmp_path, (0.3, 0.55), crops=0)
+    evaluate([TINY], images, tmp_path, (0.3, 0.55), crops=0)
     before, rows = (tmp_path / "rows.csv").read_bytes(), read(tmp_path / "rows.csv")
-    text = judge([TINY], images, tmp_path, (0.3, 0.55), crops=0, say=lines.append)
+    text = evaluate([TINY], images, tmp_path, (0.3, 0.55), crops=0, say=lines.append)
     assert (tmp_path / "rows.csv").read_bytes() == before and "0 new rows" in lines[-1]
     assert "| dpc:tiny |" in text and (tmp_path / "table.md").read_text() == text
-    judge([TINY], images, tmp_path, (0.3, 0.55, 0.42), crops=0)
+    evaluate([TINY], images, tmp_path, (0.3, 0.55, 0.42), crops=0)
     more = read(tmp_path / "rows.csv")
     assert len(more) == 6 and [r for r in more if r in rows] == rows  # what was there stays
 
 
 def test_a_model_that_was_trained_again_is_told_from_the_old_one(tmp_path: Path, images: Path) -> None:
     """Rows of another version of the model stay in the file and out of the table."""
-    judge([TINY], images, tmp_path, (0.4,), crops=0)
+    evaluate([TINY], images, tmp_path, (0.4,), crops=0)
     file = tmp_path / "rows.csv"
     file.write_text(file.read_text().replace("model tiny", "model other"))
-    text = judge([TINY], images, tmp_path, (0.4,), crops=0)
+    text = evaluate([TINY], images, tmp_path, (0.4,), crops=0)
     assert len(read(file)) == 4 and text.count("| dpc:tiny") == 1
 
 
@@ -110,7 +110,7 @@ def test_missing_weights_are_said_before_any_work(
 
     monkeypatch.setattr(reference, "lpips_network", missing)
     with pytest.raises(ToolMissing, match="LPIPS weights"):
-        judge([TINY], images, tmp_path / "out")
+        evaluate([TINY], images, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -131,7 +131,7 @@ def precomputed(tmp_path: Path, images: Path) -> Path:
 
 def test_a_folder_of_decoded_pictures_is_met_at_its_sizes(tmp_path: Path, images: Path, precomputed: Path) -> None:
     folders = {"bpg": str(precomputed)}
-    text = judge([TINY], images, tmp_path / "out", (0.4,), folders=folders, crops=1)
+    text = evaluate([TINY], images, tmp_path / "out", (0.4,), folders=folders, crops=1)
     rows = read(tmp_path / "out" / "rows.csv")
     assert sorted(r.bytes for r in rows if r.codec == "bpg") == [1400, 1401, 2500, 2501]
     for picture in ("p0", "p1"):
@@ -149,23 +149,23 @@ def test_a_folder_of_decoded_pictures_is_met_at_its_sizes(tmp_path: Path, images
     assert len(sheet.convert("L").getcolors() or []) > 50
     # the goals are read back as they were written
     lines: list[str] = []
-    judge([TINY], images, tmp_path / "out", (0.4,), folders=folders, crops=0, say=lines.append)
+    evaluate([TINY], images, tmp_path / "out", (0.4,), folders=folders, crops=0, say=lines.append)
     assert "0 new rows" in lines[-1]
 
 
 def test_the_window_with_most_detail() -> None:
     rgb = np.zeros((400, 500, 3), np.uint8)
     rgb[130:300, 200:420] = np.random.default_rng(2).integers(0, 256, (170, 220, 3), np.uint8)
-    top, left = judging.window(rgb, most=True)
-    assert top <= 130 and top + judging.CROP >= 300 and left <= 200 and left + judging.CROP >= 420
-    assert judging.window(rgb[:50, :60], most=False) == (0, 0)
+    top, left = evaluation.window(rgb, most=True)
+    assert top <= 130 and top + evaluation.CROP >= 300 and left <= 200 and left + evaluation.CROP >= 420
+    assert evaluation.window(rgb[:50, :60], most=False) == (0, 0)
 
 
 # the command and its errors
 
 
 def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
-    command = ["judge", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), "--bpp", "0.3,0.5"]
+    command = ["evaluate", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), "--bpp", "0.3,0.5"]
     command += ["--codecs", "jpeg", "--folder", f"bpg={precomputed}", "--crops", "1", "--quality", "70"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
@@ -187,8 +187,8 @@ def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
         (["--images", "nowhere"], "nowhere does not exist; give a folder"),
     ],
 )
-def test_what_cannot_be_judged_gives_one_line(options: list[str], message: str, tmp_path: Path, images: Path) -> None:
-    given = ["judge", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), *options]
+def test_what_cannot_be_evaluated_gives_one_line(options: list[str], message: str, tmp_path: Path, images: Path) -> None:
+    given = ["evaluate", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), *options]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1, done.output
 
@@ -198,18 +198,18 @@ def test_a_picture_that_cannot_be_read_costs_no_other_its_crops(tmp_path: Path, 
     shutil.copytree(images, folder)
     (folder / "a.png").write_bytes((images / "p0.png").read_bytes()[:2000])
     said: list[str] = []
-    judge([TINY], folder, tmp_path / "out", (0.3,), crops=3, say=said.append)
+    evaluate([TINY], folder, tmp_path / "out", (0.3,), crops=3, say=said.append)
     assert any(line.startswith("failed, a") for line in said)
     with Image.open(tmp_path / "out" / "crops-0.3.png") as sheet:
-        assert sheet.height == 2 * (judging.CROP + 22)
+        assert sheet.height == 2 * (evaluation.CROP + 22)
 
 
 def test_wrong_pictures_are_said_before_an_export(tmp_path: Path) -> None:
-    command = ["judge", str(tmp_path / "last.pt"), "--images", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    command = ["evaluate", str(tmp_path / "last.pt"), "--images", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1 and "none does not exist" in done.output and not (tmp_path / "out").exists()
 
 
 def test_two_things_of_one_name_are_refused(tmp_path: Path, images: Path) -> None:
     with pytest.raises(OptionError, match="have one name"):
-        judge([TINY, TINY], images, tmp_path)
+        evaluate([TINY, TINY], images, tmp_path)

@@ -124,7 +124,7 @@ def test_identity_symmetry_and_bounds(model: LPIPS, batch: torch.Tensor) -> None
 
 
 @needs_weights
-def test_each_sample_is_judged_alone(model: LPIPS, batch: torch.Tensor) -> None:
+def test_each_sample_is_measured_alone(model: LPIPS, batch: torch.Tensor) -> None:
     other = batch.flip(3)
     alone = torch.cat([model(batch[i : i + 1], other[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(model(batch, other), alone)

@@ -1,4 +1,4 @@
-"""DPC itself, and its twins: one model artifact each."""
+"""DPC itself: one codec for each model artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging: models and codecs by the benchmark, at equal rates and at the exact sizes of precomputed files.
+"""Evaluation: models and codecs by the benchmark, at equal rates and at the exact sizes of precomputed files.
 
     rows.csv        one row per codec, picture and file; what is in it is not measured again (see rows.py)
     table.md        every metric at the same rates (see table.py)
@@ -31,14 +31,14 @@ from dpc.evaluation.figures import by_codec, save
 from dpc.evaluation.metrics.reference import PEAKS, usable
 from dpc.files import atomic_write
 
-__all__ = ["GOALS", "METRICS", "judge", "sheet", "window"]
+__all__ = ["GOALS", "METRICS", "evaluate", "sheet", "window"]
 
 METRICS = ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", *PEAKS)
 GOALS = (0.15, 0.25, 0.5)
 CROP = 256
 
 
-def judge(
+def evaluate(
     models: Sequence[Path],
     images: Path,
     out: Path,
@@ -53,7 +53,7 @@ def judge(
     threads: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Judge model artifacts and codecs on all pictures and return the table (also in out/table.md).
+    """Measure model artifacts and codecs on all pictures and return the table (also in out/table.md).
 
     goals: bpp of the table, to which every file is brought; also to the size of every file in the folders (name ->
     folder with sizes.csv). qualities: at which the models are coded as well. codecs: names in evaluation.codecs;
@@ -64,7 +64,7 @@ def judge(
     folders = folders or {}
     names = [f"dpc:{path.stem}" for path in models] + [*codecs, *folders]
     if len(set(names)) < len(names):
-        raise OptionError("two of the things to judge have one name; rename a file")
+        raise OptionError("two of the things to evaluate have one name; rename a file")
     if not all(g > 0 for g in goals) or not goals:
         raise OptionError("--bpp takes rates above 0, such as 0.15,0.25,0.5")
     paths = pictures(images)

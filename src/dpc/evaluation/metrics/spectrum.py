@@ -17,7 +17,7 @@ An error that knows no grid gives about 1 at every period. Medians over the 24 K
     means of 16x16        4.8  4.5  4.1  3.9
     checkerboard of +-1   20   1.3  1.1  1.0    (added to the JPEG 2000)
 
-So judge a codec by its median over several pictures, and read small ones (below 400 pixels) with caution: a
+So look at a codec by its median over several pictures, and read small ones (below 400 pixels) with caution: a
 median above `SUSPECT` is a pattern.
 """
 
@@ -42,7 +42,7 @@ def spectrum_peaks(original: Picture, decoded: Picture) -> dict[int, float]:
     """{period: ratio} of the energy at that period to its surroundings, the larger of both signals and axes.
 
     original, decoded: uint8 (H, W, 3), at least 128 pixels a side. About 1 means no pattern. A period is
-    judged by its odd harmonics only (the even ones belong to half the period): the edges of 16x16 blocks show
+    measured by its odd harmonics only (the even ones belong to half the period): the edges of 16x16 blocks show
     at all four periods, those of 8x8 blocks at 2, 4 and 8. Raises ValueError on a wrong shape or dtype.
     """
     check(original, decoded)
