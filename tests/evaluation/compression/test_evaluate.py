@@ -187,7 +187,9 @@ def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
         (["--images", "nowhere"], "nowhere does not exist; give a folder"),
     ],
 )
-def test_what_cannot_be_evaluated_gives_one_line(options: list[str], message: str, tmp_path: Path, images: Path) -> None:
+def test_what_cannot_be_evaluated_gives_one_line(
+    options: list[str], message: str, tmp_path: Path, images: Path
+) -> None:
     given = ["evaluate", str(TINY), "--images", str(images), "--out", str(tmp_path / "out"), *options]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1, done.output
@@ -205,7 +207,14 @@ def test_a_picture_that_cannot_be_read_costs_no_other_its_crops(tmp_path: Path, 
 
 
 def test_wrong_pictures_are_said_before_an_export(tmp_path: Path) -> None:
-    command = ["evaluate", str(tmp_path / "last.pt"), "--images", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    command = [
+        "evaluate",
+        str(tmp_path / "last.pt"),
+        "--images",
+        str(tmp_path / "none"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1 and "none does not exist" in done.output and not (tmp_path / "out").exists()
 
