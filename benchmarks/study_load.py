@@ -54,7 +54,7 @@ class Rater:
     async def run(self) -> None:
         try:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
-            body = {"consent": True, "nonce": f"{self.number:032x}", "simulated": self.key}
+            body = {"consent": True, "nonce": f"{self.number:032x}", "rater": "simulated", "key": self.key}
             self.session = json.loads(await self.call("start", "POST", "/api/start", body))["session"]
             state = json.loads(await self.call("start", "POST", "/api/screen", SCREEN))
             chance = random.Random(self.number)

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from paths import ROOT
 from PIL import Image
 
 from dpc.study import plan as plans
-from dpc.study import stimuli
+from dpc.study import prepare, stimuli
 
 SCREEN = {"width": 1920, "height": 1080, "ratio": 1.0, "zoom": 1.0, "touch": False, "plates": []}
 LOOKS = {"a": 1, "b": 1, "original": 0, "away": 0.0, "ratio": 1.0, "fits": True}
@@ -54,6 +54,28 @@ def coded(folder: Path, images: Path, noise: float, size: int = 1000, rates: int
     return folder
 
 
+def prepared(
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    codecs: Sequence[str] = (),
+    folders: Sequence[tuple[str, Path]] = (),
+    bpp: Sequence[float] = (),
+    crop: str = "",
+    leave_out: Sequence[str] = (),
+    unknown_sizes: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    **draft: Any,
+) -> stimuli.Made:
+    """A study folder: study.toml with these values, and what `dpc study prepare` makes of it."""
+    sources = plans.Sources(
+        images=tuple(map(str, images)), leave_out=tuple(leave_out), codecs=tuple(codecs), bpp=tuple(bpp), crop=crop,
+        folders={name: str(place) for name, place in folders}, unknown_sizes=unknown_sizes,
+    )  # fmt: skip
+    prepare.new(folder, plans.Draft(sources=sources, **draft))
+    return prepare.prepare(folder, say=say)
+
+
 def study(
     tmp_path: Path, rates: int = 1, pictures: int = 3, size: tuple[int, int] = (96, 64), **options: Any
 ) -> stimuli.Made:
@@ -70,7 +92,7 @@ def study(
         "limits": plans.Limits(1_000_000, 1_000_000, 1_000_000),
         "seed": 7,
     }
-    return stimuli.new(tmp_path / "study", [images], folders=folders, **given | options)
+    return prepared(tmp_path / "study", [images], folders=folders, **given | options)
 
 
 class Server:

@@ -12,7 +12,7 @@ import pytest
 from paths import SHARED, needs
 
 from dpc.errors import OptionError
-from dpc.study import analysis, report, scores, simulate
+from dpc.study import agreement, bits, export, preferences, ranking, report, scores, simulate
 from dpc.study.exclusions import exclusions
 from dpc.study.plan import Exclusion
 from dpc.study.votes import Vote
@@ -25,9 +25,9 @@ TRUTH = dict(zip(NAMES, (0.0, 0.4, 0.8, 1.2), strict=True))
 
 
 def test_wilson() -> None:
-    assert analysis.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I, method 3
-    assert analysis.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert analysis.wilson(0, 0) == (0.0, 1.0)
+    assert preferences.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I, method 3
+    assert preferences.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert preferences.wilson(0, 0) == (0.0, 1.0)
 
 
 def test_krippendorff() -> None:
@@ -37,9 +37,9 @@ def test_krippendorff() -> None:
     c = [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None]
     d = [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None]
     units = [[v for v in unit if v is not None] for unit in zip(a, b, c, d, strict=True)]
-    alpha, used = analysis.krippendorff(units)
+    alpha, used = agreement.krippendorff(units)
     assert alpha == pytest.approx(0.743, abs=5e-4) and used == 11
-    assert math.isnan(analysis.krippendorff([[1], [2]])[0])
+    assert math.isnan(agreement.krippendorff([[1], [2]])[0])
 
 
 def test_davidson_without_ties_is_bradley_terry_of_choix() -> None:
@@ -61,27 +61,27 @@ def test_davidson_of_two_items_is_known() -> None:
 
 def test_items_that_no_pair_connects_are_told_apart() -> None:
     votes = [Vote("r", "p", "a@1", "b@1", 0)] * 5 + [Vote("r", "p", "a@2", "b@2", 1)] * 5
-    found = analysis.score(votes, True)
+    found = ranking.score(votes, True)
     assert len({item.group for item in found.items}) == 2
     for group in (0, 1):
         assert sum(i.davidson for i in found.items if i.group == group) == pytest.approx(0, abs=1e-6)
 
 
 def test_unanimous_votes_give_finite_scores() -> None:
-    found = analysis.score([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)], True)
+    found = ranking.score([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)], True)
     assert all(math.isfinite(v) for item in found.items for v in (item.davidson, *item.interval))
-    (p,) = analysis.preferences([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)])
+    (p,) = preferences.preferences([Vote(f"r{i}", "p", "a@1", "b@1", 0) for i in range(20)])
     assert p.share == 1 and p.interval == p.wilson and p.decided
 
 
 def test_planted_truth_is_recovered() -> None:
     world = simulate.World(TRUTH, rater=0.0, picture=0.0, seed=5)
     votes = simulate.votes(world, PAIRS, raters=200, pictures=20, each=40)
-    found = {item.condition: item for item in analysis.score(votes, True).items}
+    found = {item.condition: item for item in ranking.score(votes, True).items}
     for name, value in TRUTH.items():
         assert found[name].davidson == pytest.approx(value - 0.6, abs=0.06)
         assert found[name].elo == pytest.approx(1500 + 400 / math.log(10) * found[name].davidson)
-    assert math.exp(analysis.score(votes, True).tie) == pytest.approx(world.tie, abs=0.05)
+    assert math.exp(ranking.score(votes, True).tie) == pytest.approx(world.tie, abs=0.05)
 
 
 @pytest.mark.parametrize("taste", [0.0, 0.4])
@@ -97,7 +97,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(taste: float) -> None:
         truth[a, b] = float(((one + 0.2) / (one + two + 0.4)).mean())
     # the scores that reproduce those shares: of a very large number of votes
     many = [Vote("", "p", a, b, i, weight=int(1e6 * w)) for (a, b), p in truth.items() for i, w in ((0, p), (1, 1 - p))]
-    ideal = {i.condition: i.davidson for i in analysis.score(many, False).items}
+    ideal = {i.condition: i.davidson for i in ranking.score(many, False).items}
     inside = np.zeros(3)
     count = np.zeros(3)
     for seed in range(40):
@@ -107,10 +107,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(taste: float) -> None:
             Vote(v.rater, v.picture, v.a, v.b, v.answer if v.answer != 2 else n % 2) for n, v in enumerate(votes)
             if v.kind == "pair"
         ]  # fmt: skip
-        for item in analysis.score(halves, False).items:
+        for item in ranking.score(halves, False).items:
             inside[0] += item.interval[0] <= ideal[item.condition] <= item.interval[1]
             count[0] += 1
-        for p in analysis.preferences(votes, 200, seed):
+        for p in preferences.preferences(votes, 200, seed):
             inside[1] += p.interval[0] <= truth[p.a, p.b] <= p.interval[1]
             inside[2] += p.wilson[0] <= truth[p.a, p.b] <= p.wilson[1]
             count[1:] += 1
@@ -121,10 +121,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(taste: float) -> None:
 def test_clustered_votes_need_wider_intervals() -> None:
     """Votes repeated by each rater carry no news: the interval over people must not shrink, Wilson's does."""
     votes = [Vote(f"r{i}", f"p{n % 8}", "a@1", "b@1", int(i % 3 == 0)) for i in range(15) for n in range(40)]
-    (p,) = analysis.preferences(votes)
+    (p,) = preferences.preferences(votes)
     assert p.interval[1] - p.interval[0] > 3 * (p.wilson[1] - p.wilson[0])
     assert p.interval[0] < 0.5 < p.interval[1] or p.share - p.interval[0] > 0.15
-    item = analysis.score(votes, False).items[0]
+    item = ranking.score(votes, False).items[0]
     assert item.interval[1] - item.interval[0] > 1.0
 
 
@@ -134,19 +134,19 @@ def test_the_variance_is_that_of_many_studies_with_many_not_sure(taste: float) -
     rng = np.random.default_rng(4)
     raters, pictures = np.repeat(np.arange(40), 20), np.tile(np.arange(20), 40)
 
-    def study() -> analysis.Array:
+    def study() -> preferences.Array:
         opinion = rng.normal(0.5, 1, 800) + taste * (rng.normal(0, 1, 40)[raters] + rng.normal(0, 1, 20)[pictures])
         return np.where(opinion > 1.3, 1.0, np.where(opinion < -1.3, 0.0, 0.5))
 
     studies = [study() for _ in range(600)]
-    told = [analysis._variance(gain, np.ones(800), raters, pictures, 100, rng)[0] for gain in studies[:80]]
+    told = [preferences.clustered_variance(gain, np.ones(800), raters, pictures, 100, rng)[0] for gain in studies[:80]]
     assert 0.85 <= np.mean(told) / np.var([gain.mean() for gain in studies]) <= 1.35
 
 
 def test_a_row_of_several_votes_varies_as_those_votes() -> None:
     one = np.zeros(3, dtype=np.intp)
     gain, weight = np.array([3.0, 2.0, 0.0]), np.array([3.0, 4.0, 1.0])  # three for a, four not sure, one for b
-    variance, _, _ = analysis._variance(gain, weight, one, one, 100, np.random.default_rng(0))
+    variance, _, _ = preferences.clustered_variance(gain, weight, one, one, 100, np.random.default_rng(0))
     assert variance == pytest.approx(np.var([1.0] * 3 + [0.5] * 4 + [0.0]) / 8)
 
 
@@ -189,10 +189,10 @@ def test_contradictions_are_found() -> None:
 def test_bits_at_equal_preference_are_known() -> None:
     # the same curve at 0.8 times the rate: 20 % fewer bits, whatever its shape
     curve = [(0.1, -1.0), (0.2, 0.5), (0.5, 0.9), (1.0, 2.5)]
-    percent, overlap = analysis.equal_bits(curve, [(0.8 * b, s) for b, s in curve]) or (0, 0)
+    percent, overlap = bits.equal_bits(curve, [(0.8 * b, s) for b, s in curve]) or (0, 0)
     assert percent == pytest.approx(-20) and overlap == 1
-    assert analysis.equal_bits(curve, [(0.1, 5.0), (0.2, 6.0)]) is None
-    assert analysis.equal_bits(curve[:1], curve) is None
+    assert bits.equal_bits(curve, [(0.1, 5.0), (0.2, 6.0)]) is None
+    assert bits.equal_bits(curve[:1], curve) is None
 
 
 def test_planted_bits_are_recovered() -> None:
@@ -205,7 +205,7 @@ def test_planted_bits_are_recovered() -> None:
     for seed in range(12):
         world = simulate.World(planted, rater=0.0, picture=0.0, seed=seed)
         votes = simulate.votes(world, pairs, raters=40, pictures=8, each=40, traps=0, repeats=0)
-        (found,) = analysis.bits_at_equal_preference(analysis.score(votes, True), bpp, draws=300, seed=seed)
+        (found,) = bits.bits_at_equal_preference(ranking.score(votes, True), bpp, draws=300, seed=seed)
         assert (found.anchor, found.test) == ("x", "y") and found.percent == pytest.approx(-30, abs=12)
         assert found.interval is not None
         inside += found.interval[0] <= -30 <= found.interval[1]
@@ -257,14 +257,14 @@ def test_the_elo_of_mucped23_is_reproduced() -> None:
     for a, b in itertools.combinations(elo, 2):
         p = 1 / (1 + 10 ** ((elo[b] - elo[a]) / 400))
         votes += [Vote("", "p", a, b, 0, weight=round(1e5 * p)), Vote("", "p", a, b, 1, weight=round(1e5 * (1 - p)))]
-    found = analysis.score(votes, False)
+    found = ranking.score(votes, False)
     mean = float(np.mean(list(elo.values())))
     for item in found.items:
         assert item.elo - 1500 == pytest.approx(elo[item.condition] - mean, abs=1.0)
         assert scores.ELO * item.bradley_terry == pytest.approx(elo[item.condition] - mean, abs=1.0)
     # bits at equal preference, against numpy's interpolation of the published curves on a fine grid
     bpp = {f"{r['label']}@{r['method']}": float(r["bpp"]) for r in rows}
-    bits = {(b.anchor, b.test): b for b in analysis.bits_at_equal_preference(found, bpp, draws=100)}
+    found_bits = {(b.anchor, b.test): b for b in bits.bits_at_equal_preference(found, bpp, draws=100)}
 
     def curve(label: str) -> tuple[list[float], list[float]]:
         own = sorted((float(r["elo"]), math.log(float(r["bpp"]))) for r in rows if r["label"] == label)
@@ -274,7 +274,7 @@ def test_the_elo_of_mucped23_is_reproduced() -> None:
     grid = np.linspace(max(jpegli[0][0], turbo[0][0]), min(jpegli[0][-1], turbo[0][-1]), 20_001)
     wanted = 100 * math.expm1(np.mean(np.interp(grid, *turbo) - np.interp(grid, *jpegli)))
     assert wanted > 15  # libjpeg-turbo needs more bits, as the study found
-    assert bits["jpegli", "libjpeg-turbo"].percent == pytest.approx(wanted, abs=0.5)
+    assert found_bits["jpegli", "libjpeg-turbo"].percent == pytest.approx(wanted, abs=0.5)
 
 
 # tables
@@ -304,3 +304,88 @@ def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no votes yet"):
         report.report(tmp_path / "t.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+HEAD = "picture,a,b,votes_a,votes_b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + "p,a,b,1000000000,1\n", "votes_a = '1000000000': it must be less than or equal to 100000"),
+        (HEAD + "p,a,b,1," + "9" * 400 + "\n", "votes_b = "),
+        (HEAD + "p,a,b,-1,1\n", "votes_a = '-1': it must be greater than or equal to 0"),
+        (HEAD + "p,a,b,nan,1\n", "votes_a = 'nan'"),
+        (HEAD + "p,a,b,1.5,1\n", "votes_a = '1.5'"),
+        (HEAD + "p,a,b,,1\n", "votes_a is missing"),
+        (HEAD + "p," + "x" * 300 + ",b,1,1\n", "at most 200 characters"),
+        (HEAD[:-1] + ",bpp_a\np,a,b,1,1,0\n", "bpp_a = '0': it must be greater than 0"),
+        (HEAD[:-1] + ",bpp_a\np,a,b,1,1,inf\n", "bpp_a = 'inf'"),
+        (HEAD[:-1] + ",bpp_a\np,a,b,1,1,1e9\n", "bpp_a = '1e9': it must be less than or equal to 1000"),
+        (HEAD[:-1] + ",vmaf_a,vmaf_b\np,a,b,1,1,5,nan\n", "metrics.vmaf.1 = 'nan'"),
+        (HEAD[:-1] + ",rater_kind\np,a,b,1,1,robot\n", "rater_kind = 'robot': it must be 'people', 'model' or"),
+        (HEAD[:-1] + "".join(f",m{i}_a" for i in range(60)) + "\np,a,b,1,1\n", "at most 50 items"),
+        (HEAD + "".join(f"p{i},a,b,90000,0\n" for i in range(6)), "more than 500,000 votes"),
+        (HEAD + "".join(f"p,a{i},b,1,0\n" for i in range(100)), "or 100 conditions"),
+    ],
+)
+def test_absurd_tables_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(OptionError) as caught:
+        report.report(tmp_path / "t.csv", tmp_path / "out")
+    assert message in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_with_markup_are_text(tmp_path: Path) -> None:
+    names = ("<script>alert(1)</script>", "$\\frac{$ & 'x' --> \"y\"")
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "a", "b", "votes_a", "votes_b", "rater", "<b>m_a", "<b>m_b"])
+        writer.writerows([f"<img src=x{i}>", *names, 3, 1, f"<i>{i}", 1 + i, 2] for i in range(4))
+    made = report.report(tmp_path / "t.csv", tmp_path / "<u>out", resamples=100)
+    page = made.files["report.html"].read_text()
+    for tag in ("<script", "<img", "<i>", "<b>m"):
+        assert tag not in page, tag
+    assert "&lt;script&gt;alert(1)" in page and page.count("<svg") == 3
+    rows = list(csv.DictReader(open(made.files["scores.csv"], newline="")))
+    assert {r["condition"] for r in rows} == set(names)
+
+
+def test_old_tables_of_votes_are_still_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("picture,a,b,votes_a,votes_b,simulated\np,a,b,3,1,yes\np,a,b,1,1,no\n")
+    made = report.report(tmp_path / "t.csv", tmp_path / "out", resamples=100)
+    rows = [r for r in csv.DictReader(open(made.files["preferences.csv"])) if r["set"] == "all"]
+    assert [(r["rater_kind"], r["for_a"]) for r in rows] == [("people", "1"), ("simulated", "3")]
+
+
+def test_choix_reads_the_export(tmp_path: Path) -> None:
+    import choix
+
+    world = simulate.World(TRUTH, seed=2)
+    votes = [v for v in simulate.votes(world, PAIRS, raters=20, pictures=8, each=30) if v.kind == "pair"]
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "a", "b", "votes_a", "votes_b", "not_sure", "rater"])
+        writer.writerows([v.picture, v.a, v.b, *(int(v.answer == i) for i in range(3)), v.rater] for v in votes)
+    made = export.export(tmp_path / "t.csv", tmp_path / "out")
+    rows = list(csv.DictReader(open(made["choix.csv"])))
+    assert sum(float(r["weight"]) for r in rows) == len(votes)
+    # as docs/guide/study.md shows
+    names = sorted({r["winner"] for r in rows} | {r["loser"] for r in rows})
+    wins = np.zeros((len(names), len(names)))
+    for r in rows:
+        wins[names.index(r["winner"]), names.index(r["loser"])] += float(r["weight"])
+    found = choix.ilsr_pairwise_dense(wins)
+    ours = {s.condition: s.bradley_terry for s in ranking.score(votes, True).items}
+    assert dict(zip(names, found - found.mean(), strict=True)) == pytest.approx(ours, abs=0.01)
+    counts = list(csv.DictReader(open(made["bradley-terry.csv"])))
+    assert sum(int(r[c]) for r in counts for c in ("win1", "win2", "not_sure")) == len(votes)
+    for picture, a, b in {(r["picture"], r["player1"], r["player2"]) for r in counts}:
+        own = [v for v in votes if (v.picture, {v.a, v.b}) == (picture, {a, b})]
+        won = sum(v.answer != 2 and (v.a, v.b)[v.answer] == a for v in own)
+        rows = [r for r in counts if (r["picture"], r["player1"], r["player2"]) == (picture, a, b)]
+        assert sum(int(r["win1"]) for r in rows) == won and {r["kept"] for r in rows} <= {"yes", "no"}
+    (tmp_path / "empty.csv").write_text(HEAD)
+    with pytest.raises(OptionError, match="no votes yet"):
+        export.export(tmp_path / "empty.csv", tmp_path / "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import struct
 from pathlib import Path
@@ -15,7 +16,7 @@ from study_server import LOOKS, SCREEN, study
 
 from dpc.study import plan as plans
 from dpc.study import simulate, stimuli
-from dpc.study.store import rehearsal
+from dpc.study.store import rater_key
 
 pytest.importorskip("httpx", reason="httpx, which the test client needs, is not installed")
 from fastapi.testclient import TestClient  # noqa: E402
@@ -88,7 +89,7 @@ def test_nothing_sent_tells_the_method(tmp_path: Path) -> None:
     assert len(set(keys)) == 1  # checks look like any other trial
     for text in texts:
         for secret in ["good", "bad", "trap", "identical", "repeat", "worst", *ids]:
-            assert secret not in text.replace("repeated", ""), secret
+            assert secret not in re.sub(r"\b[0-9a-f]{32}\b|repeated", "", text), secret  # a token may spell "bad"
     lengths = {s.picture: (made.folder / "stimuli" / f"{s.id}.png").stat().st_size for s in made.stimuli}
     for s in made.stimuli:
         assert (made.folder / "stimuli" / f"{s.id}.png").stat().st_size == lengths[s.picture]
@@ -224,8 +225,8 @@ def test_a_platform_sends_worker_numbers(tmp_path: Path) -> None:
         answer = web.post("/api/start", json={"consent": True, "nonce": f"{number:032x}", **worker})
         assert answer.status_code == 403 and "your worker number is missing" in answer.json()["error"]
     enter(web, 4, worker="W")
-    proof = rehearsal(stimuli.secret(web.made.folder))  # type: ignore[attr-defined]
-    assert enter(web, 5, simulated=proof)[1]["simulated"] is True  # no person, no number
+    proof = rater_key(stimuli.secret(web.made.folder), "simulated")  # type: ignore[attr-defined]
+    assert enter(web, 5, rater="simulated", key=proof)[1]["rater"] == "simulated"  # no person, no number
 
 
 def test_a_full_study_is_closed_to_new_people_only(tmp_path: Path) -> None:
@@ -245,26 +246,29 @@ def test_simulated_raters_take_no_place_of_people(tmp_path: Path) -> None:
     assert simulate.fill(web.made, store, 5) == 6  # type: ignore[attr-defined]  # until their own votes are complete
     store.delete(store.codes()[0][1])  # counts anew
     assert simulate.fill(web.made, store, 5, seed=1) == 3  # type: ignore[attr-defined]
-    people = store.dealer.choosers[False]
+    people = store.dealer.choosers["people"]
     assert not people.asked and not people.votes
     for number in (1, 2):
         headers, state = enter(web, number)
         while state["trials"]:
             state = vote(web, headers, state["trials"][0]["token"]).json()["state"]
-    assert sum(not v.simulated for v in store.votes()) == 6
+    assert sum(v.rater_kind == "people" for v in store.votes()) == 6
     assert web.post("/api/start", json={"consent": True, "nonce": f"{3:032x}"}).status_code == 403
 
 
-def test_simulated_needs_the_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["simulated", "model"])
+def test_raters_who_are_no_people_need_the_secret(tmp_path: Path, kind: str) -> None:
     web = client(tmp_path)
-    proof = rehearsal(stimuli.secret(web.made.folder))  # type: ignore[attr-defined]
-    start = {"consent": True, "nonce": f"{1:032x}"}
-    for forged in ("1", "0" * 64, proof[:-1], "ü"):
-        answer = web.post("/api/start", json=start | {"simulated": forged})
-        assert answer.status_code == 403 and "rehearsal link" in answer.json()["error"]
-    assert web.post("/api/start", json=start | {"simulated": True}).status_code == 422
-    assert enter(web, 1, simulated=proof)[1]["simulated"] is True
-    assert enter(web, 2)[1]["simulated"] is False
+    secret = stimuli.secret(web.made.folder)  # type: ignore[attr-defined]
+    proof, other = rater_key(secret, kind), rater_key(secret, "model" if kind == "simulated" else "simulated")  # type: ignore[arg-type]
+    start = {"consent": True, "nonce": f"{1:032x}", "rater": kind}
+    for forged in ("", "1", "0" * 64, proof[:-1], "ü", other):
+        answer = web.post("/api/start", json=start | {"key": forged})
+        assert answer.status_code == 403 and "need its key" in answer.json()["error"]
+    for wrong in ({"key": True}, {"rater": "robot"}):
+        assert web.post("/api/start", json=start | wrong).status_code == 422
+    assert enter(web, 1, rater=kind, key=proof)[1]["rater"] == kind
+    assert enter(web, 2)[1]["rater"] == "people"
     assert proof not in web.get("/").text
 
 

@@ -55,7 +55,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def rehearsal(running: Server) -> str:
     """The address that `dpc study serve` prints for simulated raters."""
-    return running.url(f"/?simulated={store.rehearsal(stimuli.secret(running.folder))}")
+    return running.url(f"/?rater=simulated&key={store.rater_key(stimuli.secret(running.folder), 'simulated')}")
 
 
 class Rater:
@@ -163,7 +163,7 @@ def test_a_simulated_rater_takes_part(chromium: Any, running: Server, name: str,
         name_ = page.url.rpartition("/")[2].split(".")[0]
         (stored,) = c.execute(
             "select count(*) from votes join trials on trials.id = votes.trial join people on people.id = trials.person "
-            "where people.name = ? and people.simulated", (name_,)
+            "where people.name = ? and people.kind = 'simulated'", (name_,)
         ).fetchone()  # fmt: skip
     checks = plan.checks
     assert (

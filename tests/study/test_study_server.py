@@ -23,10 +23,10 @@ class Rater(Browser):
 
     def __init__(self, running: Server, number: int) -> None:
         super().__init__(running.port, number)
-        self.proof = store.rehearsal(stimuli.secret(running.folder))
+        self.proof = {"rater": "simulated", "key": store.rater_key(stimuli.secret(running.folder), "simulated")}
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        return super().call(method, path, body | {"simulated": self.proof} if path == "/api/start" else body)
+        return super().call(method, path, body | self.proof if path == "/api/start" else body)
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_postgresql_by_its_url(tmp_path: Path, postgres: str) -> None:
         assert states[0]["phase"] == "done"
         kept = store.Store(made.plan, made.stimuli, postgres, stimuli.secret(made.folder))
         votes = kept.votes()
-        assert len(votes) == 3 * 6 and all(v.side == 1 and v.simulated for v in votes)
+        assert len(votes) == 3 * 6 and all(v.side == 1 and v.rater_kind == "simulated" for v in votes)
         assert kept.delete(kept.codes()[0][1]) == 7
         assert len(kept.votes()) == 2 * 6
         kept.close()

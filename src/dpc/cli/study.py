@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpc.cli.options import LpipsWeights, folders_of, numbers, words
-from dpc.errors import OptionError, ToolMissing
+from dpc.cli.options import LpipsWeights, numbers, words
+from dpc.errors import ToolMissing
 
 if TYPE_CHECKING:
     from dpc.study.plan import Plan
@@ -23,6 +21,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Ask people which pictures look better.", no_args_is_help=True, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of the study.")]
+Source = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study, or a table of votes (CSV).")]
 Database = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="postgresql://USER@HOST/NAME; default: votes.sqlite.")
 ]
@@ -35,95 +34,48 @@ def new(
         list[Path] | None, typer.Option("--images", metavar="D", help="Originals: a folder or a file.")
     ] = None,
     codecs: Annotated[str | None, typer.Option("--codecs", metavar="C,C", help="Codecs, as in dpc bench.")] = None,
-    folder: Annotated[
-        list[str] | None, typer.Option("--folder", metavar="NAME=D", help="Decoded pictures of another codec.")
-    ] = None,
-    bpp: Annotated[
-        str | None, typer.Option("--bpp", metavar="B,B", help="Rates; default: those of the first folder.")
-    ] = None,
-    example: Annotated[bool, typer.Option("--example", help="DPC, BPG or HEIC, AVIF and JPEG 2000.")] = False,
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", metavar="PERCENT", help="By which sizes of a pair may differ.")
-    ] = 3.0,
-    unknown_sizes: Annotated[
-        bool, typer.Option("--unknown-sizes", help="Take pictures whose compressed size is not known.")
+    bpp: Annotated[str | None, typer.Option("--bpp", metavar="B,B", help="Rates.")] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="A small one, on photographs that come with dpc; prepared at once.")
     ] = False,
-    crop: Annotated[
-        str | None, typer.Option("--crop", metavar="WxH", help="Show the middle only, so that it fits screens.")
-    ] = None,
-    pairing: Annotated[str, typer.Option("--pairing", metavar="P", help="full, random or adaptive.")] = "full",
-    across_rates: Annotated[str | None, typer.Option("--across-rates", metavar="A", help="neighbours or none.")] = None,
-    votes: Annotated[int | None, typer.Option("--votes", metavar="N", help="For each pair of pictures.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="Pairs for one person.")] = None,
-    not_sure: Annotated[bool, typer.Option("--not-sure/--forced", help="Whether there is a third answer.")] = True,
-    original: Annotated[str, typer.Option("--original", metavar="O", help="hold or beside.")] = "hold",
-    screen: Annotated[str, typer.Option("--screen", metavar="S", help="any, or fit: whole pictures only.")] = "any",
-    colour: Annotated[str, typer.Option("--colour", metavar="C", help="Colour plates: ask, require or off.")] = "ask",
-    title: Annotated[str | None, typer.Option("--title", metavar="T", help="Of the page.")] = None,
-    question: Annotated[str | None, typer.Option("--question", metavar="Q", help="Asked in every trial.")] = None,
-    organiser: Annotated[str, typer.Option("--organiser", metavar="O", help="Who runs the study.")] = "",
-    contact: Annotated[str, typer.Option("--contact", metavar="C", help="An address for questions.")] = "",
-    platform: Annotated[str, typer.Option("--platform", metavar="P", help="none, prolific or mturk.")] = "none",
-    completion_link: Annotated[
-        str, typer.Option("--completion-link", metavar="URL", help="Shown at the end; {code} is the person's code.")
-    ] = "",
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of everything random; default: new.")] = None,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Of the codecs.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="Serve it on this machine when it is made.")] = False,
 ) -> None:
-    """Make a study out of pictures and codecs, or out of folders of decoded pictures."""
+    """Make the folder of a study with a study.toml for you to edit."""
     _libraries()
-    from dpc.study import plan as plans
-    from dpc.study import stimuli
+    import secrets
 
-    names = words(codecs or "")
-    rates = numbers("--bpp", bpp or "")
-    pictures = list(images or [])
-    defaults: dict[str, Any] = {"votes": 20, "trials": 30}
+    from dpc.study import example as examples
+    from dpc.study import plan as plans
+    from dpc.study import prepare as preparing
+
+    names, rates = words(codecs or ""), numbers("--bpp", bpp or "")
+    votes, trials = 20, 30
     if example:
-        if not names:
-            names, left_out = stimuli.example_codecs()
-            for line in left_out:
-                typer.echo(line, err=True)
-        pictures = pictures or stimuli.example_pictures()
-        rates = rates or stimuli.EXAMPLE["bpp"]  # type: ignore[assignment]
-        defaults |= {key: stimuli.EXAMPLE[key] for key in ("votes", "trials")}
-        title = title or "Which picture is closer to the original?"
-    design = plans.Design(
-        pairing=pairing,
-        not_sure=not_sure,
-        original=original,
-        across_rates=across_rates or ("neighbours" if len(rates) > 1 else "none"),
-        votes=defaults["votes"] if votes is None else votes,
-        trials=defaults["trials"] if trials is None else trials,
-        tolerance=tolerance / 100,
+        names, left_out = (names, []) if names else examples.example_codecs()
+        for line in left_out:
+            typer.echo(line, err=True)
+        images = images or examples.example_pictures()
+        rates, votes, trials = rates or examples.BPP, examples.VOTES, examples.TRIALS
+    where = {"images": tuple(str(path.resolve()) for path in images or ()), "codecs": tuple(names), "bpp": rates}
+    draft = plans.Draft(
+        seed=secrets.randbelow(2**31),
+        sources=plans.built(plans.Sources, where, "the options"),
+        design=plans.Design(votes=votes, trials=trials, across_rates="none" if len(rates) == 1 else "neighbours"),
     )
-    made = stimuli.new(
-        study,
-        pictures,
-        codecs=names,
-        folders=[(name, Path(place)) for name, place in folders_of(folder or []).items()],
-        bpp=rates,
-        crop=_crop(crop),
-        title=title or "Which picture is closer to the original?",
-        question=question,
-        design=design,
-        screening=plans.Screening(screen=screen, colour=colour),
-        people=plans.People(organiser=organiser, contact=contact, platform=platform, completion_link=completion_link),
-        seed=seed,
-        unknown_sizes=unknown_sizes,
-        threads=threads,
-        command=" ".join(["dpc", *sys.argv[1:]]),
-        say=lambda line: typer.echo(line, err=True),
-    )
-    for note in made.notes:
-        typer.echo(f"note: {note}", err=True)
-    for line in _planned(made.plan, made.stimuli):
-        typer.echo(line)
-    if serve:
-        _serve(study, "127.0.0.1", 8000, None)
+    file = preparing.new(study, draft)
+    if example:
+        _prepare(study, 1)
     else:
-        typer.echo(f"serve it with: dpc study serve {study}")
+        typer.echo(f"edit {file}, then: dpc study prepare {study}")
+
+
+@app.command()
+def prepare(
+    study: Folder,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, max=64, help="Of the codecs.")] = 1,
+) -> None:
+    """Check study.toml, and code the pictures that it names. What was coded is kept for the next time."""
+    _libraries()
+    _prepare(study, threads)
 
 
 @app.command()
@@ -135,17 +87,21 @@ def serve(
 ) -> None:
     """Serve a study to people, until it is stopped (Ctrl-C)."""
     _libraries()
-    _serve(study, host, port, database)
+    from dpc.study import server, stimuli
+
+    server.serve(stimuli.read(study), host, port, database, typer.echo)
 
 
 @app.command()
 def report(
-    source: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study, or a table of votes (CSV).")],
+    source: Source,
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for the page and the tables.")],
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="M,M", help="As in dpc bench; none: no metrics.")
     ] = None,
-    resamples: Annotated[int, typer.Option("--resamples", metavar="N", min=100, help="For the intervals.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=100, max=10_000, help="For the intervals.")
+    ] = 1000,
     lpips_weights: LpipsWeights = None,
     database: Database = None,
 ) -> None:
@@ -169,6 +125,20 @@ def report(
 
 
 @app.command()
+def export(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for the tables.")],
+    database: Database = None,
+) -> None:
+    """Write the votes as tables that choix (Python) and BradleyTerry2 (R) read."""
+    _libraries()
+    from dpc.study import export as exports
+
+    for path in exports.export(source, out, database).values():
+        typer.echo(path)
+
+
+@app.command()
 def person(
     study: Folder,
     who: Annotated[
@@ -183,9 +153,9 @@ def person(
     if who is None:
         if delete:
             raise typer.BadParameter("--delete needs WHO")
-        typer.echo("code\tsession\tphase\tvotes\tsimulated")
-        for code, name, phase, count, simulated in store.codes():
-            typer.echo(f"{code if phase == 'done' else '-'}\t{name}\t{phase}\t{count}\t{'yes' if simulated else 'no'}")
+        typer.echo("code\tsession\tphase\tvotes\trater_kind")
+        for code, name, phase, count, kind in store.codes():
+            typer.echo(f"{code if phase == 'done' else '-'}\t{name}\t{phase}\t{count}\t{kind}")
         return
     name = store.find(who)
     if delete:
@@ -197,8 +167,10 @@ def person(
 @app.command()
 def simulate(
     study: Folder,
-    raters: Annotated[int, typer.Option("--raters", metavar="N", min=1, help="How many take part.")] = 20,
-    spammers: Annotated[int, typer.Option("--spammers", metavar="N", min=0, help="More, who answer at random.")] = 0,
+    raters: Annotated[int, typer.Option("--raters", metavar="N", min=1, max=10_000, help="How many.")] = 20,
+    spammers: Annotated[
+        int, typer.Option("--spammers", metavar="N", min=0, max=10_000, help="More, who answer at random.")
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="N")] = 0,
     database: Database = None,
 ) -> None:
@@ -210,20 +182,32 @@ def simulate(
     made = stimuli.read(study)
     store = _store(study, database)
     count = simulation.fill(made, store, raters, spammers, seed)
-    came = sum(simulated for *_, simulated in store.codes())
+    came = sum(kind == "simulated" for *_, kind in store.codes())
     answers = f"{count} simulated answers, those of training and checks among them"
     typer.echo(f"{answers}; {came} of {raters + spammers} raters until the study had enough")
+
+
+def _prepare(study: Path, threads: int) -> None:
+    from dpc.study import prepare as preparing
+
+    made = preparing.prepare(study, threads, say=lambda line: typer.echo(line, err=True))
+    for note in made.notes:
+        typer.echo(f"note: {note}", err=True)
+    for line in _planned(made.plan, made.stimuli):
+        typer.echo(line)
+    typer.echo(f"serve it with: dpc study serve {study}")
 
 
 def _planned(plan: Plan, stimuli: Any) -> list[str]:
     """The planned number of votes, and what they can show."""
     from dpc.study import plan as plans
+    from dpc.study import power
 
     questions = plans.comparisons(plan, stimuli)
     total = len(questions) * plan.design.votes
     each = min(plan.design.trials, len(questions))
     per_pair = len(plan.pictures) * plan.design.votes
-    alone, clustered = (plans.smallest_preference(n) for n in (per_pair, per_pair / plans.CLUSTERING))
+    alone, clustered = (power.smallest_preference(n) for n in (per_pair, per_pair / power.CLUSTERING))
     return [
         f"{_count(len(plan.pictures), 'picture')}, {_count(len(plan.methods), 'method')}, "
         f"{_count(len(plan.rates), 'rate')}: {_count(len(questions), 'pair')}",
@@ -237,30 +221,6 @@ def _planned(plan: Plan, stimuli: Any) -> list[str]:
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def _serve(study: Path, host: str, port: int, database: str | None) -> None:
-    import socket
-
-    import uvicorn
-
-    from dpc.study import app as application
-    from dpc.study import stimuli
-    from dpc.study.store import rehearsal
-
-    made = stimuli.read(study)
-    web, key = application.create(made, database), rehearsal(stimuli.secret(study))
-    try:
-        listener = socket.create_server((host, port), backlog=1024)
-    except OSError as error:
-        raise OptionError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from error
-    with listener:
-        place = f"http://{'localhost' if host == '127.0.0.1' else host}:{listener.getsockname()[1]}/"
-        typer.echo(f"{made.plan.title}: {place}  (Ctrl-C stops)")
-        typer.echo(f"to rehearse it, with answers labelled as simulated: {place}?simulated={key}")
-        config = uvicorn.Config(web, log_level="warning", server_header=False, access_log=False, timeout_keep_alive=30)
-        uvicorn.Server(config).run(sockets=[listener])
-    web.state.store.close()
 
 
 def _store(study: Path, database: str | None) -> Store:
@@ -281,12 +241,3 @@ def _libraries() -> None:
         if importlib.util.find_spec(module) is None:
             raise ToolMissing(f"a study needs the package {package}; pip install '.[study]'")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only get in each other's way
-
-
-def _crop(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip(), re.IGNORECASE)
-    if match is None or not int(match[1]) * int(match[2]):
-        raise OptionError(f"--crop {text}: write it as 640x480")
-    return int(match[1]), int(match[2])

@@ -101,7 +101,7 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ToolMissing("the report needs matplotlib; pip install '.[bench]'") from error
-    matplotlib.rcParams.update({"svg.hashsalt": "dpc", "svg.fonttype": "path"})
+    matplotlib.rcParams.update({"svg.hashsalt": "dpc", "svg.fonttype": "path", "text.parse_math": False})
     return Figure(figsize=(width, height), layout="constrained")
 
 

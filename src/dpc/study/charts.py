@@ -1,4 +1,4 @@
-"""The figures of a study's report. label: a line above each, such as that the raters were simulated."""
+"""The figures of a study's report. label: a line above each, such as that the raters were no people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dpc.evaluation.figures import COLOURS, new_figure
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import PEAKS
-from dpc.study.analysis import Correlation, Preference, Score
+from dpc.study.agreement import Correlation
+from dpc.study.preferences import Preference
+from dpc.study.ranking import Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,33 +48,41 @@ def scores(items: Sequence[Score], bpp: Mapping[str, float], label: str) -> Figu
     methods: dict[str, list[Score]] = defaultdict(list)
     for item in items:
         methods[item.condition.rpartition("@")[0] or item.condition].append(item)
-    curves = all(item.condition in bpp for item in items) and any(len(m) > 1 for m in methods.values())
-    if curves:
-        made = _figure(8.4, 4.6, label)
-        axes = made.subplots()
-        for i, (method, own) in enumerate(sorted(methods.items())):
-            own.sort(key=lambda s: bpp[s.condition])
-            x = [bpp[s.condition] * (1 + 0.012 * (i - len(methods) / 2)) for s in own]
-            below = [s.elo - s.elo_interval[0] for s in own]
-            above = [s.elo_interval[1] - s.elo for s in own]
-            colour = COLOURS[i % len(COLOURS)]
-            y = [s.elo for s in own]
-            axes.errorbar(x, y, [below, above], fmt="o-", capsize=3, color=colour, linewidth=1.8, label=method)
-        axes.set_xscale("log")
-        ticks = sorted({round(float(f"{b:.2g}"), 3) for b in bpp.values()})
-        spaced: list[float] = []
-        for tick in ticks:
-            if not spaced or tick / spaced[-1] > 1.15:
-                spaced.append(tick)
-        axes.set_xticks(spaced, [f"{t:g}" for t in spaced])
-        axes.minorticks_off()
-        axes.set_xlabel("bits per pixel")
-        axes.set_ylabel("Elo (95 % interval)")
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        return made
+    if all(item.condition in bpp for item in items) and any(len(m) > 1 for m in methods.values()):
+        return _curves(methods, bpp, label)
+    return _lines(items, label)
+
+
+def _curves(methods: Mapping[str, list[Score]], bpp: Mapping[str, float], label: str) -> Figure:
+    """A curve over the rate for each method."""
+    made = _figure(8.4, 4.6, label)
+    axes = made.subplots()
+    for i, (method, own) in enumerate(sorted(methods.items())):
+        own.sort(key=lambda s: bpp[s.condition])
+        x = [bpp[s.condition] * (1 + 0.012 * (i - len(methods) / 2)) for s in own]
+        below = [s.elo - s.elo_interval[0] for s in own]
+        above = [s.elo_interval[1] - s.elo for s in own]
+        colour = COLOURS[i % len(COLOURS)]
+        y = [s.elo for s in own]
+        axes.errorbar(x, y, [below, above], fmt="o-", capsize=3, color=colour, linewidth=1.8, label=method)
+    axes.set_xscale("log")
+    spaced: list[float] = []
+    for tick in sorted({round(float(f"{b:.2g}"), 3) for b in bpp.values()}):
+        if not spaced or tick / spaced[-1] > 1.15:
+            spaced.append(tick)
+    axes.set_xticks(spaced, [f"{t:g}" for t in spaced])
+    axes.minorticks_off()
+    axes.set_xlabel("bits per pixel")
+    axes.set_ylabel("Elo (95 % interval)")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return made
+
+
+def _lines(items: Sequence[Score], label: str) -> Figure:
+    """A line for each condition."""
     made = _figure(8.4, 1.0 + 0.36 * len(items), label)
     axes = made.subplots()
     for row, item in enumerate(reversed(items)):
@@ -91,7 +101,7 @@ def scores(items: Sequence[Score], bpp: Mapping[str, float], label: str) -> Figu
 
 
 def metrics(found: Sequence[Correlation], ceiling: float, label: str) -> Figure | None:
-    """How many votes each metric foretells; None of nothing."""
+    """How many votes each metric predicts; None of nothing."""
     shown = [m for m in found if m.metric not in PEAKS]
     if not shown:
         return None
@@ -107,7 +117,7 @@ def metrics(found: Sequence[Correlation], ceiling: float, label: str) -> Figure 
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(-0.6, len(shown) - 0.1)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("votes that the metric foretells, % (50 is chance)")
+    axes.set_xlabel("votes that the metric predicts, % (50 is chance)")
     axes.grid(axis="x", alpha=0.25)
     _bare(axes)
     return made

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpc.errors import OptionError
 from dpc.evaluation.metrics import METRICS
@@ -17,13 +18,24 @@ from dpc.evaluation.metrics.reference import DEFAULT, PEAKS, Reference, usable
 from dpc.files import atomic_write, csv_text
 from dpc.study import plan as plans
 from dpc.study import stimuli
+from dpc.study.checked import one_line
 from dpc.study.database import default_url
+from dpc.study.names import OLD_COLUMNS, renamed
 from dpc.study.plan import condition
+from dpc.study.records import RaterKind
 from dpc.study.stimuli import Made
 from dpc.study.store import Person, Store
-from dpc.study.votes import Vote
+from dpc.study.votes import NOT_SURE, Vote
 
 __all__ = ["Collected", "read_study", "read_table"]
+
+MOST_IN_CELL = 100_000  # votes
+MOST_VOTES = 500_000
+MOST_CONDITIONS = 100
+MOST_METRICS = 50
+Count: TypeAlias = Annotated[int, Field(ge=0, le=MOST_IN_CELL)]
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Measured: TypeAlias = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 
 
 @dataclass
@@ -41,7 +53,7 @@ class Collected:
     values: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     higher: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    first_rules: dict[bool, tuple[float, dict[str, float]]] = field(default_factory=dict)
+    first_rules: dict[RaterKind, tuple[float, dict[str, float]]] = field(default_factory=dict)
 
 
 def read_study(
@@ -124,46 +136,89 @@ def _pixels(made: Made, name: str) -> Any:
         return np.asarray(image.convert("RGB"))
 
 
+class Row(BaseModel):
+    """A line of a table of votes; see docs/guide/study.md for the columns."""
+
+    model_config = ConfigDict(str_max_length=200)
+    picture: str
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+    votes_a: Count
+    votes_b: Count
+    not_sure: Count = 0
+    rater: str = ""
+    rater_kind: RaterKind = "people"
+    bpp_a: Rate | None = None
+    bpp_b: Rate | None = None
+    metrics: dict[str, tuple[Measured | None, Measured | None]] = Field(default={}, max_length=MOST_METRICS)
+
+    @model_validator(mode="after")
+    def _different(self) -> Row:
+        if self.a == self.b:
+            raise ValueError(f"a and b are both {self.a!r}; a vote is between two different conditions")
+        return self
+
+
 def read_table(path: Path) -> Collected:
     """Votes that were collected elsewhere, counted or one by one, in a CSV file.
 
     picture, a, b        which picture, and two conditions, METHOD or METHOD@RATE
     votes_a, votes_b     how many preferred each; not_sure: how many could not tell (may be left out)
     rater                who voted, or empty or left out: every vote is then another person's
+    rater_kind           people (default), model or simulated
     bpp_a, bpp_b         rates, for bits at equal preference (may be left out)
     NAME_a, NAME_b       a metric of each (may be left out); more is better, unless dpc knows it the other way
+
+    OptionError names the line and the value for whatever is out of bounds; nothing is read of such a table.
     """
     votes: list[Vote] = []
     rates: dict[str, list[float]] = defaultdict(list)
     values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    conditions: set[str] = set()
+    for line, row in _rows(path):
+        counts = (row.votes_a, row.votes_b, row.not_sure)
+        conditions |= {row.a, row.b}
+        if len(votes) + sum(counts) > MOST_VOTES or len(conditions) > MOST_CONDITIONS:
+            raise OptionError(
+                f"{path} has more than {MOST_VOTES:,} votes or {MOST_CONDITIONS} conditions (line {line}); report "
+                "parts of it"
+            )
+        for answer, count in enumerate(counts):
+            votes += [Vote(row.rater, row.picture, row.a, row.b, answer, rater_kind=row.rater_kind)] * count
+        for i, (name, bpp) in enumerate(((row.a, row.bpp_a), (row.b, row.bpp_b))):
+            if bpp is not None:
+                rates[name].append(bpp)
+            for metric, pair in row.metrics.items():
+                if (value := pair[i]) is not None:
+                    values[metric][row.picture, name] = value
+    means = {name: float(np.exp(np.mean(np.log(v)))) for name, v in rates.items()}
+    higher = {m: METRICS[m].higher_is_better if m in METRICS else True for m in values}
+    ties = any(v.answer == NOT_SURE for v in votes)
+    return Collected(path.stem, votes, means, ties, plans.Exclusion(), values=dict(values), higher=higher)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(line where it begins, row) of each row, checked."""
     line = 1
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
-            line += len(rows.fieldnames or ()) > 0  # where a row begins, also one that cannot be read
-            extra = [n[:-2] for n in rows.fieldnames or () if n.endswith("_a") and n not in ("votes_a", "bpp_a")]
-            for row in rows:
-                a, b, picture = row["a"], row["b"], row["picture"]
-                counts = (int(row["votes_a"]), int(row["votes_b"]), int(row.get("not_sure") or 0))
-                if min(counts) < 0 or not a or not b or a == b:
-                    raise ValueError("counts from 0, and two different conditions are needed")
-                rater = row.get("rater") or ""
-                votes += [Vote(rater, picture, a, b, i) for i, n in enumerate(counts) for _ in range(n)]
-                for name, end in ((a, "a"), (b, "b")):
-                    if row.get(f"bpp_{end}"):
-                        rates[name].append(float(row[f"bpp_{end}"]))
-                    for metric in extra:
-                        if row.get(f"{metric}_{end}"):
-                            values[metric][picture, name] = float(row[f"{metric}_{end}"])
+            names = [OLD_COLUMNS.get(name, name) for name in rows.fieldnames or ()]
+            if lacking := [n for n in ("picture", "a", "b", "votes_a", "votes_b") if n not in names]:
+                raise ValueError(f"there is no column {lacking[0]}")
+            line += 1  # where a row begins, also one that cannot be read
+            metrics = [n[:-2] for n in names if n.endswith("_a") and n not in ("votes_a", "bpp_a")]
+            for cells in rows:
+                given = {name: cell for name, cell in renamed(cells).items() if cell or name == "picture"}
+                pairs = {m: (given.get(f"{m}_a"), given.get(f"{m}_b")) for m in metrics}
+                plain = {name: given[name] for name in given if name in Row.model_fields}
+                yield line, Row.model_validate({**plain, "metrics": pairs})
                 line = rows.line_num + 1
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} is no study folder and cannot be read as a table: {error}") from error
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
+        what = one_line(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise OptionError(
-            f"{path} is not a table of votes (line {line}: {type(error).__name__}: {error}); it needs the columns "
-            "picture, a, b, votes_a and votes_b"
+            f"{path} is not a table of votes (line {line}: {what}); it needs the columns picture, a, b, votes_a and "
+            "votes_b"
         ) from error
-    bpp = {name: float(np.exp(np.mean(np.log(v)))) for name, v in rates.items() if min(v) > 0}
-    higher = {m: METRICS[m].higher_is_better if m in METRICS else True for m in values}
-    ties = any(v.answer == 2 for v in votes)
-    return Collected(path.stem, votes, bpp, ties, plans.Exclusion(), values=dict(values), higher=higher)

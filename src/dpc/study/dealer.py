@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from dpc.errors import DPCError
 from dpc.study.database import PEOPLE, TRIALS, VOTES
 from dpc.study.pairing import Chooser
 from dpc.study.plan import Plan, Stimulus, comparisons
+from dpc.study.records import RATER_KINDS, RaterKind
 
 __all__ = ["Dealer"]
 
@@ -24,19 +26,20 @@ RECOUNT = 60.0  # seconds between two counts of what was asked
 class Dealer:
     """Makes trials. Not for several threads at once.
 
-    Simulated raters are counted apart: of people's votes they take none, and they ask for pairs of their own.
+    Each kind of rater is counted apart: models and simulated raters take no votes of people's, and their pairs are
+    chosen for themselves.
     """
 
     def __init__(self, plan: Plan, stimuli: Mapping[str, Stimulus]) -> None:
         self.plan, self.stimuli = plan, stimuli
         self.comparisons = comparisons(plan, list(stimuli.values()))
         self.fixed = {(s.picture, s.kind): s.id for s in stimuli.values() if s.kind in ("original", "worst")}
-        self.choosers = {simulated: Chooser(plan, self.comparisons) for simulated in (False, True)}
-        self._counted = -RECOUNT
+        self.choosers = {kind: Chooser(plan, self.comparisons) for kind in RATER_KINDS}
+        self._counted = -math.inf
 
     def trial(
         self,
-        simulated: bool,
+        rater: RaterKind,
         kind: str,
         again: int | None,
         by_place: Mapping[int, Any],
@@ -48,7 +51,7 @@ class Dealer:
         comparison = -1
         before = None
         if kind == "pair":
-            chosen = self.choosers[simulated].choose(seen, chance)
+            chosen = self.choosers[rater].choose(seen, chance)
             if chosen is None:  # cannot be: slots() plans no more pairs than there are comparisons
                 raise DPCError("There is no further pair.")
             seen.add(chosen.number)
@@ -83,13 +86,17 @@ class Dealer:
             "again": before,
         }
 
-    def voted(self, simulated: bool, number: int, left: str, answer: str) -> None:
+    def voted(self, rater: RaterKind, number: int, left: str, answer: str) -> None:
         """An answer to a pair whose left picture is known came in."""
-        self.choosers[simulated].voted(number, self._chosen(number, left, answer))
+        self.choosers[rater].voted(number, self._chosen(number, left, answer))
 
     def _chosen(self, number: int, left: str, answer: str) -> int:
         """0 the first of the comparison, 1 the second, 2 not sure."""
         return 2 if answer == "none" else int((answer == "a") != (left == self.comparisons[number].a.id))
+
+    def forget(self) -> None:
+        """Count again before the next trial: what was dealt last was not stored."""
+        self._counted = -math.inf
 
     def recount_sometimes(self, c: sa.Connection) -> None:
         """Count again when the last count is old."""
@@ -98,19 +105,19 @@ class Dealer:
 
     def recount(self, c: sa.Connection) -> None:
         """What was asked and answered, from the database. Open trials of people who left do not count."""
-        asked: dict[bool, Counter[int]] = {simulated: Counter() for simulated in self.choosers}
-        votes: dict[bool, dict[int, list[int]]] = {simulated: {} for simulated in self.choosers}
+        asked: dict[RaterKind, Counter[int]] = {kind: Counter() for kind in self.choosers}
+        votes: dict[RaterKind, dict[int, list[int]]] = {kind: {} for kind in self.choosers}
         query = (
-            sa.select(TRIALS.c.comparison, TRIALS.c.left, VOTES.c.answer, PEOPLE.c.simulated)
+            sa.select(TRIALS.c.comparison, TRIALS.c.left, VOTES.c.answer, PEOPLE.c.kind)
             .select_from(TRIALS.join(PEOPLE).outerjoin(VOTES))
             .where(TRIALS.c.kind == "pair")
             .where(sa.or_(VOTES.c.trial.is_not(None), TRIALS.c.handed_out > time.time() - ABANDONED))
         )
         for row in c.execute(query):
-            asked[row.simulated][row.comparison] += 1
+            asked[row.kind][row.comparison] += 1
             if row.answer is not None:
-                counts = votes[row.simulated].setdefault(row.comparison, [0, 0, 0])
+                counts = votes[row.kind].setdefault(row.comparison, [0, 0, 0])
                 counts[self._chosen(row.comparison, row.left, row.answer)] += 1
-        for simulated, chooser in self.choosers.items():
-            chooser.load(asked[simulated], votes[simulated])
+        for kind, chooser in self.choosers.items():
+            chooser.load(asked[kind], votes[kind])
         self._counted = time.monotonic()

@@ -27,7 +27,7 @@ class Reason:
 def exclusions(votes: Sequence[Vote], rules: Exclusion, not_sure: bool) -> dict[str, list[Reason]]:
     """Rater -> reasons, for those who are set aside.
 
-    Attention, speed and side are looked at first; consistency and likelihood are then judged by scores of the others
+    Attention, speed and side are looked at first; consistency and likelihood are then tested by scores of the others
     that are left, twice, so that spammers do not make each other look normal.
     """
     people: dict[str, list[Vote]] = defaultdict(list)
@@ -39,12 +39,12 @@ def exclusions(votes: Sequence[Vote], rules: Exclusion, not_sure: bool) -> dict[
         found[rater] += [*_attention(own, rules, not_sure), *_speed(own, rules), *_side(own, rules)]
     first = {rater for rater, reasons in found.items() if reasons}
     out: set[str] = set()
-    judged: dict[str, list[Reason]] = {}
+    tested: dict[str, list[Reason]] = {}
     for _ in range(2):
         left = [v for v in votes if v.kind == "pair" and v.rater not in first | out]
-        judged = {r: _by_the_others(r, own, left, rules, not_sure) for r, own in people.items()}
-        out = {rater for rater, reasons in judged.items() if reasons}
-    for rater, reasons in judged.items():
+        tested = {r: _by_the_others(r, own, left, rules, not_sure) for r, own in people.items()}
+        out = {rater for rater, reasons in tested.items() if reasons}
+    for rater, reasons in tested.items():
         found[rater] += reasons
     return {rater: reasons for rater, reasons in found.items() if reasons}
 

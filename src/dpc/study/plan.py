@@ -1,35 +1,29 @@
-"""The plan of a study: study.toml, read and written whole; unknown keys and values out of range are refused.
+"""The plan of a study: what is asked of whom, and what is shown. Every value has bounds; unknown keys are refused.
 
-study.toml        this plan
-truth.csv         one line per picture file: which method, rate and bytes it is (never served)
-stimuli/*.png     the picture files, under random names
-plates/*.png      colour plates
-secret.key        signs sessions; only its owner may read it
-votes.sqlite      what people did, unless a database is given
+    Draft   what a person writes in study.toml
+    Plan    the draft, and what was made of it: methods, pictures, names of the rates
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import math
 import random
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import NormalDist
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictBool, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from dpc.errors import OptionError
-from dpc.files import atomic_write
+from dpc.study.checked import one_line
 
 __all__ = [
-    "FORMAT",
+    "Asked",
     "Checks",
     "Comparison",
     "Design",
+    "Draft",
     "Exclusion",
     "Limits",
     "Method",
@@ -37,87 +31,116 @@ __all__ = [
     "Picture",
     "Plan",
     "Screening",
+    "Sources",
     "Stimulus",
+    "built",
     "comparisons",
     "condition",
-    "read",
     "shuffled",
-    "smallest_preference",
-    "votes_needed",
-    "write",
 ]
 
-FORMAT = 1
-PAIRINGS = ("full", "random", "adaptive")
-ORIGINALS = ("hold", "beside")
-ACROSS = ("none", "neighbours")
-PLATFORMS = ("none", "prolific", "mturk")
-COLOURS = ("off", "ask", "require")
-SCREENS = ("any", "fit")
-CLUSTERING = 2.5  # votes of one rater or on one picture resemble each other: so many votes count as one
+config = ConfigDict(extra="forbid", str_max_length=2000, allow_inf_nan=False)
+Whole: TypeAlias = Annotated[int, Strict()]  # neither true nor "20" is a number
+Real: TypeAlias = Annotated[float, Strict()]
+Count: TypeAlias = Annotated[Whole, Field(ge=0, le=50)]
+Share: TypeAlias = Annotated[Real, Field(ge=0, le=1)]
+PerMinute: TypeAlias = Annotated[Whole, Field(ge=1, le=10_000_000)]
 
 
-@dataclass(frozen=True)
+def built(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """kind(**values); OptionError in one line for what it refuses."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise OptionError(f"{where}: {one_line(error)}") from error
+
+
+def _named(name: str) -> str:
+    if not name or "@" in name:
+        raise ValueError("the name of a method must not be empty and not hold an @")
+    return name
+
+
+def _rates(rates: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not 0 < rate <= 100 for rate in rates):
+        raise ValueError("a rate of 0 bpp or less, or above 100, cannot be reached; give rates such as 0.15, 0.25, 0.5")
+    if list(rates) != sorted(set(rates)):
+        raise ValueError("give each rate once, from the lowest to the highest")
+    return rates
+
+
+def _link(link: str) -> str:
+    if link and not link.startswith("https://"):
+        raise ValueError("a link begins with https://")
+    return link
+
+
+Name: TypeAlias = Annotated[str, Field(max_length=200), AfterValidator(_named)]
+
+
+@dataclass(frozen=True, config=config)
+class Sources:
+    """Where the pictures come from.
+
+    images: originals, files and folders (not what is below them). leave_out: originals that are not shown, by their
+    names without ending. codecs: names in evaluation.codecs. folders: name -> folder of decoded pictures. bpp: the
+    rates; without them the files of the first folder are the targets. crop: "WxH", the middle that is shown, or "".
+    unknown_sizes: take pictures whose compressed size is not known.
+    """
+
+    images: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
+    leave_out: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
+    codecs: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
+    folders: Annotated[dict[Name, str], Field(max_length=50)] = dataclasses.field(default_factory=dict)
+    bpp: Annotated[tuple[Real, ...], Field(max_length=20), AfterValidator(_rates)] = ()
+    crop: Annotated[str, Field(pattern=r"^([1-9]\d{0,4}x[1-9]\d{0,4})?$")] = ""
+    unknown_sizes: StrictBool = False
+
+
+@dataclass(frozen=True, config=config)
 class Design:
     """What is asked.
 
-    pairing: full (every pair of every picture, evenly), random (drawn at random), adaptive (evenly until every pair of
+    pairing: full (every pair of every picture, evenly), random (picked at random), adaptive (evenly until every pair of
     conditions has adaptive_after votes, then those that tell most). not_sure: a third answer. original: shown while
     held, or beside the pair. across_rates: with "neighbours", neighbouring rates are compared too, so that bits at
-    equal preference can be told. votes: wanted for every comparison. trials: comparisons for one person. tolerance:
-    sizes of a pair at one rate differ by no more than this share.
+    equal preference can be computed. votes: wanted for every comparison. trials: comparisons for one person.
+    tolerance: sizes of a pair at one rate differ by no more than this share.
     """
 
-    pairing: str = "full"
-    not_sure: bool = True
-    original: str = "hold"
-    across_rates: str = "none"
-    votes: int = 20
-    trials: int = 30
-    adaptive_after: int = 30
-    tolerance: float = 0.03
-
-    def __post_init__(self) -> None:
-        _among("pairing", self.pairing, PAIRINGS)
-        _among("original", self.original, ORIGINALS)
-        _among("across_rates", self.across_rates, ACROSS)
-        _within("votes", self.votes, 1, 100_000)
-        _within("trials", self.trials, 1, 1000)
-        _within("adaptive_after", self.adaptive_after, 1, 1_000_000)
-        _within("tolerance", self.tolerance, 0, 1)
+    pairing: Literal["full", "random", "adaptive"] = "full"
+    not_sure: StrictBool = True
+    original: Literal["hold", "beside"] = "hold"
+    across_rates: Literal["none", "neighbours"] = "none"
+    votes: Annotated[Whole, Field(ge=1, le=100_000)] = 20
+    trials: Annotated[Whole, Field(ge=1, le=1000)] = 30
+    adaptive_after: Annotated[Whole, Field(ge=1, le=1_000_000)] = 30
+    tolerance: Share = 0.03
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class Checks:
     """Trials for each person beside the comparisons: training with feedback; a picture against itself (only told apart
     from chance where "not sure" is an answer); the original against the worst; earlier ones again, sides changed."""
 
-    training: int = 3
-    identical: int = 2
-    traps: int = 4
-    repeats: int = 3
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            _within(item.name, getattr(self, item.name), 0, 50)
+    training: Count = 3
+    identical: Count = 2
+    traps: Count = 4
+    repeats: Count = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class Screening:
     """What is checked before the training. screen: "fit" turns people away whose window cannot show a whole picture
     pixel by pixel, "any" lets them scroll. colour: plates are not shown, asked, or must be read. plates: the numbers on
-    the colour plates, the first readable by everybody."""
+    the colour plates, the first readable by everybody; made with the pictures."""
 
-    screen: str = "any"
-    colour: str = "ask"
+    screen: Literal["any", "fit"] = "any"
+    colour: Literal["off", "ask", "require"] = "ask"
     plates: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _among("screen", self.screen, SCREENS)
-        _among("colour", self.colour, COLOURS)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class Exclusion:
     """When a person's votes are set aside.
 
@@ -126,21 +149,14 @@ class Exclusion:
     expectation. seconds: least median time of a vote. side: how unlikely so uneven a use of the two sides may be.
     """
 
-    attention: float = 0.7
-    consistency: float = 0.01
-    likelihood: float = 3.0
-    seconds: float = 1.0
-    side: float = 0.0001
-
-    def __post_init__(self) -> None:
-        _within("attention", self.attention, 0, 1)
-        _within("consistency", self.consistency, 0, 1)
-        _within("likelihood", self.likelihood, 0, 100)
-        _within("seconds", self.seconds, 0, 600)
-        _within("side", self.side, 0, 1)
+    attention: Share = 0.7
+    consistency: Share = 0.01
+    likelihood: Annotated[Real, Field(ge=0, le=100)] = 3.0
+    seconds: Annotated[Real, Field(ge=0, le=600)] = 1.0
+    side: Share = 0.0001
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class People:
     """Who takes part. organiser, contact: shown to them. platform: a crowd platform whose worker numbers and links are
     understood. completion_link: shown at the end, {code} in it stands for the person's code. minimum_age: asked for in
@@ -148,79 +164,81 @@ class People:
 
     organiser: str = ""
     contact: str = ""
-    platform: str = "none"
-    completion_link: str = ""
-    minimum_age: int = 18
+    platform: Literal["none", "prolific", "mturk"] = "none"
+    completion_link: Annotated[str, AfterValidator(_link)] = ""
+    minimum_age: Annotated[Whole, Field(ge=0, le=100)] = 18
     about: str = ""
 
-    def __post_init__(self) -> None:
-        _among("platform", self.platform, PLATFORMS)
-        _within("minimum_age", self.minimum_age, 0, 100)
-        if self.completion_link and not self.completion_link.startswith("https://"):
-            raise OptionError(f"completion_link = {self.completion_link!r}: a link begins with https://")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class Limits:
     """Requests in a minute: of one session, of one network address, and new sessions of one address. hours: how long a
     resume link works."""
 
-    session: int = 600
-    address: int = 6000
-    starts: int = 60
-    hours: int = 24 * 30
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            _within(item.name, getattr(self, item.name), 1, 10_000_000)
+    session: PerMinute = 600
+    address: PerMinute = 6000
+    starts: PerMinute = 60
+    hours: PerMinute = 24 * 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config, kw_only=True)
+class Asked:
+    """What a draft and a plan have in common. seed: of everything random."""
+
+    title: str = "Which picture is closer to the original?"
+    question: str = "Which picture is closer to the original?"
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
+    design: Design = dataclasses.field(default_factory=Design)
+    checks: Checks = dataclasses.field(default_factory=Checks)
+    screening: Screening = dataclasses.field(default_factory=Screening)
+    exclusion: Exclusion = dataclasses.field(default_factory=Exclusion)
+    people: People = dataclasses.field(default_factory=People)
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+
+@dataclass(frozen=True, config=config, kw_only=True)
+class Draft(Asked):
+    """What a person writes in study.toml."""
+
+    sources: Sources = dataclasses.field(default_factory=Sources)
+
+
+@dataclass(frozen=True, config=config)
 class Method:
     """A codec, or a folder of pictures that were coded elsewhere."""
 
-    name: str
+    name: Name
     version: str = ""
     settings: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=config)
 class Picture:
     """An original: name without ending, sha256 of its file, and the size that is shown."""
 
     name: str
     sha256: str
-    width: int
-    height: int
+    width: Whole
+    height: Whole
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A whole study. rates: a name for each, from the lowest to the highest. code: the dpc version that made it."""
+@dataclass(frozen=True, config=config, kw_only=True)
+class Plan(Asked):
+    """A whole study. rates: a name for each, from the lowest to the highest. made_by: the dpc version that made it."""
 
-    title: str
-    seed: int
     rates: tuple[str, ...]
     methods: tuple[Method, ...]
     pictures: tuple[Picture, ...]
-    question: str = "Which picture is closer to the original?"
     crop: str = ""
     command: str = ""
     made_by: str = ""
-    design: Design = field(default_factory=Design)
-    checks: Checks = field(default_factory=Checks)
-    screening: Screening = field(default_factory=Screening)
-    exclusion: Exclusion = field(default_factory=Exclusion)
-    people: People = field(default_factory=People)
-    limits: Limits = field(default_factory=Limits)
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _whole(self) -> Plan:
         if len(self.methods) < 2 and not (len(self.rates) > 1 and self.design.across_rates == "neighbours"):
-            raise OptionError(
-                f"{len(self.methods)} method: a study compares at least two; name another codec or folder"
-            )
+            raise ValueError(f"{len(self.methods)} method: a study compares at least two; name another codec or folder")
         if not self.pictures or not self.rates:
-            raise OptionError("a study needs at least one picture and one rate; give --images and --bpp")
+            raise ValueError("a study needs at least one picture and one rate; give sources.images and sources.bpp")
         for what, names in (
             ("method", [m.name for m in self.methods]),
             ("picture", [p.name for p in self.pictures]),
@@ -228,13 +246,11 @@ class Plan:
         ):
             twice = next((n for n in names if names.count(n) > 1), None)
             if twice is not None:
-                raise OptionError(f"{what} {twice!r} is there twice; give each its own name")
-        for method in self.methods:
-            if not method.name or "@" in method.name:
-                raise OptionError(f"method name {method.name!r}: it must not be empty and not hold an @")
+                raise ValueError(f"{what} {twice!r} is there twice; give each its own name")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Stimulus:
     """One picture file. kind: original, coded or worst. rate: index into the plan's rates, -1 where there is none.
     bytes: of the compressed file, 0 where it is not known. sha256: of the PNG."""
@@ -250,7 +266,7 @@ class Stimulus:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Comparison:
     """A question: two stimuli of one picture. number: its place in the list of `comparisons`."""
 
@@ -261,7 +277,7 @@ class Comparison:
 
 
 def condition(stimulus: Stimulus, rates: Sequence[str]) -> str:
-    """What is judged, the same for all pictures: "avif@0.25", or "original", "worst"."""
+    """What is compared, the same for all pictures: "avif@0.25", or "original", "worst"."""
     return f"{stimulus.method}@{rates[stimulus.rate]}" if stimulus.kind == "coded" else stimulus.kind
 
 
@@ -280,136 +296,6 @@ def comparisons(plan: Plan, stimuli: Sequence[Stimulus]) -> list[Comparison]:
             first, second = coded[(picture.name, *a)], coded[(picture.name, *b)]
             found.append(Comparison(len(found), picture.name, first, second))
     return found
-
-
-# what a number of votes can show
-
-
-def smallest_preference(votes: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest preference, above 0.5, that so many independent votes show (two-sided test, normal approximation).
-
-    1.0 where even unanimity would not be shown. 194 votes: 0.6; 783: 0.55.
-    """
-    low, high = 0.5, 1.0
-    if votes_needed(1.0 - 1e-9, alpha, power) > votes:
-        return 1.0
-    while high - low > 1e-7:
-        middle = (low + high) / 2
-        low, high = (middle, high) if votes_needed(middle, alpha, power) > votes else (low, middle)
-    return high
-
-
-def votes_needed(preference: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Independent votes that show a preference (not 0.5) with this power."""
-    normal = NormalDist()
-    wide = normal.inv_cdf(1 - alpha / 2) * 0.5
-    narrow = normal.inv_cdf(power) * math.sqrt(preference * (1 - preference))
-    return math.ceil(((wide + narrow) / (preference - 0.5)) ** 2 - 1e-9)
-
-
-# study.toml
-
-_TABLES = {
-    "design": Design,
-    "checks": Checks,
-    "screening": Screening,
-    "exclusion": Exclusion,
-    "people": People,
-    "limits": Limits,
-}
-_LISTS = {"methods": Method, "pictures": Picture}
-_HEAD = """\
-# A study of dpc study; docs/guide/study.md says what each key means. [exclusion], [limits], [people], design.votes and
-# design.trials may be changed while no server runs; everything else belongs to the pictures that were made with it.
-"""
-
-
-def write(plan: Plan, path: Path) -> None:
-    """The plan as TOML, as a whole or not at all."""
-    lines = [_HEAD.rstrip(), f"format = {FORMAT}"]
-    plain = [f for f in dataclasses.fields(plan) if f.name not in _TABLES and f.name not in _LISTS]
-    lines += [f"{f.name} = {_toml(getattr(plan, f.name))}" for f in plain]
-    for name in _TABLES:
-        lines += ["", f"[{name}]", *_entries(getattr(plan, name))]
-    for name in _LISTS:
-        for item in getattr(plan, name):
-            lines += ["", f"[[{name}]]", *_entries(item)]
-    atomic_write(path, "\n".join(lines) + "\n")
-
-
-def read(path: Path) -> Plan:
-    """The plan in a study.toml; OptionError with one line for whatever is wrong with it."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read ({error.strerror}); make a study with dpc study new") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{path} is not valid TOML: {error}") from error
-    version = table.pop("format", None)
-    if version != FORMAT:
-        raise OptionError(f"{path} is of format {version!r}, this dpc reads {FORMAT}; use the dpc that made it")
-    try:
-        for name, cls in _TABLES.items():
-            if name in table:
-                table[name] = _build(cls, table[name], f"[{name}]")
-        for name, kind in _LISTS.items():
-            table[name] = tuple(_build(kind, item, f"[[{name}]]") for item in table.get(name, ()))
-        plan: Plan = _build(Plan, table, "the plan")
-    except OptionError as error:
-        raise OptionError(f"{path}: {error}") from error
-    return plan
-
-
-def _build(cls: type[Any], table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise OptionError(f"{where} must be a table, not {type(table).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            raise OptionError(f"unknown key {key!r} in {where}; known keys: {', '.join(fields)}")
-        kind = str(fields[key].type)
-        value = tuple(value) if isinstance(value, list) else value
-        good = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "tuple[str, ...]": (tuple,)}
-        if kind in good:
-            if not isinstance(value, good[kind]) or (isinstance(value, bool) and kind != "bool"):
-                raise OptionError(f"{key} = {value!r} in {where} must be of type {kind}")
-            if kind == "tuple[str, ...]" and not all(isinstance(v, str) for v in table[key]):
-                raise OptionError(f"{key} in {where} must be a list of texts")
-        values[key] = float(value) if kind == "float" else value
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise OptionError(f"{where}: {error}") from error
-
-
-def _entries(item: Any) -> list[str]:
-    return [f"{f.name} = {_toml(getattr(item, f.name))}" for f in dataclasses.fields(item)]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, float):
-        return repr(value)
-    # a JSON string is a TOML basic string, but for the delete character
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else str(value)
-
-
-def _among(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise OptionError(f"{name} = {value!r}: choose from {', '.join(allowed)}")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise OptionError(f"{name} = {value:g}: it must be from {low:g} to {high:g}")
 
 
 def shuffled(items: Sequence[Any], seed: str) -> list[Any]:

@@ -30,7 +30,7 @@ def plate(number: str, red_green: bool, chance: random.Random, size: int = 300) 
     font = ImageFont.load_default(size * 0.62)
     ImageDraw.Draw(mask).text((size / 2, size / 2), number, 255, font, anchor="mm", stroke_width=size // 60)
     inside = np.asarray(mask) > 127
-    scale = 3  # drawn large and reduced, for smooth edges
+    scale = 3  # made large and reduced, for smooth edges
     image = Image.new("RGB", (size * scale, size * scale), (238, 238, 232))
     draw = ImageDraw.Draw(image)
     dots: list[tuple[float, float, float]] = []

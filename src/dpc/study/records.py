@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
 
@@ -17,9 +17,12 @@ __all__ = [
     "ANSWERS",
     "Closed",
     "Gone",
+    "RATER_KINDS",
     "Person",
+    "RaterKind",
     "Refused",
     "Trial",
+    "Unsaved",
     "everything_of",
     "people_of",
     "person_of",
@@ -30,6 +33,15 @@ __all__ = [
 ]
 
 ANSWERS = ("a", "b", "none")  # left, right, not sure; as a browser sends them
+
+
+RaterKind: TypeAlias = Literal["people", "model", "simulated"]
+"""Who answers: a person; a model (a metric, a network) in a person's place; a simulated rater of a rehearsal."""
+RATER_KINDS: tuple[RaterKind, ...] = get_args(RaterKind)
+
+
+class Unsaved(DPCError):
+    """The database cannot be used now; nothing was changed, and the same request may be sent again."""
 
 
 class Refused(DPCError):
@@ -52,7 +64,7 @@ class Person:
     name: str
     phase: str
     reason: str
-    simulated: bool
+    kind: RaterKind
     started: float
     finished: float | None
 
@@ -80,7 +92,7 @@ def person_of(c: sa.Connection, name: str, lock: bool = False) -> Person:
 
 
 def _person(row: Any) -> Person:
-    return Person(row.id, row.name, row.phase, row.reason or "", row.simulated, row.started, row.finished)
+    return Person(row.id, row.name, row.phase, row.reason or "", row.kind, row.started, row.finished)
 
 
 def trials_of(c: sa.Connection, person: Person) -> Sequence[Any]:
@@ -116,9 +128,9 @@ def people_of(c: sa.Connection) -> list[tuple[Person, dict[str, Any]]]:
     return [(_person(r), dict(r.screen or {})) for r in c.execute(sa.select(PEOPLE).order_by(PEOPLE.c.id))]
 
 
-def rules_of(c: sa.Connection) -> dict[bool, tuple[float, dict[str, float]]]:
-    """Simulated or not -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
-    return {r.simulated: (r.stored, r.exclusion) for r in c.execute(sa.select(RULES))}
+def rules_of(c: sa.Connection) -> dict[RaterKind, tuple[float, dict[str, float]]]:
+    """Kind of rater -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
+    return {r.kind: (r.stored, r.exclusion) for r in c.execute(sa.select(RULES))}
 
 
 def votes_of(c: sa.Connection, stimuli: Mapping[str, Stimulus], rates: Sequence[str]) -> list[Vote]:
@@ -132,7 +144,7 @@ def votes_of(c: sa.Connection, stimuli: Mapping[str, Stimulus], rates: Sequence[
             VOTES.c.answer,
             VOTES.c.seconds,
             PEOPLE.c.name,
-            PEOPLE.c.simulated,
+            PEOPLE.c.kind.label("rater_kind"),
             earlier.c.answer.label("earlier"),
         )
         .select_from(
@@ -160,7 +172,7 @@ def votes_of(c: sa.Connection, stimuli: Mapping[str, Stimulus], rates: Sequence[
                 seconds=r.seconds,
                 number=r.comparison,
                 repeats=earlier_answer,
-                simulated=r.simulated,
+                rater_kind=r.rater_kind,
             )
         )
     return found

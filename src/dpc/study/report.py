@@ -1,13 +1,15 @@
 """The report of a study: one page that needs nothing but itself, and a CSV of everything in it.
 
-    report.html       the page
+    report.html       the page of people's votes; report-model.html, report-simulated.html: those of other raters
     votes.csv         one line for each answer: who, what, when, whether it counts
-    people.csv        one line for each person: phase, screen, checks, reasons for exclusion
+    raters.csv        one line for each rater: phase, screen, checks, reasons for exclusion
     preferences.csv   pairs of conditions      scores.csv   conditions      bits.csv   bits at equal preference
     metrics.csv       metrics beside votes     stimuli.csv  sizes and metrics of every picture shown
     FIGURE.svg, .png
 
-Everything is computed with and without the people who are set aside; column "set" tells which.
+Everything is computed with and without the raters who are set aside (column "set"), and for each kind of raters by
+itself (column "rater_kind"): people, models and simulated raters are never added up. Where there are no people,
+report.html is the page of the next kind.
 """
 
 from __future__ import annotations
@@ -27,18 +29,25 @@ from dpc.errors import OptionError
 from dpc.evaluation import figures
 from dpc.evaluation.metrics import METRICS
 from dpc.files import atomic_write
-from dpc.study import analysis, charts
+from dpc.study import charts
 from dpc.study import plan as plans
-from dpc.study.app import environment
 from dpc.study.collected import Collected, read_study, read_table
-from dpc.study.exclusions import exclusions
-from dpc.study.results import Results, analyse
+from dpc.study.pages import environment
+from dpc.study.preferences import FEW, Preference
+from dpc.study.records import RaterKind
+from dpc.study.results import NAMES, Group, Results, groups
 from dpc.study.tables import everybody, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Report", "report"]
+
+WARNINGS = {
+    "people": "",
+    "model": "MODELS: these votes do not come from people",
+    "simulated": "SIMULATED RATERS: these votes do not come from people",
+}
 
 
 @dataclass(frozen=True)
@@ -65,78 +74,80 @@ def report(
     are no votes.
     """
     data = read_study(source, url, metrics, weights, say) if source.is_dir() else read_table(source)
-    simulated = [v for v in data.votes if v.simulated]
-    mixed = 0 < len(simulated) < len(data.votes)
-    if mixed:
-        data.votes = [v for v in data.votes if not v.simulated]
-        data.notes.append(f"{len(simulated)} votes of simulated raters are left out everywhere on this page.")
     if not any(v.kind == "pair" for v in data.votes):
         raise OptionError(f"{source} holds no votes yet; let people take part (dpc study serve), then report")
-    only_simulated = bool(simulated) and not mixed
-    out_of = exclusions(data.votes, data.rules, data.not_sure)
-    kept = [v for v in data.votes if v.rater not in out_of]
-    if not any(v.kind == "pair" for v in kept):
-        data.notes.append("Everybody is set aside by the rules, so both sets below hold all votes.")
-        kept = data.votes
     say("computing")
-    sets = {"kept": analyse(data, kept, resamples), "all": analyse(data, data.votes, resamples)}
-
+    found = groups(data, resamples)
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
+    for name, (columns, lines) in tables(found, data).items():
+        figures.save_table(out, name, columns, lines, files)
+    pages = {group.kind: "report.html" if group is found[0] else f"report-{group.kind}.html" for group in found}
+    summary = []
+    for group in found:
+        svgs = _figures(group, "" if group is found[0] else f"-{group.kind}", out, files)
+        name = pages[group.kind]
+        files[name] = out / name
+        atomic_write(files[name], _page(group, pages, svgs))
+        summary += [line for line in (WARNINGS[group.kind],) if line]
+        everyone = group.sets["all"]
+        summary.append(
+            f"{len(everyone.votes):,} answers, {everyone.raters} {NAMES[group.kind]}; {len(group.out_of)} set aside"
+        )
+        summary += _findings(group.sets["kept"])
+    return Report({"report.html": files.pop("report.html"), **files}, summary)
 
-    def table(name: str, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-        mark = "yes" if only_simulated else "no"
-        figures.save_table(out, name, [*header, "simulated"], [[*line, mark] for line in lines], files)
+
+def _figures(group: Group, ending: str, out: Path, files: dict[str, Path]) -> dict[str, str]:
+    """Name -> SVG, "" where there is nothing to show."""
+    label, kept = WARNINGS[group.kind], group.sets["kept"]
 
     def figure(name: str, made: Figure | None) -> str:
-        return "" if made is None else figures.save(made, out, name, files)
+        return "" if made is None else figures.save(made, out, name + ending, files)
 
-    tables(table, data, sets, out_of)
-    label = "SIMULATED RATERS. " if only_simulated else ""
-    kept_set = sets["kept"]
-    drawn = {
-        "preferences": figure("preferences", charts.preferences(kept_set.preferences, label)),
-        "scores": figure("scores", charts.scores(kept_set.scores.items, data.bpp, label)),
-        "metrics": figure("metrics", charts.metrics(kept_set.metrics, kept_set.ceiling, label)),
+    return {
+        "preferences": figure("preferences", charts.preferences(kept.preferences, label)),
+        "scores": figure("scores", charts.scores(kept.scores.items, group.data.bpp, label)),
+        "metrics": figure("metrics", charts.metrics(kept.metrics, kept.ceiling, label)),
     }
-    page = environment().get_template("report.html")
-    text = page.render(
-        data=data,
-        plan=None if data.made is None else data.made.plan,
-        kept=sets["kept"],
-        everyone=sets["all"],
-        out_of=out_of,
-        simulated=only_simulated,
-        figures=drawn,
-        findings=_findings(sets["kept"]),
-        sizes=_sizes(data),
-        checks=_checks(data),
-        people=_people_counts(data),
-        pairs=_paired(sets),
-        rules=_rules(data, only_simulated),
-        names=METRICS,
-        version=__version__,
-        few=analysis.FEW,
-        missing=[] if data.made is None else _missing(data),
+
+
+def _page(group: Group, pages: Mapping[RaterKind, str], svgs: Mapping[str, str]) -> str:
+    data = group.data
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            data=data,
+            plan=None if data.made is None else data.made.plan,
+            kept=group.sets["kept"],
+            everyone=group.sets["all"],
+            out_of=group.out_of,
+            kind=group.kind,
+            who=NAMES[group.kind],
+            others={NAMES[kind]: name for kind, name in pages.items() if kind != group.kind},
+            figures=svgs,
+            findings=_findings(group.sets["kept"]),
+            sizes=_sizes(data),
+            checks=_checks(data),
+            people=_people_counts(data),
+            pairs=_paired(group.sets),
+            rules=_rules(data, group.kind),
+            names=METRICS,
+            version=__version__,
+            few=FEW,
+            missing=[] if data.made is None else _missing(data),
+        )
     )
-    files["report.html"] = out / "report.html"
-    atomic_write(files["report.html"], text)
-    counted = sets["kept"]
-    summary = [
-        *(["SIMULATED RATERS: these votes do not come from people"] if only_simulated else []),
-        f"{len(sets['all'].votes):,} answers, {sets['all'].people} people; {len(out_of)} set aside",
-        *_findings(counted),
-    ]
-    return Report(files, summary)
 
 
-def _rules(data: Collected, simulated: bool) -> str:
+def _rules(data: Collected, kind: RaterKind) -> str:
     """What is known of when the rules of exclusion were set."""
     if data.made is None:
         return "Rules are those that dpc has for a table of votes"
-    if simulated not in data.first_rules:
+    if kind not in data.first_rules:
         return "Rules are those of the plan; whether they were the same before the votes is not known"
-    stored, first = data.first_rules[simulated]
+    stored, first = data.first_rules[kind]
     when = f"{datetime.fromtimestamp(stored, timezone.utc):%Y-%m-%d %H:%M} UTC"
     if first == dataclasses.asdict(data.rules):
         return f"Rules were set in the plan before the votes (the first one is of {when})"
@@ -185,7 +196,7 @@ def _sizes(data: Collected) -> list[dict[str, Any]]:
     return found
 
 
-def _paired(sets: Mapping[str, Results]) -> list[tuple[analysis.Preference | None, analysis.Preference]]:
+def _paired(sets: Mapping[str, Results]) -> list[tuple[Preference | None, Preference]]:
     """(with exclusions, without) for each pair."""
     kept = {(p.a, p.b): p for p in sets["kept"].preferences}
     return [(kept.get((p.a, p.b)), p) for p in sets["all"].preferences]

@@ -88,7 +88,7 @@ def fill(made: Made, store: Store, raters: int, spammers: int = 0, seed: int = 0
     count = 0
     for number in shuffled(range(raters + spammers), f"{seed} people"):
         try:
-            person = store.start(f"{seed:08x}{number:024x}", simulated=True)
+            person = store.start(f"{seed:08x}{number:024x}", kind="simulated")
         except Closed:
             break
         store.screened(person.name, screen, "")
@@ -119,7 +119,7 @@ def votes(
     traps: int = 4,
     repeats: int = 4,
 ) -> list[Vote]:
-    """Votes without a study folder: every rater judges so many pairs at random, with checks. For tests."""
+    """Votes without a study folder: every rater compares so many pairs at random, with checks. For tests."""
     rng = np.random.default_rng(world.seed + 1)
     found: list[Vote] = []
     for number in range(raters + spammers):
@@ -129,7 +129,7 @@ def votes(
             spammer = rater.startswith("spammer")
             answer = world.at_random() if spammer else world.answer(rater, picture, a, b)
             seconds = world.seconds(spammer)
-            return Vote(rater, picture, a, b, answer, kind, answer, seconds, repeats=before, simulated=True)
+            return Vote(rater, picture, a, b, answer, kind, answer, seconds, repeats=before, rater_kind="simulated")
 
         own = []
         for _ in range(each):

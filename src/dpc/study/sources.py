@@ -51,7 +51,7 @@ class Loose:
         if not coded and not self.unknown_sizes:
             raise OptionError(
                 f"the compressed size of {shown[0]} is not known: put the compressed file beside it, write sizes.csv, "
-                "or allow it with --unknown-sizes"
+                "or allow it with sources.unknown_sizes = true"
             )
         return [(math.nan, coded[0].stat().st_size if coded else 0, shown[0])]
 

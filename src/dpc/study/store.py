@@ -16,17 +16,17 @@ import hmac
 import json
 import random
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dpc.errors import OptionError
-from dpc.study.database import PEOPLE, RULES, STUDY, TABLES, TRIALS, VOTES, engine_of
+from dpc.study.connections import Connections
+from dpc.study.database import PEOPLE, RULES, STUDY, TABLES, TRIALS, VOTES, engine_of, migrate
 from dpc.study.dealer import Dealer
 from dpc.study.plan import Plan, Stimulus
 from dpc.study.records import (
@@ -34,8 +34,10 @@ from dpc.study.records import (
     Closed,
     Gone,
     Person,
+    RaterKind,
     Refused,
     Trial,
+    Unsaved,
     everything_of,
     people_of,
     person_of,
@@ -47,7 +49,7 @@ from dpc.study.records import (
 from dpc.study.slots import slots
 from dpc.study.votes import Vote
 
-__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "rehearsal"]
+__all__ = ["ANSWERS", "Closed", "Gone", "Person", "Refused", "Store", "Trial", "rater_key"]
 
 AHEAD = 2  # open trials of a session: the one that is shown and the one that is fetched meanwhile
 
@@ -59,11 +61,12 @@ class Store:
         self.plan, self.secret = plan, secret
         self.stimuli = {s.id: s for s in stimuli}
         self.dealer = Dealer(plan, self.stimuli)
-        self._lock = threading.RLock()
-        self._ruled: set[bool] = set()  # simulated or not: whose first vote is known to be stored, with the rules
+        self._ruled: set[RaterKind] = set()  # kinds of raters whose first vote is known to be stored, with the rules
         self.engine = engine_of(url)
+        self.connections = Connections(self.engine, self.dealer.forget)
         place = sa.make_url(url).render_as_string(hide_password=True)
         try:
+            migrate(self.engine)
             TABLES.create_all(self.engine)
             if not self._is_own():
                 raise OptionError(
@@ -72,8 +75,9 @@ class Store:
                 )
             with self.engine.connect() as c:
                 self.dealer.recount(c)
-        except SQLAlchemyError as error:
-            raise OptionError(f"the database {place} cannot be used: {_line(error)}") from error
+        except (SQLAlchemyError, Unsaved) as error:
+            cause = error.__cause__ if isinstance(error, Unsaved) else error
+            raise OptionError(f"the database {place} cannot be used: {_line(cause or error)}") from error
 
     def close(self) -> None:
         """Give the connections back."""
@@ -84,36 +88,34 @@ class Store:
         pictures = sorted((s.id, s.picture, s.kind, s.method, s.rate, s.sha256) for s in self.stimuli.values())
         asked = [(c.a.id, c.b.id) for c in self.dealer.comparisons]
         digest = hashlib.sha256(json.dumps([pictures, asked]).encode()).hexdigest()
-        with self._write() as c:
+        with self.connections.write() as c:
             if c.execute(sa.select(STUDY)).first() is None:
                 with suppress(IntegrityError), c.begin_nested():  # another process was quicker
                     c.execute(STUDY.insert().values(id=1, pictures=digest))
             return c.execute(sa.select(STUDY.c.pictures)).scalar() == digest
 
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        """One transaction; within this process one after the other, so that SQLite's writers need not wait and see."""
-        with self._lock, self.engine.execution_options(immediate=True).begin() as connection:
-            yield connection
+    def trouble(self) -> str:
+        """What keeps answers from being stored, or ""."""
+        return self.connections.trouble()
 
     # people
 
-    def start(self, nonce: str, *, worker: str = "", ticket: str = "", simulated: bool = False) -> Person:
+    def start(self, nonce: str, *, worker: str = "", ticket: str = "", kind: RaterKind = "people") -> Person:
         """A new session; the same one for the same nonce, or for the same worker with the same ticket.
 
         worker, ticket: numbers of a crowd platform, kept as keyed hashes only; with a platform in the plan no person is
-        without a worker number. simulated: no person, counted apart. Raises Closed.
+        without a worker number. kind: of the rater; each is counted apart. Raises Closed.
         """
         hashed, pass_ = (self._hash(v) if v else None for v in (worker.strip(), ticket))
         try:
-            with self._write() as c:
+            with self.connections.write() as c:
                 known = self._known(c, nonce, hashed, pass_)
                 if known is not None:
                     return known
-                if self.plan.people.platform != "none" and not (worker.strip() or simulated):
+                if self.plan.people.platform != "none" and kind == "people" and not worker.strip():
                     raise Closed("Please open this study by the link on the platform: your worker number is missing.")
                 self.dealer.recount_sometimes(c)
-                if self.dealer.choosers[simulated].complete:
+                if self.dealer.choosers[kind].complete:
                     raise Closed("This study has all the answers that it needs. Thank you for your interest.")
                 phase = "screening"
                 name = secrets.token_hex(8)
@@ -124,12 +126,12 @@ class Store:
                     "ticket": pass_,
                     "started": time.time(),
                     "phase": phase,
-                    "simulated": simulated,
+                    "kind": kind,
                 }
                 c.execute(PEOPLE.insert().values(values))
                 return person_of(c, name)
         except IntegrityError:  # another process was quicker
-            with self.engine.connect() as c:
+            with self.connections.read() as c:
                 known = self._known(c, nonce, hashed, pass_)
             if known is None:
                 raise
@@ -145,13 +147,13 @@ class Store:
 
     def person(self, name: str) -> Person:
         """The session of this name. Raises Gone."""
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             return person_of(c, name)
 
     def screened(self, name: str, screen: Mapping[str, Any], reason: str) -> Person:
         """Store what the screening found; reason: why the person cannot take part, or "". Done once, later calls change
         nothing."""
-        with self._write() as c:
+        with self.connections.write() as c:
             person = person_of(c, name, lock=True)
             if person.phase == "screening":
                 phase = "out" if reason else "training" if self.plan.checks.training else "trials"
@@ -172,35 +174,35 @@ class Store:
     def find(self, who: str) -> str:
         """The session of a code, a session's name, or a crowd worker. Raises Gone."""
         worker = self._hash(who)
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             for row in c.execute(sa.select(PEOPLE.c.name, PEOPLE.c.worker)):
                 if who == row.name or who.upper() == self.code(row.name) or worker == row.worker:
                     return str(row.name)
         raise Gone(f"nobody is known as {who!r}; give a thank-you code, a session or a worker's number")
 
-    def codes(self) -> list[tuple[str, str, str, int, bool]]:
-        """(code, session, phase, votes, simulated) of everybody, in the order of their start."""
+    def codes(self) -> list[tuple[str, str, str, int, RaterKind]]:
+        """(code, session, phase, votes, kind of rater) of everybody, in the order of their start."""
         count = sa.select(sa.func.count()).select_from(VOTES.join(TRIALS)).where(TRIALS.c.person == PEOPLE.c.id)
         query = sa.select(PEOPLE, count.scalar_subquery().label("votes")).order_by(PEOPLE.c.id)
-        with self.engine.connect() as c:
-            return [(self.code(r.name), r.name, r.phase, r.votes, r.simulated) for r in c.execute(query)]
+        with self.connections.read() as c:
+            return [(self.code(r.name), r.name, r.phase, r.votes, r.kind) for r in c.execute(query)]
 
     def export(self, name: str) -> dict[str, Any]:
         """Everything that is stored of one person, as plain data; the code only of who has finished. Raises Gone."""
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             person = person_of(c, name)
             code = {"code": self.code(name)} if person.phase == "done" else {}
             return {"study": self.plan.title, **code, **everything_of(c, person, self.stimuli)}
 
     def delete(self, name: str) -> int:
         """Delete a person with all trials and votes, in one transaction; the number of votes. Raises Gone."""
-        with self._write() as c:
+        with self.connections.write() as c:
             person = person_of(c, name, lock=True)
             own = sa.select(TRIALS.c.id).where(TRIALS.c.person == person.id)
             count = c.execute(VOTES.delete().where(VOTES.c.trial.in_(own))).rowcount
             c.execute(TRIALS.delete().where(TRIALS.c.person == person.id))
             c.execute(PEOPLE.delete().where(PEOPLE.c.id == person.id))
-        with self._lock, self.engine.connect() as c:
+        with self.connections.lock, self.connections.read() as c:
             self._ruled.clear()
             self.dealer.recount(c)
         return int(count)
@@ -210,13 +212,13 @@ class Store:
     def state(self, name: str) -> tuple[Person, list[Trial], int]:
         """(person, open trials from the first, number of answered ones), with trials handed out where there are too
         few."""
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             person, trials = self._open(c, name)
         wanted = min(AHEAD, self.total - self._done(trials))
         if person.phase in ("training", "trials") and len([t for t in trials if not t.answered]) < wanted:
-            with self._write() as c:
+            with self.connections.write() as c:
                 self._hand_out(c, person_of(c, name, lock=True))
-            with self.engine.connect() as c:
+            with self.connections.read() as c:
                 person, trials = self._open(c, name)
         return person, [t for t in trials if not t.answered], self._done(trials)
 
@@ -228,7 +230,7 @@ class Store:
     def trial(self, token: str) -> Trial:
         """A trial that was handed out. Raises Refused."""
         query = sa.select(TRIALS, VOTES.c.trial).select_from(TRIALS.outerjoin(VOTES)).where(TRIALS.c.token == token)
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             row = c.execute(query).first()
         if row is None:
             raise Refused("There is no such trial.")
@@ -243,7 +245,7 @@ class Store:
         if answer not in ANSWERS or (answer == "none" and not self.plan.design.not_sure):
             raise Refused(f"This study has no answer {answer!r}.")
         try:
-            with self._write() as c:
+            with self.connections.write() as c:
                 person = person_of(c, name, lock=True)
                 row = c.execute(
                     sa.select(TRIALS, VOTES.c.trial)
@@ -261,7 +263,7 @@ class Store:
                 ).scalar()
                 if row.place != first or person.phase not in ("training", "trials"):
                     raise Refused("This trial is not the next one of this session.")
-                self._keep_rules(c, person.simulated)
+                self._keep_rules(c, person.kind)
                 values = {
                     "trial": row.id,
                     "answer": answer,
@@ -273,21 +275,21 @@ class Store:
                 self._move_on(c, person, row.place + 1)
         except IntegrityError:  # another process stored an answer to this trial meanwhile
             return False, self.trial(token)
-        self._ruled.add(person.simulated)
+        self._ruled.add(person.kind)
         if row.kind == "pair":
-            with self._lock:
-                self.dealer.voted(person.simulated, row.comparison, row.left, answer)
+            with self.connections.lock:
+                self.dealer.voted(person.kind, row.comparison, row.left, answer)
         return True, trial_of(row, True)
 
-    def _keep_rules(self, c: sa.Connection, simulated: bool) -> None:
+    def _keep_rules(self, c: sa.Connection, kind: RaterKind) -> None:
         """Before the first vote: the rules of exclusion, so that a report can tell whether they were changed since."""
-        if simulated in self._ruled:
+        if kind in self._ruled:
             return
         some = sa.select(VOTES.c.trial).select_from(VOTES.join(TRIALS).join(PEOPLE))
-        if c.execute(some.where(PEOPLE.c.simulated == simulated).limit(1)).first() is None:
-            c.execute(RULES.delete().where(RULES.c.simulated == simulated))
+        if c.execute(some.where(PEOPLE.c.kind == kind).limit(1)).first() is None:
+            c.execute(RULES.delete().where(RULES.c.kind == kind))
             rules = dataclasses.asdict(self.plan.exclusion)
-            values = {"simulated": simulated, "stored": time.time(), "exclusion": rules}
+            values = {"kind": kind, "stored": time.time(), "exclusion": rules}
             with suppress(IntegrityError), c.begin_nested():  # another process was quicker
                 c.execute(RULES.insert().values(values))
 
@@ -314,7 +316,7 @@ class Store:
         training = self.plan.checks.training
         for place in range(len(rows), min(len(rows) + AHEAD - len(left), self.total)):
             kind, again = ("training", None) if place < training else order[place - training]
-            values = self.dealer.trial(person.simulated, kind, again, by_place, seen, chance, place)
+            values = self.dealer.trial(person.kind, kind, again, by_place, seen, chance, place)
             values |= {"person": person.id, "place": place, "token": secrets.token_hex(16), "handed_out": time.time()}
             number = c.execute(TRIALS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
             by_place[place] = c.execute(sa.select(TRIALS).where(TRIALS.c.id == number)).one()
@@ -332,26 +334,26 @@ class Store:
 
     def votes(self) -> list[Vote]:
         """All answers but those of the training, in the order of their trials."""
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             return votes_of(c, self.stimuli, self.plan.rates)
 
-    def rules(self) -> dict[bool, tuple[float, dict[str, float]]]:
-        """Simulated or not -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
-        with self.engine.connect() as c:
+    def rules(self) -> dict[RaterKind, tuple[float, dict[str, float]]]:
+        """Kind of rater -> (when, the rules of exclusion as they were) of the first vote, where that is known."""
+        with self.connections.read() as c:
             return rules_of(c)
 
     def screens(self) -> list[tuple[Person, dict[str, Any]]]:
         """Every person and what the screening found."""
-        with self.engine.connect() as c:
+        with self.connections.read() as c:
             return people_of(c)
 
     def _hash(self, text: str) -> str:
         return hmac.new(self.secret, f"worker {text}".encode(), hashlib.sha256).hexdigest()
 
 
-def rehearsal(secret: bytes) -> str:
-    """What a browser must show to be a simulated rater: only who has the study's secret can make it."""
-    return hmac.new(secret, b"rehearsal", hashlib.sha256).hexdigest()
+def rater_key(secret: bytes, kind: RaterKind) -> str:
+    """What a rater who is no person must show: only who has the study's secret can make it."""
+    return hmac.new(secret, f"rater {kind}".encode(), hashlib.sha256).hexdigest()
 
 
 def _line(error: BaseException) -> str:

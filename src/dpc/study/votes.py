@@ -22,7 +22,8 @@ class Vote:
     """An answer. a, b: conditions ("avif@0.25"). answer: 0 for a, 1 for b, 2 not sure. kind: pair, identical, trap,
     repeat. side: which side the answer stood on, 0 left, 1 right, 2 none. number: of the comparison, -1 for checks.
     repeats: the answer to the same pair before (kind repeat), in terms of this a and b. weight: so many equal votes.
-    rater "" is nobody in particular: every such vote counts as another person's."""
+    rater "" is nobody in particular: every such vote counts as another person's. rater_kind: people, model or
+    simulated."""
 
     rater: str
     picture: str
@@ -35,7 +36,7 @@ class Vote:
     number: int = -1
     repeats: int | None = None
     weight: int = 1
-    simulated: bool = False
+    rater_kind: str = "people"
 
 
 def table(votes: Sequence[Vote], index: Mapping[str, int], merge: bool = False) -> Array:

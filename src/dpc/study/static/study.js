@@ -1,46 +1,10 @@
 // The study's page. A session is the signed name in the address (/s/NAME); the server knows everything else, so that
 // a reload, a second tab or another device goes on where the last answer was stored.
-"use strict";
 
-const $ = (id) => document.getElementById(id);
-const settings = JSON.parse($("settings").textContent);
-const query = new URLSearchParams(location.search);
-let session = location.pathname.startsWith("/s/") ? decodeURIComponent(location.pathname.slice(3)) : "";
-
-// ---- talking to the server: every call is repeated until it is answered; all of them may safely be sent twice
-
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-
-class Refusal extends Error {
-  constructor(status, text) { super(text); this.status = status; }
-}
-
-async function request(path, options = {}, read = "json") {
-  const headers = { ...options.headers };
-  if (session) headers.Authorization = "Bearer " + session;
-  if (options.body) headers["Content-Type"] = "application/json";
-  for (let pause = 500; ; pause = Math.min(2 * pause, 8000)) {
-    try {
-      const answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
-      if (answer.status === 429) {
-        await wait(1000 * (Number(answer.headers.get("Retry-After")) || 1));
-        continue;
-      }
-      if (answer.status < 500) {
-        if (!answer.ok) throw new Refusal(answer.status, (await answer.json()).error);
-        const found = await answer[read]();
-        $("offline").hidden = true;
-        return found;
-      }
-    } catch (error) {
-      if (error instanceof Refusal) throw error;
-    }
-    $("offline").hidden = false;
-    await wait(pause);
-  }
-}
-
-const post = (path, body) => request(path, { method: "POST", body: JSON.stringify(body) });
+import { prefetch } from "./pictures.js";
+import { checkScreen, measured, tooSmall } from "./screening.js";
+import { $, post, query, Refusal, request, session, settings } from "./server.js";
+import { clear, handlers, present, startClock, stopClock } from "./trial.js";
 
 // ---- pages
 
@@ -58,7 +22,7 @@ function leave(text, mine = false) {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   $("out-reason").textContent = text;
   $("out-mine").hidden = !mine;
-  trial = null;
+  clear();
   show("out");
 }
 
@@ -72,9 +36,14 @@ async function guarded(work) {
   }
 }
 
-function simulated(yes) {
-  $("ribbon").hidden = !yes;
-  document.body.classList.toggle("simulated", yes);
+const RIBBONS = {
+  simulated: "Simulated rater: these answers do not come from a person.",
+  model: "Model: these answers do not come from a person.",
+};
+
+function ribbon(rater) {
+  $("ribbon").hidden = !(rater in RIBBONS);
+  $("ribbon").textContent = RIBBONS[rater] || "";
 }
 
 // ---- consent
@@ -94,6 +63,8 @@ function platform() {
   return { worker: "", ticket: "" };
 }
 
+const rater = () => query.get("rater") || "people";
+
 function preview() {
   return settings.platform === "mturk" && query.get("assignmentId") === "ASSIGNMENT_ID_NOT_AVAILABLE";
 }
@@ -103,67 +74,22 @@ $("consent-form").addEventListener("submit", (event) => {
   if ($("begin").disabled) return;
   $("begin").disabled = true;
   guarded(async () => {
-    const body = { consent: true, nonce: nonce(), ...platform(), simulated: query.get("simulated") || "" };
+    const body = { consent: true, nonce: nonce(), ...platform(), rater: rater(), key: query.get("key") || "" };
     const answer = await post("/api/start", body);
     sessionStorage.removeItem("nonce");  // the next consent in this tab is another person's
-    session = answer.session;
-    history.replaceState(null, "", "/s/" + encodeURIComponent(session) + (settings.platform === "mturk" ? location.search : ""));
+    session.name = answer.session;
+    history.replaceState(null, "", "/s/" + encodeURIComponent(session.name) + (settings.platform === "mturk" ? location.search : ""));
     follow(await request("/api/state"));
   });
 });
 
-// ---- screening
-
-const ratio = () => window.devicePixelRatio || 1;
-const windowSize = () => ({
-  width: Math.round(document.documentElement.clientWidth * ratio()),
-  height: Math.round(window.innerHeight * ratio()),
-});
-
-function zoom() {
-  // outer sizes are not zoomed, inner ones are; a touch screen has no browser zoom of this kind
-  if (matchMedia("(pointer: coarse)").matches || !window.outerWidth) return 0;
-  const value = window.outerWidth / window.innerWidth;
-  return Math.abs(value - 1) < 0.06 ? 1 : Math.round(20 * value) / 20;
-}
-
-function mark(id, kind, text) {
-  if ($(id).textContent === text) return;
-  $(id).className = kind;
-  $(id).textContent = text;
-}
-
-function checkScreen() {
-  if ($("screening").hidden) return;
-  const size = windowSize();
-  const fits = size.width >= settings.width && size.height >= settings.height;
-  mark("check-size", fits ? "" : settings.screen === "fit" ? "bad" : "warn", fits
-    ? `Size: this window shows ${size.width} × ${size.height} pixels, the largest picture has ${settings.width} × ${settings.height}.`
-    : `Size: this window shows ${size.width} × ${size.height} pixels, the largest picture has ${settings.width} × ${settings.height}. ` +
-      (settings.screen === "fit" ? "Please enlarge the window, or use a larger screen." : "Turn the screen or enlarge the window if you can; otherwise you will scroll within the picture."));
-  const pinch = window.visualViewport ? visualViewport.scale : 1;
-  const scale = zoom();
-  const zoomed = pinch > 1.01 || (scale && scale !== 1);
-  mark("check-zoom", zoomed ? "warn" : "", zoomed
-    ? (pinch > 1.01 ? "Zoom: the page is enlarged by a pinch. Please pinch it back." : `Zoom: the browser seems to be at about ${Math.round(100 * scale)} %. Please set it to 100 % (Ctrl or ⌘ and 0).`)
-    : "Zoom: 100 %.");
-  mark("check-density", "", `Pixel density: ${Math.round(100 * ratio()) / 100}. Pictures are shown pixel by pixel at any density.`);
-}
-addEventListener("resize", checkScreen);
-if (window.visualViewport) visualViewport.addEventListener("resize", checkScreen);
-
 $("screening-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const size = windowSize();
-  if (settings.screen === "fit" && (size.width < settings.width || size.height < settings.height)) {
+  if (tooSmall()) {
     $("screening-problem").textContent = "The window is too small for the pictures. Please enlarge it, then continue.";
     return;
   }
-  guarded(async () => {
-    const plates = Array.from(document.querySelectorAll("[name=plate]"), (field) => field.value.trim());
-    const touch = matchMedia("(pointer: coarse)").matches;
-    follow(await post("/api/screen", { ...size, ratio: ratio(), zoom: zoom(), touch, plates }));
-  });
+  guarded(async () => follow(await post("/api/screen", measured())));
 });
 
 // ---- where a session stands
@@ -171,7 +97,7 @@ $("screening-form").addEventListener("submit", (event) => {
 let entered = "";  // the phase whose opening page was passed
 
 function follow(state) {
-  simulated(state.simulated);
+  ribbon(state.rater);
   if (state.phase === "out") return leave(state.reason, true);
   if (state.phase === "done") return finish(state);
   if (state.phase === "screening") {
@@ -197,7 +123,7 @@ function follow(state) {
 }
 
 function finish(state) {
-  trial = null;
+  clear();
   $("code").textContent = state.code;
   if (state.link) {
     $("finish-link").href = state.link;
@@ -214,185 +140,14 @@ function finish(state) {
   show("done");
 }
 
-// ---- pictures: fetched and decoded before they are shown; the next trial's while this one is looked at
+// ---- answers
 
-const fetched = new Map();  // trial token -> promise of {a, b, o}: addresses of decoded pictures
-
-function load(token) {
-  if (!fetched.has(token)) {
-    fetched.set(token, Promise.all(["a", "b", "o"].map(async (which) => {
-      const blob = await request(`/i/${token}/${which}`, {}, "blob");
-      const image = new Image();
-      image.src = URL.createObjectURL(blob);
-      await image.decode();
-      return image.src;
-    })).then(([a, b, o]) => ({ a, b, o })));
-    fetched.get(token).catch(() => fetched.delete(token));
-  }
-  return fetched.get(token);
-}
-
-function prefetch(trials) {
-  for (const t of trials) load(t.token).catch(() => {});
-}
-
-function forget(token) {
-  const promise = fetched.get(token);
-  fetched.delete(token);
-  if (promise) promise.then((found) => Object.values(found).forEach((url) => URL.revokeObjectURL(url)), () => {});
-}
-
-// ---- a trial
-
-let trial = null;   // what is on the screen, null between trials
-let visible = "";   // a, b or o
-let chosen = "a";   // what is shown when the original is let go
-let latched = false;
-
-async function present(state) {
-  const next = state.trials[0];
-  show("trial");
-  if (trial && trial.token === next.token) return;
-  if (trial) forget(trial.token);
-  const training = next.training;
-  const number = training ? next.number + 1 : next.number - state.training + 1;
-  const total = training ? state.training : state.total - state.training;
-  $("count").textContent = `${training ? "Practice" : "Question"} ${number} of ${total}`;
-  const percent = Math.round(100 * (number - 1) / total);
-  $("progress").firstElementChild.style.width = percent + "%";
-  $("progress").setAttribute("aria-valuenow", percent);
-  $("waiting").hidden = false;
-  trial = { ...next, ready: false, sent: false, seen: { a: 0, b: 0, o: 0 }, away: 0, began: 0 };
-  enable();
-  const mine = trial;
-  const urls = await load(next.token);
-  if (trial !== mine) return;
-  for (const which of ["a", "b", "o"]) {
-    const image = $("picture-" + which);
-    image.src = urls[which];
-    await image.decode();
-  }
-  if (trial !== mine) return;
-  latched = false;
-  visible = "";
-  lay();
-  $("frame").scrollTo(0, 0);
-  prefetch(state.trials.slice(1));
-  // two frames later the pictures have been painted: the clock starts
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    if (trial !== mine) return;
-    $("waiting").hidden = true;
-    look("a");
-    trial.ready = true;
-    trial.began = performance.now();
-    $("frame").focus({ preventScroll: true });
-    enable();
-  }));
-}
-
-// one picture pixel on one screen pixel: sizes divided by the device pixel ratio, corners on whole screen pixels
-function lay() {
-  if (!trial) return;
-  const density = ratio();
-  for (const id of ["pictures", "pictures-o"]) {
-    const box = $(id);
-    if (!box) continue;
-    for (const image of box.children) {
-      image.style.width = trial.width / density + "px";
-      image.style.height = trial.height / density + "px";
-    }
-    box.style.width = trial.width / density + "px";
-    box.style.height = trial.height / density + "px";
-    box.style.left = box.style.top = "0";
-    const { left: x, top: y } = box.getBoundingClientRect();
-    box.style.left = (Math.round(x * density) / density - x) + "px";
-    box.style.top = (Math.round(y * density) / density - y) + "px";
-  }
-}
-addEventListener("resize", lay);
-
-function fits() {
-  const frame = $("frame");
-  return frame.scrollWidth <= frame.clientWidth + 1 && frame.scrollHeight <= frame.clientHeight + 1;
-}
-
-const names = { a: "A", b: "B", o: "Original" };
-
-function look(which) {
-  if (!trial || visible === which) return;
-  visible = which;
-  if (which !== "o") chosen = which;
-  trial.seen[which] += 1;
-  for (const other of ["a", "b", "o"]) {
-    const image = $("picture-" + other);
-    image.classList.toggle("on", other === which || image.parentElement.id === "pictures-o");
-    image.setAttribute("aria-hidden", String(other !== which && image.parentElement.id !== "pictures-o"));
-    const button = $("show-" + other);
-    if (button) button.setAttribute("aria-pressed", String(other === which));
-  }
-  $("shown").textContent = names[which];
-  enable();
-}
-
-function enable() {
-  const seen = Boolean(trial && trial.ready && !trial.sent && trial.seen.a && trial.seen.b);
-  for (const id of ["vote-a", "vote-b", "vote-none"]) if ($(id)) $(id).disabled = !seen;
-  for (const id of ["show-a", "show-b", "show-o"]) if ($(id)) $(id).disabled = !(trial && trial.ready && !trial.sent);
-  const text = !trial || !trial.ready ? "" : trial.sent ? "Storing …" : seen ? (fits() ? "" : "Scroll to see the rest of the picture.") : "Look at B too, then answer.";
-  if ($("hint").textContent !== text) $("hint").textContent = text;
-  lay();  // a text may have moved the pictures by part of a pixel
-}
-
-const flip = () => look(chosen === "a" ? "b" : "a");
-
-function hold() { if (trial && trial.ready && $("show-o")) look("o"); }
-function release() { if (trial && trial.ready && visible === "o" && !latched) look(chosen); }
-
-$("show-a").addEventListener("click", () => { latched = false; look("a"); });
-$("show-b").addEventListener("click", () => { latched = false; look("b"); });
-if ($("show-o")) {
-  const button = $("show-o");
-  button.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || button.disabled) return;
-    button.setPointerCapture(event.pointerId);
-    latched = false;
-    hold();
-  });
-  for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) button.addEventListener(kind, release);
-  button.addEventListener("contextmenu", (event) => event.preventDefault());
-  // by keyboard or a switch the button stays down until it is pressed again
-  button.addEventListener("click", (event) => {
-    if (event.detail !== 0) return;
-    latched = !latched;
-    if (latched) hold(); else release();
-  });
-}
-$("frame").addEventListener("click", () => { if (trial && trial.ready) { latched = false; flip(); } });
-$("frame").addEventListener("contextmenu", (event) => event.preventDefault());
-
-let hiddenAt = 0;
-document.addEventListener("visibilitychange", () => (document.hidden ? stopClock() : startClock()));
-function stopClock() { if (!hiddenAt) hiddenAt = performance.now(); }
-function startClock() {
-  if (hiddenAt && trial && trial.ready) trial.away += performance.now() - Math.max(hiddenAt, trial.began);
-  hiddenAt = 0;
-}
-
-function vote(answer) {
-  const button = $("vote-" + answer);
-  if (!button || button.disabled || !trial || trial.sent) return;
-  const seconds = Math.max(0, performance.now() - trial.began - trial.away) / 1000;
-  trial.sent = true;
-  enable();
-  const mine = trial;
-  const looks = { a: trial.seen.a, b: trial.seen.b, original: trial.seen.o, away: trial.away / 1000, ratio: ratio(), fits: fits() };
-  guarded(async () => {
-    const stored = await post("/api/vote", { trial: mine.token, answer, seconds, looks });
-    if ("right" in stored) await feedback(stored.right);
-    follow(stored.state);
-  });
-}
-for (const answer of ["a", "b", "none"]) if ($("vote-" + answer)) $("vote-" + answer).addEventListener("click", () => vote(answer));
+handlers.pause = pause;
+handlers.vote = (vote) => guarded(async () => {
+  const stored = await post("/api/vote", vote);
+  if ("right" in stored) await feedback(stored.right);
+  follow(stored.state);
+});
 
 function feedback(right) {
   $("feedback-title").textContent = right === null ? "There is no right answer here" : right ? "Right" : "Look again next time";
@@ -404,27 +159,6 @@ function feedback(right) {
   return new Promise((done) => $("feedback").addEventListener("close", done, { once: true }));
 }
 $("next").addEventListener("click", () => $("feedback").close());
-
-// ---- keys
-
-addEventListener("keydown", (event) => {
-  if (!trial || $("trial").hidden || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const onButton = event.target.closest && event.target.closest("button, a, input, summary");
-  const key = event.key.toLowerCase();
-  if (key === " " && !onButton) flip();
-  else if (key === "arrowleft") { latched = false; look("a"); }
-  else if (key === "arrowright") { latched = false; look("b"); }
-  else if (key === "o") { if (!event.repeat) hold(); }
-  else if (event.repeat) return;
-  else if (key === "1") vote("a");
-  else if (key === "2") vote("b");
-  else if (key === "0" || key === "3") vote("none");
-  else if (key === "p") pause();
-  else return;
-  if (trial && trial.ready) event.preventDefault();
-});
-addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "o") release(); });
-addEventListener("blur", release);
 
 // ---- pause, data
 
@@ -466,17 +200,17 @@ $("sure-yes").addEventListener("click", () => guarded(async () => {
 
 // ---- begin
 
-if (session) {
+if (session.name) {
   guarded(async () => follow(await request("/api/state")));
 } else if (preview()) {
   show("consent");
   $("begin").disabled = $("agree").disabled = true;
   $("consent-problem").textContent = "This is a preview. Please accept the task first.";
-} else if (settings.platform !== "none" && !platform().worker && !query.get("simulated")) {
+} else if (settings.platform !== "none" && !platform().worker && rater() === "people") {
   show("consent");
   $("begin").disabled = $("agree").disabled = true;
   $("consent-problem").textContent = "Please open this study by the link on the platform: your worker number is missing.";
 } else {
-  simulated(Boolean(query.get("simulated")));
+  ribbon(rater());
   show("consent");
 }
