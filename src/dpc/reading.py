@@ -9,8 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Hashable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,9 +109,13 @@ def validated(path: Path, found: Any, kind: type[Kind], where: str = "") -> Kind
         raise OptionError(f"{path}: {_line(error)}") from error
 
 
-@lru_cache(maxsize=64)
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapters: dict[Any, TypeAdapter[Any]] = {}  # made once a kind, as that takes longer than a row
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
 
 
 def _text(path: Path, limit: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ import typer
 from dpc.cli import places
 from dpc.cli.inputs import Inputs, Job
 from dpc.cli.places import STDIO
-from dpc.errors import DPCError
+from dpc.errors import DPCError, OptionError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -107,7 +108,11 @@ def run(
     """
     rules = Rules(force, skip, inputs.make_folders)
     total = len(inputs.jobs)
-    alone = engine == "processes" and (jobs == 1 or (jobs is None and total < MANY))
+    if engine != "processes":
+        from dpc.evaluation.experiment import engines
+
+        engines.check(engine)
+    alone = engine == "serial" or (engine == "processes" and (jobs == 1 or (jobs is None and total < MANY)))
     failed = len(inputs.failures)
     with Bar(total, spoken=not alone) as bar:
         for source, why in inputs.failures:
@@ -144,7 +149,7 @@ def _say(bar: Bar, done: Done) -> None:
 
 def _side_by_side(jobs: Iterable[Job], work: Work, rules: Rules, count: int, engine: str) -> Iterator[Done]:
     """The results, as they are done, of processes of this machine or of a cluster."""
-    from dpc.evaluation.compression import engines
+    from dpc.evaluation.experiment import engines
 
     function = functools.partial(_perform_elsewhere, work=work, rules=rules)
     for job, found in engines.work(engine, function, jobs, count):
@@ -251,9 +256,15 @@ def reason(error: BaseException, what: str = "") -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
+    if isinstance(error, OptionError):  # of the library: as the command line has it
+        return re.sub(r"\b(quality|bpp|max_bytes|max_pixels|threads)=(?=\S)", _as_option, text)
     if isinstance(error, (DPCError, OSError)) and text:
         return text
     return unforeseen(error, text)
+
+
+def _as_option(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')} "
 
 
 def unforeseen(error: BaseException, text: str) -> str:

@@ -15,7 +15,7 @@ import typer
 import dpc
 from dpc.cli.batch import Output, Work, check_options, named, read, reason, run
 from dpc.cli.inputs import Inputs, Job, is_coded, is_picture, plan
-from dpc.cli.options import MAX_JOBS, AllThreads, BatchEngine, Force, Model, parse_region, parse_size
+from dpc.cli.options import BPP, MAX_JOBS, QUALITY, AllThreads, BatchEngine, Force, Model, parse_region, parse_size
 from dpc.cli.places import STDIO, is_stream, is_url
 from dpc.cli.results import Results
 from dpc.codec import container
@@ -60,9 +60,11 @@ Jobs = Annotated[
 def encode(
     paths: Paths = None,
     quality: Annotated[
-        float | None, typer.Option("-q", "--quality", metavar="Q", min=1, max=100, help="1 to 100; default 40.")
+        float | None, typer.Option("-q", "--quality", metavar="Q", parser=QUALITY, help="1 to 100; default 40.")
     ] = None,
-    bpp: Annotated[float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel to aim at.")] = None,
+    bpp: Annotated[
+        float | None, typer.Option("--bpp", metavar="B", parser=BPP, help="Bits per pixel to aim at.")
+    ] = None,
     max_bytes: Annotated[
         int | None,
         typer.Option("--max-bytes", metavar="N", parser=parse_size, help="Never larger: 40000, 40k, 1.5M."),
@@ -135,7 +137,7 @@ def decode(
         str | None, typer.Option("--region", metavar="WxH+X+Y", help="Only this part of the picture.")
     ] = None,
     max_pixels: Annotated[
-        int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger pictures.")
+        int, typer.Option("--max-pixels", metavar="N", min=1, max=container.MAX_PIXELS, help="Refuse larger pictures.")
     ] = container.DEFAULT_MAX_PIXELS,
     model: Model = None,
     threads: AllThreads = None,

@@ -14,6 +14,8 @@ import typer
 from dpc.cli.batch import Output, read, run
 from dpc.cli.inputs import Job, plan
 from dpc.cli.options import (
+    BPP,
+    QUALITY,
     AllThreads,
     CompressAI,
     CompressAIWeights,
@@ -123,10 +125,11 @@ def compare(
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A picture, or - for stdin.")],
     out: Annotated[str | None, typer.Option("--out", metavar="PAGE", help="Default: beside PHOTO, .html.")] = None,
     quality: Annotated[
-        float | None, typer.Option("--quality", metavar="Q", min=1, max=100, help="Of DPC, 1 to 100.")
+        float | None, typer.Option("--quality", metavar="Q", parser=QUALITY, help="Of DPC, 1 to 100.")
     ] = None,
     bpp: Annotated[
-        float | None, typer.Option("--bpp", metavar="B", help="Bits per pixel that DPC aims at; default 0.25.")
+        float | None,
+        typer.Option("--bpp", metavar="B", parser=BPP, help="Bits per pixel that DPC aims at; default 0.25."),
     ] = None,
     max_bytes: Annotated[
         int | None, typer.Option("--max-bytes", metavar="N", parser=parse_size, help="No file is larger.")

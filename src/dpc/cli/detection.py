@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 from dpc.cli.options import (
+    BPP,
+    MAX_COUNT,
+    MAX_RESAMPLES,
     CompressAI,
     CompressAIWeights,
     Engine,
@@ -53,16 +56,27 @@ def detect(
     categories: Annotated[
         str | None, typer.Option("--categories", metavar="N,N", help="Score these only; default: all.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The first N pictures only.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, max=MAX_COUNT, help="The first N pictures only.")
+    ] = None,
     resamples: Annotated[
-        int, typer.Option("--resamples", metavar="N", min=0, help="Of the bootstrap over pictures; 0: no intervals.")
+        int,
+        typer.Option(
+            "--resamples",
+            metavar="N",
+            min=0,
+            max=MAX_RESAMPLES,
+            help="Of the bootstrap over pictures; 0: no intervals.",
+        ),
     ] = 200,
     anchor: Annotated[
         str | None, typer.Option("--anchor", metavar="C", help="The codec that rates are compared with.")
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", metavar="N", min=0, help="Pictures with their boxes.")] = 3,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, max=1000, help="Pictures with their boxes.")
+    ] = 3,
     example_bpp: Annotated[
-        float, typer.Option("--example-bpp", metavar="B", help="No file of the examples is larger.")
+        float, typer.Option("--example-bpp", metavar="B", parser=BPP, help="No file of the examples is larger.")
     ] = 0.15,
     processes: Processes = 1,
     threads: Threads = 1,

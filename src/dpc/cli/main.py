@@ -15,9 +15,11 @@ from typer.core import TyperGroup
 import dpc
 from dpc.cli import codec, compression, detection, metrics, study, training, web
 from dpc.cli.batch import reason
-from dpc.errors import DPCError
 
 __all__ = ["app", "main"]
+
+
+USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, whichever package typer takes it from
 
 
 class Group(TyperGroup):
@@ -26,10 +28,10 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
+        except (BrokenPipeError, typer.Exit, typer.Abort, USAGE):
             raise
-        except (DPCError, OSError, MemoryError) as error:
-            typer.echo(f"dpc: error: {reason(error)}", err=True)
+        except Exception as error:  # the last guard: no traceback reaches a user
+            typer.echo(f"dpc: error: {reason(error, f'for dpc {ctx.invoked_subcommand}')}", err=True)
             raise typer.Exit(1) from error
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dpc.cli.options import Folders, LpipsWeights, Processes, Threads, folders_of, numbers, words
+from dpc.cli.options import MINUTES, Folders, LpipsWeights, Number, Processes, Threads, folders_of, numbers, words
 from dpc.errors import ModelError, OptionError, ToolMissing
 
 __all__ = ["evaluate", "export", "pack", "train"]
@@ -32,10 +32,15 @@ def _need(*modules: str) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="dpc, dpc-tune, msssim, mse, or a .toml file.")],
     data: Data,
-    minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after M minutes.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Train N steps in all.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", parser=MINUTES, help="Stop after M minutes.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, max=1 << 40, help="Train N steps in all.")
+    ] = None,
     horizon: Annotated[
-        float | None, typer.Option("--horizon", metavar="H", help="Minutes of all calls together; with --minutes.")
+        float | None,
+        typer.Option("--horizon", metavar="H", parser=MINUTES, help="Minutes of all calls together; with --minutes."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="CKPT", help="Go on from a checkpoint, or a run's folder.")
@@ -43,7 +48,9 @@ def train(
     start: From = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="D", help="Default: runs/NAME.")] = None,
     device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda.")] = "auto",
-    devices: Annotated[int, typer.Option("--devices", metavar="N", help="Processes, one per GPU.")] = 1,
+    devices: Annotated[
+        int, typer.Option("--devices", metavar="N", min=1, max=1024, help="Processes, one per GPU.")
+    ] = 1,
     precision: Annotated[str, typer.Option("--precision", metavar="P", help="auto, fp32, bf16.")] = "auto",
     lpips_weights: LpipsWeights = None,
 ) -> None:
@@ -77,9 +84,13 @@ def pack(
         list[str] | None, typer.Option("--recipe", metavar="R", help="Recipes to take along; default dpc, msssim, mse.")
     ] = None,
     start: From = None,
-    limit: Annotated[float, typer.Option("--limit", metavar="MB", help="Megabytes of the whole folder.")] = 58.0,
+    limit: Annotated[
+        float,
+        typer.Option("--limit", metavar="MB", parser=Number(0, 1e6, above=True), help="Megabytes of the whole folder."),
+    ] = 58.0,
     quality: Annotated[
-        int | None, typer.Option("--quality", metavar="Q", help="Photographs as WebP of this quality: more fit.")
+        int | None,
+        typer.Option("--quality", metavar="Q", min=1, max=100, help="Photographs as WebP of this quality: more fit."),
     ] = None,
     lpips_weights: LpipsWeights = None,
 ) -> None:
@@ -153,7 +164,9 @@ def evaluate(
     quality: Annotated[str, typer.Option("--quality", metavar="Q,Q", help="Qualities to code at as well.")] = "",
     codecs: Annotated[str, typer.Option("--codecs", metavar="C,C", help="Codecs beside, as in dpc bench.")] = "",
     folder: Folders = None,
-    crops: Annotated[int, typer.Option("--crops", metavar="N", min=0, help="Pictures on the contact sheets.")] = 6,
+    crops: Annotated[
+        int, typer.Option("--crops", metavar="N", min=0, max=1000, help="Pictures on the contact sheets.")
+    ] = 6,
     processes: Processes = 1,
     threads: Threads = 1,
     lpips_weights: LpipsWeights = None,

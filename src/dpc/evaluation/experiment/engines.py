@@ -121,7 +121,7 @@ def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) 
         local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
         ray.init(log_to_driver=False, configure_logging=False, **local)
     try:
-        remote = ray.remote(num_cpus=1)(_listed)
+        remote: Any = ray.remote(num_cpus=1)(_listed)
         source = iter(tasks)
         ahead = AHEAD * max(count, int(ray.cluster_resources().get("CPU", 1)))
         waiting = {remote.remote(function, task): task for task in islice(source, ahead)}
