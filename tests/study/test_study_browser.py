@@ -102,18 +102,25 @@ class Rater:
     def until(self, expression: str) -> None:
         """Until a JavaScript expression is true. (The page forbids eval, so wait_for_function cannot poll.)"""
         for _ in range(1200):
-            if self.page.evaluate(expression):
+            if self.js(expression):
                 return
             self.page.wait_for_timeout(25)
         raise AssertionError(f"not true after 30 seconds: {expression}")
 
+    def js(self, expression: str, page: Any = None) -> Any:
+        """The value of a JavaScript expression that may name the page's `trial`, `fetched` and `$`."""
+        return (page or self.page).evaluate(
+            "Promise.all(['trial', 'pictures', 'server'].map((name) => import(`/static/${name}.js`))).then("
+            f"([{{ current }}, {{ fetched }}, {{ $ }}]) => {{ const trial = current(); return {expression}; }})"
+        )
+
     def token(self) -> str:
-        return str(self.page.evaluate("trial.token"))
+        return str(self.js("trial.token"))
 
     def answered(self, before: str) -> None:
         """Until the answer is stored and something else is there."""
         for _ in range(400):
-            if self.page.evaluate("trial ? trial.token : ''") != before or self.page.is_visible("#feedback[open]"):
+            if self.js("trial ? trial.token : ''") != before or self.page.is_visible("#feedback[open]"):
                 return
             self.page.wait_for_timeout(25)
         raise AssertionError("the answer was not stored")
@@ -267,7 +274,7 @@ def test_double_clicks_reloads_and_two_tabs_count_once(chromium: Any, running: S
     second.wait_for_selector("#ready:visible, #intro:visible")
     second.click("#practise" if second.is_visible("#practise") else "#go")
     second.wait_for_selector("#show-b:enabled")
-    assert second.evaluate("trial.token") == rater.token()  # the same question in both
+    assert rater.js("trial.token", second) == rater.token()  # the same question in both
     for page in (rater.page, second):
         page.click("#show-b")
     rater.page.dblclick("#vote-a")
@@ -276,7 +283,7 @@ def test_double_clicks_reloads_and_two_tabs_count_once(chromium: Any, running: S
     second.wait_for_selector("#feedback[open]")
     rater.page.reload()
     rater.page.wait_for_selector("#ready:visible, #intro:visible")
-    assert rater.page.evaluate("fetched.size") >= 1
+    assert rater.js("fetched.size") >= 1
     name = link.rpartition("/")[2].split(".")[0]
     with sqlite3.connect(running.folder / "votes.sqlite") as c:
         stored = c.execute(
@@ -284,6 +291,25 @@ def test_double_clicks_reloads_and_two_tabs_count_once(chromium: Any, running: S
             "where people.name = ?", (name,)
         ).fetchall()  # fmt: skip
     assert stored == [("a",)]
+
+
+def test_an_answer_that_cannot_be_stored_is_kept(chromium: Any, running: Server) -> None:
+    rater = Rater(chromium, rehearsal(running), DESKTOP)
+    rater.until_trial()
+    rater.page.click("#show-b")
+    before = rater.token()
+    lock = sqlite3.connect(running.folder / "votes.sqlite", isolation_level=None)
+    lock.execute("begin immediate")
+    rater.page.click("#vote-a")
+    rater.page.wait_for_selector("#unsaved:visible")
+    assert "Not saved, try again." in rater.page.inner_text("#unsaved")
+    assert rater.token() == before and rater.page.is_visible("#trial")  # the place is kept
+    lock.execute("rollback")
+    lock.close()
+    rater.page.click("#again")
+    rater.page.wait_for_selector("#feedback[open]")
+    assert rater.page.is_hidden("#unsaved")
+    assert all("503" in problem for problem in rater.problems)
 
 
 def test_an_answer_waits_for_a_lost_connection(chromium: Any, running: Server) -> None:

@@ -2,7 +2,7 @@
 
 import { request } from "./server.js";
 
-const fetched = new Map();  // trial token -> promise of {a, b, o}: addresses of decoded pictures
+export const fetched = new Map();  // trial token -> promise of {a, b, o}: addresses of decoded pictures
 
 export function load(token) {
   if (!fetched.has(token)) {

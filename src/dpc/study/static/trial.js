@@ -75,6 +75,8 @@ addEventListener("resize", lay);
 
 export function clear() { trial = null; }
 
+export const current = () => trial;
+
 function fits() {
   const frame = $("frame");
   return frame.scrollWidth <= frame.clientWidth + 1 && frame.scrollHeight <= frame.clientHeight + 1;
