@@ -67,26 +67,29 @@ def read_csv(path: Path, model: type[Model], most: int = MAX_ROWS) -> Iterator[M
     Empty cells count as missing. At most `most` rows. OptionError for all that is wrong, with the line's number.
     """
     before = csv.field_size_limit(MAX_CELL)  # it holds for the whole process
+    at = 1  # the line where what is read next begins
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])
             _check_header(path, header, model)
+            at = lines.line_num + 1
             for number, line in enumerate(lines, 1):
+                begin, at = at, lines.line_num + 1
                 if not line:
                     continue
                 if number > most:
                     raise OptionError(f"{path} has more than {most:,} rows; cut it into parts")
                 if len(line) != len(header):
                     raise OptionError(
-                        f"{path}, line {lines.line_num}: {len(line)} cells under {len(header)} column names"
+                        f"{path}, line {begin}: {len(line)} cells under {len(header)} column names"
                     )
                 cells = {name: cell for name, cell in zip(header, line, strict=True) if cell}
-                yield validated(path, cells, model, f"line {lines.line_num}")
+                yield validated(path, cells, model, f"line {begin}")
     except OSError as error:
         raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not a CSV table in UTF-8: {_line(error)}") from error
+        raise OptionError(f"{path}, line {at}: this is not CSV in UTF-8: {_line(error)}") from error
     finally:
         csv.field_size_limit(before)
 

@@ -110,7 +110,7 @@ class Rater:
     def js(self, expression: str, page: Any = None) -> Any:
         """The value of a JavaScript expression that may name the page's `trial`, `fetched` and `$`."""
         return (page or self.page).evaluate(
-            "Promise.all(['trial', 'pictures', 'server'].map((name) => import(`/static/${name}.js`))).then("
+            "Promise.all(['trial', 'pictures', 'page'].map((name) => import(`/static/${name}.js`))).then("
             f"([{{ current }}, {{ fetched }}, {{ $ }}]) => {{ const trial = current(); return {expression}; }})"
         )
 

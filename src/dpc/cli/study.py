@@ -43,6 +43,7 @@ def new(
     _libraries()
     import secrets
 
+    from dpc.reading import validated
     from dpc.study import example as examples
     from dpc.study import plan as plans
     from dpc.study import prepare as preparing
@@ -58,7 +59,7 @@ def new(
     where = {"images": tuple(str(path.resolve()) for path in images or ()), "codecs": tuple(names), "bpp": rates}
     draft = plans.Draft(
         seed=secrets.randbelow(2**31),
-        sources=plans.built(plans.Sources, where, "the options"),
+        sources=validated(Path("options"), where, plans.Sources),
         design=plans.Design(votes=votes, trials=trials, across_rates="none" if len(rates) == 1 else "neighbours"),
     )
     file = preparing.new(study, draft)

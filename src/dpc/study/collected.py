@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dpc.errors import OptionError
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import DEFAULT, PEAKS, Reference, usable
 from dpc.files import atomic_write, csv_text
+from dpc.reading import read_csv
 from dpc.study import plan as plans
 from dpc.study import stimuli
-from dpc.study.checked import one_line
 from dpc.study.database import default_url
-from dpc.study.names import OLD_COLUMNS, renamed
+from dpc.study.names import renamed
 from dpc.study.plan import condition
 from dpc.study.records import RaterKind
 from dpc.study.stimuli import Made
@@ -141,8 +141,8 @@ class Row(BaseModel):
 
     model_config = ConfigDict(str_max_length=200)
     picture: str
-    a: str = Field(min_length=1)
-    b: str = Field(min_length=1)
+    a: str
+    b: str
     votes_a: Count
     votes_b: Count
     not_sure: Count = 0
@@ -152,10 +152,19 @@ class Row(BaseModel):
     bpp_b: Rate | None = None
     metrics: dict[str, tuple[Measured | None, Measured | None]] = Field(default={}, max_length=MOST_METRICS)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, cells: dict[str, str]) -> dict[str, Any]:
+        """Old names become those of today, and columns NAME_a and NAME_b a metric."""
+        given = renamed(cells)
+        ends = {n[:-2] for n in given if n.endswith(("_a", "_b"))} - {"votes", "bpp"}
+        metrics = {name: (given.get(f"{name}_a"), given.get(f"{name}_b")) for name in sorted(ends)}
+        return {**{name: given[name] for name in given if name in cls.model_fields}, "metrics": metrics}
+
     @model_validator(mode="after")
     def _different(self) -> Row:
         if self.a == self.b:
-            raise ValueError(f"a and b are both {self.a!r}; a vote is between two different conditions")
+            raise ValueError("a and b are the same; a vote is between two different conditions")
         return self
 
 
@@ -175,13 +184,12 @@ def read_table(path: Path) -> Collected:
     rates: dict[str, list[float]] = defaultdict(list)
     values: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     conditions: set[str] = set()
-    for line, row in _rows(path):
+    for row in read_csv(path, Row, MOST_VOTES):
         counts = (row.votes_a, row.votes_b, row.not_sure)
         conditions |= {row.a, row.b}
         if len(votes) + sum(counts) > MOST_VOTES or len(conditions) > MOST_CONDITIONS:
             raise OptionError(
-                f"{path} has more than {MOST_VOTES:,} votes or {MOST_CONDITIONS} conditions (line {line}); report "
-                "parts of it"
+                f"{path} has more than {MOST_VOTES:,} votes or {MOST_CONDITIONS} conditions; report parts of it"
             )
         for answer, count in enumerate(counts):
             votes += [Vote(row.rater, row.picture, row.a, row.b, answer, rater_kind=row.rater_kind)] * count
@@ -195,30 +203,3 @@ def read_table(path: Path) -> Collected:
     higher = {m: METRICS[m].higher_is_better if m in METRICS else True for m in values}
     ties = any(v.answer == NOT_SURE for v in votes)
     return Collected(path.stem, votes, means, ties, plans.Exclusion(), values=dict(values), higher=higher)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line where it begins, row) of each row, checked."""
-    line = 1
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            names = [OLD_COLUMNS.get(name, name) for name in rows.fieldnames or ()]
-            if lacking := [n for n in ("picture", "a", "b", "votes_a", "votes_b") if n not in names]:
-                raise ValueError(f"there is no column {lacking[0]}")
-            line += 1  # where a row begins, also one that cannot be read
-            metrics = [n[:-2] for n in names if n.endswith("_a") and n not in ("votes_a", "bpp_a")]
-            for cells in rows:
-                given = {name: cell for name, cell in renamed(cells).items() if cell or name == "picture"}
-                pairs = {m: (given.get(f"{m}_a"), given.get(f"{m}_b")) for m in metrics}
-                plain = {name: given[name] for name in given if name in Row.model_fields}
-                yield line, Row.model_validate({**plain, "metrics": pairs})
-                line = rows.line_num + 1
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is no study folder and cannot be read as a table: {error}") from error
-    except (ValueError, csv.Error) as error:
-        what = one_line(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
-        raise OptionError(
-            f"{path} is not a table of votes (line {line}: {what}); it needs the columns picture, a, b, votes_a and "
-            "votes_b"
-        ) from error

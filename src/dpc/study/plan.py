@@ -12,11 +12,8 @@ import random
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictBool, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictBool, model_validator
 from pydantic.dataclasses import dataclass
-
-from dpc.errors import OptionError
-from dpc.study.checked import one_line
 
 __all__ = [
     "Asked",
@@ -33,7 +30,6 @@ __all__ = [
     "Screening",
     "Sources",
     "Stimulus",
-    "built",
     "comparisons",
     "condition",
     "shuffled",
@@ -45,14 +41,6 @@ Real: TypeAlias = Annotated[float, Strict()]
 Count: TypeAlias = Annotated[Whole, Field(ge=0, le=50)]
 Share: TypeAlias = Annotated[Real, Field(ge=0, le=1)]
 PerMinute: TypeAlias = Annotated[Whole, Field(ge=1, le=10_000_000)]
-
-
-def built(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    """kind(**values); OptionError in one line for what it refuses."""
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise OptionError(f"{where}: {one_line(error)}") from error
 
 
 def _named(name: str) -> str:

@@ -16,23 +16,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jinja2
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from dpc.errors import OptionError
 from dpc.files import atomic_write
-from dpc.study.checked import one_line
-from dpc.study.plan import Asked, Draft, Method, Picture, Plan, built
+from dpc.reading import read_json, read_toml, validated
+from dpc.study.plan import Asked, Draft, Method, Picture, Plan
 
 __all__ = ["Prepared", "made_from", "read", "read_draft", "write", "write_prepared"]
 
 FORMAT = 2
-LARGEST = 1_000_000  # bytes of a study.toml
+LARGEST = 1 << 24  # bytes of a prepared.json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -89,7 +88,7 @@ def read(folder: Path) -> Plan:
     table = _table(path)
     if table.get("format") == 1:
         del table["format"]
-        return cast(Plan, built(Plan, table, str(path)))
+        return validated(path, table, Plan)
     draft, prepared = _draft(table, path), _prepared(folder)
     now = made_from(draft)
     for name, before in prepared.made_from.items():
@@ -101,45 +100,28 @@ def read(folder: Path) -> Plan:
     own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(Asked)}
     own |= {name: getattr(prepared, name) for name in ("rates", "methods", "pictures", "made_by")}
     own["screening"] = dataclasses.replace(draft.screening, plates=prepared.plates)
-    plan: Plan = built(Plan, {**own, "crop": draft.sources.crop, "command": f"dpc study prepare {folder}"}, str(path))
-    return plan
+    return validated(path, {**own, "crop": draft.sources.crop, "command": f"dpc study prepare {folder}"}, Plan)
 
 
 def _prepared(folder: Path) -> Prepared:
     path = folder / "prepared.json"
     if not path.exists():
         raise OptionError(f"{folder} has no pictures yet; edit {folder}/study.toml, then dpc study prepare {folder}")
-    try:
-        return TypeAdapter(Prepared).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        what = one_line(error) if isinstance(error, ValidationError) else str(error)
-        raise OptionError(f"{path} is damaged ({what}); run dpc study prepare {folder} again") from error
+    return read_json(path, Prepared, LARGEST)
 
 
 def _table(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        data = path.read_bytes()
-        if len(data) > LARGEST:
-            raise OptionError(f"{path} has {len(data):,} bytes; a plan has at most {LARGEST:,}")
-        table: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read ({error.strerror}); make a study with dpc study new") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise OptionError(f"{path} is not valid TOML: {' '.join(str(error).split())[:200]}") from error
-    if table.get("format") not in (1, FORMAT):
-        raise OptionError(
-            f"{path} is of format {table.get('format')!r}, this dpc reads 1 and {FORMAT}; use the dpc that made it"
-        )
-    return table
+    if not path.exists():
+        raise OptionError(f"there is no {path}; make a study with dpc study new")
+    table = read_toml(path, dict[str, Any])
+    number = table.pop("format", None)
+    if number not in (1, FORMAT):
+        raise OptionError(f"{path} is of format {number!r}, this dpc reads 1 and {FORMAT}; use the dpc that made it")
+    return {**table, "format": number}
 
 
 def _draft(table: dict[str, Any], path: Path) -> Draft:
-    draft: Draft = built(Draft, {name: value for name, value in table.items() if name != "format"}, str(path))
-    return draft
+    return validated(path, {name: value for name, value in table.items() if name != "format"}, Draft)
 
 
 def _toml(value: Any) -> str:

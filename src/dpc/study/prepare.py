@@ -26,9 +26,10 @@ from dpc import __version__
 from dpc.codec.image import pictures_in
 from dpc.errors import OptionError
 from dpc.evaluation.codecs import Rgb
+from dpc.reading import validated
 from dpc.study import plan_file
 from dpc.study.coded import NEARBY, File, Shelf, pixels_of, spread
-from dpc.study.plan import Asked, Draft, Method, Picture, Plan, Stimulus, built
+from dpc.study.plan import Asked, Draft, Method, Picture, Plan, Stimulus
 from dpc.study.plates import plates
 from dpc.study.shown import crop_of, middle, pad, png, srgb, worst
 from dpc.study.sources import Loose, Precomputed, Source, sources_of
@@ -110,15 +111,15 @@ class _Job:
                 f"{uneven} has {len(self.targets[uneven])} files and others {count}; every picture needs each rate"
             )
         own = {f.name: getattr(draft, f.name) for f in dataclasses.fields(Asked)}
-        self.plan: Plan = built(
-            Plan,
+        self.plan = validated(
+            folder / "study.toml",
             {
                 **own,
                 "rates": tuple(f"{r:g}" for r in where.bpp) or tuple(map(str, range(count))),
                 "methods": tuple(Method(s.name, s.version, s.settings) for s in self.sources),
                 "pictures": tuple(Picture(path.stem, "", 0, 0) for path in self.paths),
             },
-            str(folder / "study.toml"),
+            Plan,
         )
 
     def shelves(self, path: Path) -> tuple[Rgb, list[Shelf]]:

@@ -1,6 +1,7 @@
 // What the screen can show: checked while the screening is open, and stored with it.
 
-import { $, settings } from "./server.js";
+import { $ } from "./page.js";
+import { settings } from "./server.js";
 
 export const ratio = () => window.devicePixelRatio || 1;
 const windowSize = () => ({

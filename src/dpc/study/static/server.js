@@ -1,6 +1,7 @@
 // Talking to the server: every call is repeated until it is answered; all of them may safely be sent twice.
 
-export const $ = (id) => document.getElementById(id);
+import { $ } from "./page.js";
+
 export const settings = JSON.parse($("settings").textContent);
 export const query = new URLSearchParams(location.search);
 export const session = { name: location.pathname.startsWith("/s/") ? decodeURIComponent(location.pathname.slice(3)) : "" };

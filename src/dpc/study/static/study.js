@@ -1,22 +1,13 @@
 // The study's page. A session is the signed name in the address (/s/NAME); the server knows everything else, so that
 // a reload, a second tab or another device goes on where the last answer was stored.
 
+import { $, show } from "./page.js";
 import { prefetch } from "./pictures.js";
 import { checkScreen, measured, tooSmall } from "./screening.js";
-import { $, post, query, Refusal, request, session, settings } from "./server.js";
+import { post, query, Refusal, request, session, settings } from "./server.js";
 import { clear, handlers, present, startClock, stopClock } from "./trial.js";
 
 // ---- pages
-
-function show(id) {
-  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
-  document.body.classList.toggle("viewing-now", id === "trial");
-  if (id !== "trial") {
-    scrollTo(0, 0);
-    const title = $(id).querySelector("h1");
-    if (title) title.focus({ preventScroll: true });
-  }
-}
 
 function leave(text, mine = false) {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();

@@ -1,8 +1,8 @@
 // A trial: two pictures at one place, the original at hand, an answer.
 
+import { $, show } from "./page.js";
 import { forget, load, prefetch } from "./pictures.js";
 import { ratio } from "./screening.js";
-import { $ } from "./server.js";
 
 export const handlers = { vote: async () => {}, pause: () => {} };  // what the page does with an answer, and with P
 
