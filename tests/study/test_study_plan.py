@@ -356,6 +356,7 @@ def test_a_study_is_made_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "study").symlink_to(tmp_path / "far")
     made = study(tmp_path)
     assert made.folder == tmp_path / "study" and (tmp_path / "far" / "study.toml").is_file()
+    assert (tmp_path / "far").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_changed_picture_is_noticed(tmp_path: Path) -> None:

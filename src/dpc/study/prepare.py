@@ -50,7 +50,8 @@ def new(folder: Path, draft: Draft) -> Path:
         raise OptionError(f"{folder} cannot be replaced by a study; name a folder that is to be made, as mystudy")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} exists and is not empty; give a folder that a new study can be made in")
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    place.chmod(0o700)  # the truth about the pictures is nobody else's
     plan_file.write(draft, place / "study.toml")
     return folder / "study.toml"
 
