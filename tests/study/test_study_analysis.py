@@ -320,7 +320,7 @@ HEAD = "picture,a,b,votes_a,votes_b\n"
         (HEAD + "p,a,b,,1\n", "votes_a: Field required"),
         (HEAD + "p," + "x" * 300 + ",b,1,1\n", "at most 200 characters"),
         (HEAD[:-1] + ",bpp_a\np,a,b,1,1,0\n", "bpp_a: Input should be greater than 0 (it is '0')"),
-        (HEAD[:-1] + ",bpp_a\np,a,b,1,1,inf\n", "bpp_a: Input should be less than or equal to 1000 (it is 'inf')"),
+        (HEAD[:-1] + ",bpp_a\np,a,b,1,1,inf\n", "bpp_a: Input should be a finite number (it is 'inf')"),
         (HEAD[:-1] + ",bpp_a\np,a,b,1,1,1e9\n", "bpp_a: Input should be less than or equal to 1000 (it is '1e9')"),
         (HEAD[:-1] + ",vmaf_a,vmaf_b\np,a,b,1,1,5,nan\n", "metrics.vmaf.1: Input should be"),
         (HEAD[:-1] + ",rater_kind\np,a,b,1,1,robot\n", "rater_kind: Input should be 'people', 'model' or 'simulated'"),
