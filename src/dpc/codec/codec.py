@@ -26,7 +26,7 @@ from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import Box, positions_of
 from dpc.codec.timing import Clock
-from dpc.codec.transforms import Progress, Strip, Transforms, positions, strips
+from dpc.codec.transforms import Progress, Strip, Transforms, luma, positions, strips
 from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, WrongModel
 
 __all__ = [
@@ -277,9 +277,12 @@ def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:
 
 
 def _finished(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file: DPCFile, as_array: bool) -> Any:
+    """What decode gives back. An array is made without a picture beside it: large ones would be there three times."""
     icc = None if file.icc is None else container.inflated(file.icc)
-    picture = image.to_pil(rgb, alpha, file.grey, icc, file.exif)
-    return np.array(picture) if as_array else picture
+    if not as_array:
+        return image.to_pil(rgb, alpha, file.grey, icc, file.exif)
+    colours = luma(rgb) if file.grey else rgb
+    return colours if alpha is None else np.dstack([colours, alpha])
 
 
 def _silent(_: float) -> None:

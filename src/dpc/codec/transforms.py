@@ -214,3 +214,14 @@ class _Window:
 def checkerboard(h: int, w: int) -> Float:
     """(1, 1, h, w): 1 where row + column is even, else 0."""
     return ((np.arange(h)[:, None] + np.arange(w)[None]) % 2 == 0).astype(np.float32)[None, None]
+
+
+def luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) of (H, W, 3): what a grey picture shows, ITU-R 601 in integers as docs/format.md has it."""
+    grey = np.empty(rgb.shape[:2], np.uint8)
+    for row, colours in zip(grey, rgb, strict=True):
+        row[:] = colours @ _LUMA + 32768 >> 16
+    return grey
+
+
+_LUMA = np.array([19595, 38470, 7471], np.uint32)
