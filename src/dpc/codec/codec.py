@@ -211,9 +211,10 @@ class Codec:
     def _map(self, file: DPCFile, h: int, w: int) -> NDArray[np.int32] | None:
         if file.quality_map is None:
             return None
+        deltas = quality_map.unpack(file.quality_map, *quality_map.cells_of(h, w))
         if not self.artifact.quality_map:
             raise Corrupt(f"the file has a quality map, which {self.artifact.name} does not allow; the file is damaged")
-        return quality_map.unpack(file.quality_map, *quality_map.cells_of(h, w))
+        return deltas
 
 
 def decode_lossless(
