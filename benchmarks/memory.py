@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py [--model M] [--megapixels 24 100] [--threads 1] [--quality 40] [--bpp B]
 
-Each call has a process of its own, that holds the picture as an array (encode) or its file (decode, into an array). Printed are
-its peak memory, that without the picture's array, and the seconds of the call. The picture is demo/photo.png, again and again, side by side.
+Each call has a process of its own, that holds the picture as an array (encode) or its file (decode, into an array).
+Printed are its peak memory, that without the picture's array, and the seconds of the call. The picture is
+demo/photo.png, again and again, side by side.
 """
 
 from __future__ import annotations

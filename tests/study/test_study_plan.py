@@ -193,7 +193,11 @@ def test_comparisons_of_one_and_of_several_rates(tmp_path: Path) -> None:
 
 def test_the_same_seed_makes_the_same_study(tmp_path: Path) -> None:
     def files(made: stimuli.Made) -> dict[str, bytes]:
-        kept = [p for p in sorted(made.folder.rglob("*")) if p.is_file() and p.name not in ("secret.key", "study.toml", "prepared.json")]
+        kept = [
+            p
+            for p in sorted(made.folder.rglob("*"))
+            if p.is_file() and p.name not in ("secret.key", "study.toml", "prepared.json")
+        ]
         return {str(p.relative_to(made.folder)): p.read_bytes() for p in kept}
 
     colour = plans.Screening(colour="ask")
@@ -243,7 +247,9 @@ def test_what_cannot_be_reached_is_found_first_and_what_was_coded_is_kept(
     said: list[str] = []
     rates = [100 * 8 / (96 * 64), 300 * 8 / (96 * 64)]  # 100 and 300 bytes
     options: dict[str, Any] = {"codecs": ["a", "b", "large"], "bpp": rates, "say": said.append}
-    with pytest.raises(OptionError, match=r"large cannot reach it: its smallest file of p0 has 250 bytes, 100 are wanted"):
+    with pytest.raises(
+        OptionError, match=r"large cannot reach it: its smallest file of p0 has 250 bytes, 100 are wanted"
+    ):
         prepared(tmp_path / "study", [images], **options)
     assert sum("5 of 5 pictures" in line for line in said) == 1  # the first rate; of the second nothing is known yet
     assert any(line == "  sources.codecs (or folders) without 'large'" for line in said)
@@ -321,7 +327,9 @@ def test_bad_input_is_found(tmp_path: Path) -> None:
         with pytest.raises(kind, match=message):
             prepared(tmp_path / f"study{number}", [images], **options)
         assert not (tmp_path / f"study{number}" / "prepared.json").exists()
-    for number, (place, message) in enumerate(((tmp_path / "none", "does not exist"), (wrong.parent, "holds no pictures"))):
+    for number, (place, message) in enumerate(
+        ((tmp_path / "none", "does not exist"), (wrong.parent, "holds no pictures"))
+    ):
         with pytest.raises(OptionError, match=message):
             prepared(tmp_path / f"s{number}", [place], folders=[("a", good), ("c", good)])
     with pytest.raises(OptionError, match="not empty"):

@@ -203,5 +203,3 @@ def test_every_answer_has_the_security_headers(tmp_path: Path) -> None:
             raw.sendall(b"this is no HTTP\r\n\r\n")
             answer = raw.recv(4096).decode().lower()
         assert answer.startswith("http/1.1 400") and all(f"\n{name}:" in answer for name in HEADERS)
-
-

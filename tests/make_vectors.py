@@ -1,0 +1,329 @@
+"""Makes spec/vectors: valid and invalid files, and what a reader must find in them, as data for other implementations.
+
+    python tests/make_vectors.py
+
+Valid files are made with the model tests/data/exact.dpcmodel, whose pixels are the same everywhere. They are kept once
+they exist, since another machine's encoder may choose other latents. All else is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import make_tiny
+import numpy as np
+from paths import ROOT
+from PIL import Image
+
+from dpc.codec import container, entropy, image, lossless, quality_map, stream, transforms
+from dpc.codec.artifact import Artifact
+from dpc.codec.codec import Codec
+from dpc.codec.container import MAGIC, Colour, DPCFile
+from dpc.errors import DPCError
+
+FOLDER = ROOT / "spec" / "vectors"
+MODEL = make_tiny.EXACT_MODEL
+
+
+def sealed(body: bytes) -> bytes:
+    """A body with the checksum that belongs to it."""
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def header(size: bytes = b"\x05\x06", version: int = 2, flags: int = 0) -> bytes:
+    """A header of a 5x6 picture unless another size is given."""
+    return MAGIC + bytes([version, flags]) + size + (b"" if flags & 2 else b"mode\x00\x00")
+
+
+BODY = b"\x02\x04body"
+
+# rule, bytes, name of the error: what docs/format.md calls broken in a container
+CONTAINER: list[tuple[str, bytes, str]] = [
+    ("R1", b"\x89PNG\r\n\x1a\n" + bytes(40), "NotADPCFile"),
+    ("R1", b"GI", "NotADPCFile"),
+    ("R2", b"", "Truncated"),
+    ("R2", MAGIC[:2], "Truncated"),
+    ("R2", header()[:11], "Truncated"),
+    ("R2", header(b"\x85")[:7], "Truncated"),
+    ("R3", sealed(header(version=1) + BODY), "UnsupportedVersion"),
+    ("R3", sealed(header(version=3) + BODY), "UnsupportedVersion"),
+    ("R3", MAGIC + b"\x03", "UnsupportedVersion"),
+    *(("R4", sealed(header(flags=1 << bit) + BODY), "Corrupt") for bit in (5, 6, 7)),
+    *(("R4", sealed(header(flags=code << 2) + BODY), "Corrupt") for code in (5, 6, 7)),
+    ("R5", sealed(header(b"\x80\x80\x80\x01\x06") + BODY), "Corrupt"),
+    ("R5", sealed(header(b"\x06\x80\x80\x80\x01") + BODY), "Corrupt"),
+    ("R6", sealed(header(b"\x85\x00\x06") + BODY), "Corrupt"),
+    ("R6", sealed(header(b"\x06\x85\x80\x00") + BODY), "Corrupt"),
+    ("R7", sealed(header(b"\x00\x06") + BODY), "Corrupt"),
+    ("R7", sealed(header(b"\x06\x00") + BODY), "Corrupt"),
+    ("R8", sealed(header(b"\x80\x80\x04\x01") + BODY), "TooLarge"),
+    ("R8", sealed(header(b"\x01\x80\x80\x04") + BODY), "TooLarge"),
+    ("R9", sealed(header(b"\xff\xff\x03\xff\xff\x03") + BODY), "TooLarge"),
+    ("R9", sealed(header(b"\x80\x80\x01\x81\x80\x01") + BODY), "TooLarge"),
+    *(("R10", header() + bytes(n), "Truncated") for n in range(4)),
+    ("R11", sealed(header() + BODY + b"\x04\x00"), "UnsupportedVersion"),
+    ("R11", sealed(header() + BODY + b"\x7f\x01x"), "UnsupportedVersion"),
+    ("R12", sealed(header() + BODY + BODY), "Corrupt"),
+    ("R12", sealed(header() + b"\x03\x01a" + BODY), "Corrupt"),
+    ("R12", sealed(header() + b"\x00\x00" + BODY), "Corrupt"),
+    ("R12", sealed(header() + BODY + b"\xf0\x01a\xf0\x01a"), "Corrupt"),
+    ("R13", sealed(header() + b"\x02"), "Truncated"),
+    ("R13", sealed(header() + b"\x02\x81"), "Truncated"),
+    ("R14", sealed(header() + b"\x02\x84\x80\x80\x80\x80\x01body"), "Corrupt"),
+    ("R15", sealed(header() + b"\x02\x84\x00body"), "Corrupt"),
+    ("R15", sealed(header() + b"\x02\x84\x80\x80\x80\x00body"), "Corrupt"),
+    ("R16", sealed(header() + b"\x02\x03bod"), "Corrupt"),
+    ("R16", sealed(header() + b"\x01\x03map" + BODY), "Corrupt"),
+    *(("R16", sealed(header() + BODY + bytes([kind, 0])), "Corrupt") for kind in (3, 0x81, 0x82, 0x83)),
+    ("R16", sealed(header() + BODY + b"\x84\x071234567"), "Corrupt"),
+    ("R17", sealed(header() + b"\x01\x81\x80\x10map!" + BODY), "TooLarge"),
+    ("R17", sealed(header() + b"\x02\x81\x80\x80\x80\x04s"), "TooLarge"),
+    ("R17", sealed(header() + b"\x02\xff\xff\xff\xff\x7fs"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\x03\x81\x80\x80\x80\x02a"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\x81\x81\x80\x80\x02i"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\x82\x81\x80\x40e"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\x83\x81\x80\x80\x02x"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\x84\x09123456789"), "TooLarge"),
+    ("R17", sealed(header() + BODY + b"\xff\x81\x80\x80\x02?"), "TooLarge"),
+    ("R18", sealed(header() + b"\x02\x05body"), "Truncated"),
+    ("R18", sealed(header() + b"\x02\x80\x80\x80\x80\x04body"), "Truncated"),
+    ("R18", sealed(header() + BODY + b"\xff\x02?"), "Truncated"),
+    ("R19", sealed(header()), "Corrupt"),
+    ("R19", sealed(header() + b"\x03\x01a"), "Corrupt"),
+    ("R20", sealed(header(flags=2) + BODY + b"\x03\x01a"), "Corrupt"),
+    ("R20", sealed(header(flags=2) + b"\x01\x04map!" + BODY), "Corrupt"),
+    ("R21", sealed(header(flags=4 << 2) + BODY), "Corrupt"),
+    *(("R21", sealed(header(flags=code << 2) + BODY + b"\x81\x01i"), "Corrupt") for code in range(4)),
+    ("R22", header() + BODY + bytes(4), "Corrupt"),
+    ("R22", sealed(header() + BODY)[:-1] + b"!", "Corrupt"),
+    ("R22", sealed(header() + BODY + b"\x03\x01a").replace(b"\x01a", b"\x01b"), "Corrupt"),
+]
+
+
+def pixels() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Name -> picture and options of every valid file that is encoded."""
+    photo = make_tiny.photograph
+    veiled = photo(180, 60, 48, 40)
+    veiled.putalpha(Image.fromarray(np.tile(np.arange(0, 240, 5, dtype=np.uint8), (40, 1))))
+    return {
+        "photo": (photo(150, 40, 96, 80), {"quality": 70}),
+        "low": (photo(150, 40, 96, 80), {"quality": 10}),
+        "strips": (photo(100, 0, 40, 288).resize((40, 1030)), {"quality": 60}),
+        "wide": (photo(0, 100, 448, 20).resize((1900, 20)), {"quality": 30}),
+        "grey": (photo(120, 20, 70, 70).convert("L"), {"quality": 60}),
+        "alpha": (veiled, {"quality": 50}),
+        "one": (Image.new("RGB", (1, 1), (10, 200, 250)), {"quality": 100}),
+        "noise": (Image.fromarray(make_tiny.noise(64, 64, 3)), {"quality": 90}),
+        "lossless": (photo(0, 0, 20, 10), {"lossless": True}),
+        "lossless-alpha": (veiled.crop((0, 0, 9, 7)), {"lossless": True}),
+        "lossless-grey": (photo(0, 0, 20, 10).convert("L"), {"lossless": True}),
+    }
+
+
+def valid(codec: Codec) -> dict[str, bytes]:
+    """Name -> file of every valid vector, those that exist as they are."""
+    kept = {path.stem: path.read_bytes() for path in (FOLDER / "valid").glob("*.dpc")}
+    files = {}
+    for name, (picture, options) in pixels().items():
+        files[name] = kept.get(name) or codec.encode(picture, **({"lossless": False} | options))
+    photo = container.unpack(files["photo"])
+    profile = container.deflated(make_tiny.noise(300).tobytes())
+    more = {
+        "exif": make_tiny.EXIF.replace(b"\0\6", b"\0\1"),
+        "xmp": b"<x:xmpmeta/>",
+        "density": (11811).to_bytes(4, "little") * 2,
+    }
+    files["everything"] = container.pack(replace(photo, colour=Colour.ICC, icc=profile, **more))
+    files["display-p3"] = container.pack(replace(photo, colour=Colour.DISPLAY_P3))
+    files["unknown-chunks"] = sealed(files["photo"][:-4] + b"\x85\x00\x90\x05later\xff\x02??")
+    return files
+
+
+def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
+    """(rule, file) of what docs/format.md calls broken inside of payloads."""
+    tables = codec.artifact.tables
+    packed = container.pack(photo)
+    body, zero = photo.body, bytes(4)
+
+    def held() -> Any:
+        return make_tiny.held(codec, packed)
+
+    def started(change: Callable[[entropy.Encoder, Any], None]) -> bytes:
+        encoder, latents = entropy.Encoder(tables), held()
+        encoder.add(latents.z, latents.z_index)
+        change(encoder, latents)
+        return encoder.finish()
+
+    def escape(value: int) -> bytes:
+        def change(encoder: entropy.Encoder, latents: Any) -> None:
+            encoder._parts[0][0][0] = len(tables.frequencies[latents.z_index.min() - 1]) - 1
+            encoder.add_symbols(np.array([value + 32768], np.int32), entropy._uniform)
+
+        return started(change)
+
+    def outside(value: int) -> bytes:
+        latents, encoder = held(), entropy.Encoder(tables)
+        latents.z[3, 0, 0] = value
+        encoder.add(latents.z, latents.z_index)
+        return encoder.finish()
+
+    def deltas(*values: int) -> bytes:
+        return quality_map.pack(np.resize(np.array(values, np.int32), quality_map.cells_of(5, 6)))
+
+    alpha = image.alpha_to_bytes(make_tiny.noise(80, 96))
+    webp = lossless.to_bytes(make_tiny.noise(80, 96, 3), None)
+    whole = {"model": None, "level": None}
+    icc = {"colour": Colour.ICC}
+    tall = {"height": 80 + 512}
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("R23", {"alpha": image.alpha_to_bytes(make_tiny.noise(96, 80))}),
+        ("R23", {"alpha": webp}),
+        ("R24", {"alpha": alpha[:60]}),
+        ("R24", {"alpha": alpha[:50] + b"!" + alpha[51:]}),
+        ("R25", {"icc": b"profile", **icc}),
+        ("R25", {"icc": container.deflated(b"profile") + b"!", **icc}),
+        ("R25", {"icc": zlib.compress(bytes(2**22 + 1), 9), **icc}),
+        ("R26", {"body": lossless.to_bytes(make_tiny.noise(96, 80, 3), None), **whole}),
+        ("R26", {"body": webp + b"!!", **whole}),
+        ("R26", {"body": alpha, **whole}),
+        ("R27", {"body": webp[:25] + bytes(len(webp) - 25), **whole}),
+        ("S1", {"level": 449}),
+        ("S1", {"level": 65535}),
+        ("S2", {"body": b"\x00" + body, **tall}),
+        ("S2", {"body": b"\x81\x00" + body, **tall}),
+        ("S2", {"body": b"\x81\x80\x80\x80\x01" + body, **tall}),
+        ("S2", {"body": b"\xff\xff\xff\x7f" + body, **tall}),
+        ("S3", {"body": body[:-1]}),
+        ("S3", {"body": body + b"\x01"}),
+        ("S4", {"body": body + zero}),
+        ("S5", {"body": body[4:]}),
+        ("S5", {"body": b"\xff\xff\xff\x00"}),
+        ("S6", {"body": b"\x01\x00\x00\x00" + body}),
+        ("S6", {"body": zero * 3 + body}),
+        ("S7", {"body": escape(0)}),
+        ("S7", {"body": escape(-32768)}),
+        ("S8", {"body": outside(64)}),
+        ("S8", {"body": outside(-32767)}),
+        ("S9", {"quality_map": deltas(9)}),
+        ("S9", {"quality_map": deltas(0, 0, -9)}),
+        ("S10", {"quality_map": deltas(1, 0, -8, 8)}),
+    ]
+    return [(rule, replace(photo, **change)) for rule, change in changes]
+
+
+def hostile(codec: Codec, photo: DPCFile) -> dict[str, bytes]:
+    """Name -> file that claims much with few bytes."""
+    tables, top = codec.artifact.tables, codec._top
+    z_index = codec.artifact.z_indices[top]
+    likeliest = [int(np.argmax(tables.frequencies[i - 1])) - int(tables.limits[i]) for i in z_index]
+
+    def free(width: int, height: int) -> bytes:
+        """The hyper-latents alone, each with its likeliest value, of every strip."""
+        streams = []
+        for strip in transforms.strips(*transforms.positions(height, width)):
+            shape = (len(z_index), strip.cells.stop - strip.cells.start, -(-strip.w // 4))
+            encoder = entropy.Encoder(tables)
+            values = np.broadcast_to(np.array(likeliest, np.int32)[:, None, None], shape)
+            encoder.add(values, np.broadcast_to(z_index[:, None, None], shape))
+            streams.append(encoder.finish())
+        return container.pack(replace(photo, width=width, height=height, level=top, body=stream.join(streams)))
+
+    def empty(width: int, height: int, words: int = 1) -> bytes:
+        count = len(transforms.strips(*transforms.positions(height, width)))
+        body = stream.join([words * (1 << 24).to_bytes(4, "little")] * count)
+        return container.pack(replace(photo, width=width, height=height, body=body))
+
+    png = image._png_start(16384, 16384) if hasattr(image, "_png_start") else b""
+    return {
+        "free-symbols": free(2048, 1024),
+        "huge-empty": empty(16384, 16384),
+        "wide-empty": empty(65535, 4096),
+        "tall-empty": empty(4096, 65535),
+        "huge-one-word": empty(16384, 16384, 3),
+        "huge-alpha": container.pack(replace(photo, width=16384, height=16384, alpha=png + bytes(40))),
+        "profile-bomb": container.pack(replace(photo, colour=Colour.ICC, icc=zlib.compress(bytes(1 << 26), 9))),
+        "webp-of-another-size": container.pack(
+            replace(
+                photo,
+                width=16383,
+                height=16383,
+                model=None,
+                level=None,
+                body=lossless.to_bytes(make_tiny.noise(9, 9, 3), None),
+            )
+        ),
+        "many-chunks": sealed(
+            container.pack(photo)[:-4] + b"".join(bytes([kind, 0]) for kind in range(0x85, 0x100)) + b"\xff\x00"
+        ),
+    }
+
+
+def found(codec: Codec, data: bytes) -> dict[str, Any]:
+    """What a reader finds in a valid file."""
+    file = container.unpack(data)
+    array = codec.decode(data, as_array=True)
+    return {
+        "width": file.width,
+        "height": file.height,
+        "grey": file.grey,
+        "colour": int(file.colour),
+        "lossless": file.lossless,
+        "model": None if file.model is None else file.model.hex(),
+        "level": file.level,
+        "chunks": {c.name: len(part) for c in container._CHUNKS if (part := getattr(file, c.name)) is not None},
+        "channels": 1 if array.ndim == 2 else array.shape[2],
+        "pixels": hashlib.sha256(array.tobytes()).hexdigest(),
+    }
+
+
+def error_of(codec: Codec, data: bytes) -> str:
+    """The class of the error that a reader ends in; "" for none."""
+    try:
+        codec.decode(data, max_pixels=None)
+    except DPCError as error:
+        return type(error).__name__
+    return ""
+
+
+def main() -> None:
+    """Write all of it."""
+    codec = Codec(Artifact(MODEL, 1))
+    files = valid(codec)
+    photo = container.unpack(files["photo"])
+    listed: dict[str, Any] = {
+        "format": container.VERSION,
+        "model": str(MODEL.relative_to(ROOT)),
+        "identity": codec.artifact.identity,
+        "valid": [{"file": f"valid/{name}.dpc", **found(codec, data)} for name, data in sorted(files.items())],
+        "invalid": [],
+        "hostile": [],
+    }
+    invalid = [*CONTAINER, *((rule, container.pack(file), "Corrupt") for rule, file in broken_streams(codec, photo))]
+    written = {f"valid/{name}.dpc": data for name, data in files.items()}
+    numbers: dict[str, int] = {}
+    for rule, data, error in invalid:
+        numbers[rule] = numbers.get(rule, 0) + 1
+        name = f"invalid/{rule}-{numbers[rule]}.dpc"
+        opened = rule in {r for r, _, _ in CONTAINER}
+        listed["invalid"].append({"file": name, "rule": rule, "error": error, "when": "open" if opened else "decode"})
+        written[name] = data
+    for name, data in hostile(codec, photo).items():
+        listed["hostile"].append({"file": f"hostile/{name}.dpc", "error": error_of(codec, data)})
+        written[f"hostile/{name}.dpc"] = data
+    for folder in ("invalid", "hostile"):
+        shutil.rmtree(FOLDER / folder, ignore_errors=True)
+    for name, data in written.items():
+        (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).write_bytes(data)
+    (FOLDER / "vectors.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(written)} files, {sum(map(len, written.values())):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
