@@ -81,9 +81,7 @@ def read_csv(path: Path, model: type[Model], most: int = MAX_ROWS) -> Iterator[M
                 if number > most:
                     raise OptionError(f"{path} has more than {most:,} rows; cut it into parts")
                 if len(line) != len(header):
-                    raise OptionError(
-                        f"{path}, line {begin}: {len(line)} cells under {len(header)} column names"
-                    )
+                    raise OptionError(f"{path}, line {begin}: {len(line)} cells under {len(header)} column names")
                 cells = {name: cell for name, cell in zip(header, line, strict=True) if cell}
                 yield validated(path, cells, model, f"line {begin}")
     except OSError as error:

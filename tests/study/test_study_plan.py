@@ -48,7 +48,11 @@ def test_a_plan_comes_back_as_it_was(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("format = 2", "format = 3", "is of format 3"),
-        ('pairing = "full"', 'pairing = "all"', "design.pairing: Input should be 'full', 'random' or 'adaptive' (it is 'all')"),
+        (
+            'pairing = "full"',
+            'pairing = "all"',
+            "design.pairing: Input should be 'full', 'random' or 'adaptive' (it is 'all')",
+        ),
         ("not_sure = true", "not_sure = 1", "design.not_sure: Input should be a valid boolean (it is 1)"),
         ("votes = 100000", "votes = 0", "design.votes: Input should be greater than or equal to 1 (it is 0)"),
         ("votes = 100000", "votes = true", "design.votes: Input should be a valid integer (it is True)"),

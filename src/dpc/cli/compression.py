@@ -62,6 +62,9 @@ def bench(
     processes: Processes = 1,
     threads: Threads = 1,
     engine: Engine = "processes",
+    kinds: Annotated[
+        Path | None, typer.Option("--kinds", metavar="F", help="Kinds of the pictures; default kinds.csv beside them.")
+    ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Leave rows.parquet beside rows.csv.")] = False,
     lpips_weights: LpipsWeights = None,
     compressai: CompressAI = None,
@@ -71,6 +74,7 @@ def bench(
     # before numpy and torch are loaded, here and in every process that is started
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from dpc.evaluation import codecs as baselines
+    from dpc.evaluation import kinds as lists
     from dpc.evaluation.compression import rows, run
 
     if parquet:
@@ -85,6 +89,7 @@ def bench(
         match=match,
         metrics=tuple(words(metrics)) if metrics is not None else run.DEFAULT,
         weights=str(lpips_weights) if lpips_weights else None,
+        kinds=lists.read(kinds) if kinds else {},
         threads=threads,
         python=compressai,
         network_weights=compressai_weights,
@@ -113,11 +118,19 @@ def report(
     anchor: Annotated[
         str | None, typer.Option("--anchor", metavar="C", help="The codec that rates are compared with.")
     ] = None,
+    kinds: Annotated[
+        Path | None, typer.Option("--kinds", metavar="F", help="Kinds of the pictures, in place of those in the rows.")
+    ] = None,
 ) -> None:
     """Make tables, curves and rate differences of rows, in one HTML page and as files."""
     from dpc.evaluation.compression.report import report as make
 
-    written = make(rows, out, numbers("--bpp", bpp), anchor)
+    named = None
+    if kinds:
+        from dpc.evaluation.kinds import read
+
+        named = read(kinds)
+    written = make(rows, out, numbers("--bpp", bpp), anchor, named)
     typer.echo(f"{written['report.html']} and {len(written) - 1} files beside it")
 
 

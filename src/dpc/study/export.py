@@ -1,7 +1,7 @@
 """Votes in the form that other programs read: choix (Python), BradleyTerry2 (R). docs/guide/study.md has examples.
 
-    choix.csv           one line for each vote that was decided, two of half the weight for one that was not
-    bradley-terry.csv   one line for each picture and pair of conditions, with counts
+choix.csv           one line for each vote that was decided, two of half the weight for one that was not
+bradley-terry.csv   one line for each picture and pair of conditions, with counts
 """
 
 from __future__ import annotations

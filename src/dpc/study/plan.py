@@ -1,7 +1,7 @@
 """The plan of a study: what is asked of whom, and what is shown. Every value has bounds; unknown keys are refused.
 
-    Draft   what a person writes in study.toml
-    Plan    the draft, and what was made of it: methods, pictures, names of the rates
+Draft   what a person writes in study.toml
+Plan    the draft, and what was made of it: methods, pictures, names of the rates
 """
 
 from __future__ import annotations

@@ -61,9 +61,7 @@ def _group(data: Collected, kind: RaterKind, resamples: int) -> Group:
     if not any(v.kind == "pair" for v in kept):
         own.notes.append("Everybody is set aside by the rules, so both sets below hold all votes.")
         kept = own.votes
-    return Group(
-        kind, own, out_of, {"kept": analyse(own, kept, resamples), "all": analyse(own, own.votes, resamples)}
-    )
+    return Group(kind, own, out_of, {"kept": analyse(own, kept, resamples), "all": analyse(own, own.votes, resamples)})
 
 
 def analyse(data: Collected, votes: list[Vote], resamples: int) -> Results:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpc.errors import DPCError
+from dpc.evaluation.metrics.reference import NAMES
 from dpc.networks.sizes import Network
 
 NETS = ("alex", "squeeze", "vgg")
@@ -57,7 +58,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. See recipes/dpc.toml for what each key means."""
+    """A whole recipe. See recipes/dpc.toml for what each key means.
+
+    selected_by: the metrics by which this training was chosen among others; see dpc.evaluation.independence.
+    """
 
     name: str
     stages: tuple[Stage, ...]
@@ -78,6 +82,7 @@ class Recipe:
     ema: float = 0.999
     seed: int = 1
     description: str = ""
+    selected_by: tuple[str, ...] = ("unknown",)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
@@ -109,6 +114,8 @@ class Recipe:
             )
         if not math.isfinite(self.rate_balance):
             raise RecipeError(f"rate_balance = {self.rate_balance}: it must be finite")
+        if wrong := [name for name in self.selected_by if name not in (*NAMES, "unknown")]:
+            raise RecipeError(f"selected_by names {wrong[0]!r}, which is no metric; choose from {', '.join(NAMES)}")
         if self.seed < 0:
             raise RecipeError(f"seed = {self.seed}: it must be at least 0")
 

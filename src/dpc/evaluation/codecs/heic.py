@@ -17,6 +17,7 @@ class Heic:
     """HEVC intra in an HEIF file."""
 
     name = "heic"
+    seen = "ssim"
     settings = "4:4:4, x265 preset slow, tune ssim, one thread"
     qualities = range(101)
 

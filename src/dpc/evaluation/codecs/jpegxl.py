@@ -17,6 +17,7 @@ class JpegXL:
     """Lossy JPEG XL (VarDCT), codestream only; the quality is the distance, 25 (smallest) down to 0.1."""
 
     name = "jpegxl"
+    seen = "butteraugli ssimulacra2"  # the encoder searches with the one and was tuned with both
     settings = f"VarDCT, effort {EFFORT}, codestream, one thread; the quality is the distance"
     qualities = tuple(round(25 / 1.025**i, 3) for i in range(224))
 

@@ -76,6 +76,7 @@ class CompressAI:
         if asked.returncode:
             said = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ToolMissing(f"{found} has no compressai that works ({said}); {how}")
+        self.seen = "psnr" if metric == "mse" else "ms_ssim ssim"
         self.model = ""
         if weights not in (None, "untrained"):
             try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dpc.codec import artifact, container
 from dpc.codec.codec import Codec
+from dpc.evaluation import independence
 from dpc.evaluation.codecs.protocol import Rgb
 
 __all__ = ["Dpc"]
@@ -29,6 +30,7 @@ class Dpc:
         # the identity does not cover the networks that only shape the picture, the hash of the file does
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         self.version = f"model {self._codec.artifact.name} {self.model[:16]}, file {digest[:16]}"
+        self.seen = independence.of_metadata(self._codec.artifact.metadata)
         self.settings = f"{threads or 'all'} threads" if threads != 1 else "one thread"
         self.qualities = tuple(1 + 99 * level / (levels - 1) for level in range(levels))
 

@@ -26,6 +26,7 @@ class Format:
     settings: str
     qualities: Sequence[float]
     options: Callable[[float], list[dict[str, Any]]]
+    seen: str = "none"
 
 
 def _jpeg(subsampling: str) -> Callable[[float], list[dict[str, Any]]]:
@@ -54,6 +55,7 @@ FORMATS: dict[str, Format] = {
         lambda r: [
             {"quality_mode": "rates", "quality_layers": [24 / r], "irreversible": True, "mct": 1, "no_jp2": True}
         ],
+        "psnr",  # its truncation of blocks minimises the squared error
     ),
     "webp": Format("WEBP", "webp", "4:2:0, method 6", range(101), lambda q: [{"quality": int(q), "method": 6}]),
     # the bytes depend on max_threads
@@ -63,6 +65,7 @@ FORMATS: dict[str, Format] = {
         "4:4:4, speed 4, one thread, default tune",
         range(101),
         lambda q: [{"quality": int(q), "subsampling": "4:4:4", "speed": 4, "max_threads": 1}],
+        "ssimulacra2",  # aom's tune iq, which libavif takes for pictures, was tuned with it
     ),
 }
 
@@ -77,6 +80,10 @@ class Pillow:
     @property
     def settings(self) -> str:
         return FORMATS[self.name].settings
+
+    @property
+    def seen(self) -> str:
+        return FORMATS[self.name].seen
 
     @property
     def qualities(self) -> Sequence[float]:

@@ -27,6 +27,7 @@ class Bpg:
     programs = True  # it calls programs, whose memory is not this process's
 
     name = "bpg"
+    seen = "ssim"  # bpgenc asks x265 for tune ssim
     settings = "4:4:4, YCbCr, x265, -m 9"
     qualities = range(51, -1, -1)
 
@@ -66,6 +67,7 @@ class BpgLike:
     programs = True  # it calls programs, whose memory is not this process's
 
     name = "bpg-like"
+    seen = "ssim"
     settings = "x265 intra as BPG has it (not BPG): 4:4:4, BT.601 full range, veryslow, tune ssim, bare stream"
     qualities = range(51, -1, -1)
 
@@ -109,6 +111,7 @@ class Vvc:
     programs = True  # it calls programs, whose memory is not this process's
 
     name = "vvc"
+    seen = "psnr"
     settings = "VVenC intra, preset slower, 4:2:0 10 bits, BT.601 full range, no perceptual adaptation, one thread"
     qualities = range(63, -1, -1)
 

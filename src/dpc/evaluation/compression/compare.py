@@ -24,6 +24,7 @@ from PIL import Image, ImageCms
 from dpc.codec import image
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
+from dpc.evaluation import independence
 from dpc.evaluation.codecs import Codec, Rgb
 from dpc.evaluation.metrics import METRICS
 
@@ -64,7 +65,10 @@ _SCORES = {
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """One coded picture: the codec's name, version and settings, its quality, the size of the file, the pixels."""
+    """One coded picture: the codec's name, version and settings, its quality, the size of the file, the pixels.
+
+    seen: what the codec was trained on or selected by, see dpc.evaluation.independence.
+    """
 
     name: str
     version: str
@@ -73,6 +77,7 @@ class Shown:
     bytes: int
     rgb: Rgb
     scores: Mapping[str, float]
+    seen: str = independence.UNKNOWN
 
     @property
     def title(self) -> str:
@@ -180,12 +185,16 @@ def compare(
         sha256=hashlib.sha256(original.tobytes()).hexdigest(),
         goal=goal,
         shown=[
-            Shown(codec.name, codec.version, codec.settings, used, len(file), decoded, values)
+            Shown(codec.name, codec.version, codec.settings, used, len(file), decoded, values, _seen(codec))
             for (codec, used, file, decoded), values in zip(results, scores, strict=True)
         ],
         missing=missing,
         notes=notes,
     )
+
+
+def _seen(codec: Codec) -> str:
+    return str(getattr(codec, "seen", independence.UNKNOWN))
 
 
 def _others(
@@ -338,7 +347,8 @@ def _table(c: Comparison) -> str:
     heads = ["Codec", "Quality", "Bytes", f"Share of {_text(c.shown[0].title)}", "bpp"]
     for name in names:
         better = "higher" if METRICS[name].higher_is_better else "lower"
-        heads.append(f"{_text(METRICS[name].title)}<small>{better} is better</small>")
+        title = independence.heading(METRICS[name].title, name, {s.title: s.seen for s in c.shown})
+        heads.append(f"{_text(title)}<small>{better} is better</small>")
     rows = []
     for s in c.shown:
         cells = [f"{s.quality:.4g}", f"{s.bytes:,}", f"{100 * s.bytes / c.shown[0].bytes:.1f} %"]
@@ -365,10 +375,7 @@ def _conditions(c: Comparison, version: str) -> str:
         "Metrics are computed on the decoded 8-bit sRGB pixels that this page holds without loss.",
         f"Original: SHA-256 of the RGB pixels {c.sha256}. Made by dpc {version}.",
     ]
-    if any(name.startswith("lpips") for name in c.shown[0].scores):
-        lines.append(
-            "LPIPS is also what DPC is trained on, so a good value of it says less for DPC than for the others. "
-            "Look at the pictures."
-        )
+    if told := independence.note(list(c.shown[0].scores), {s.title: s.seen for s in c.shown}):
+        lines.append(f"{told} Look at the pictures.")
     lines += [f"{s.title}: {s.settings}. {s.version}." for s in c.shown]
     return "<ul>\n" + "\n".join(f"<li>{_text(line)}</li>" for line in lines) + "\n</ul>"

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dpc.evaluation import figures
+from dpc.evaluation import figures, independence
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression.rows import Row
+from dpc.evaluation.compression.table import seen
 from dpc.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -20,21 +21,22 @@ __all__ = ["curve_of", "curves_of"]
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str]) -> None:
-    """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay."""
+def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str], seen: Mapping[str, str]) -> None:
+    """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay; seen: see table."""
     for codec, line in lines.items():
         if line:
             axes.plot(*zip(*line, strict=True), label=figures.label(codec), **figures.line_style(codec, codecs))
     figures.log_rates(axes, [r for line in lines.values() for r, _ in line])
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
-    axes.set_ylabel(f"{METRICS[metric].title}, {direction} is better")
+    title = independence.heading(METRICS[metric].title, metric, seen)
+    axes.set_ylabel(f"{title}, {direction} is better")
 
 
-def curve_of(metric: str, lines: Lines, codecs: Iterable[str]) -> Figure:
-    """A figure of one metric."""
+def curve_of(metric: str, lines: Lines, codecs: Iterable[str], seen: Mapping[str, str] | None = None) -> Figure:
+    """A figure of one metric; seen: codec -> what it was trained on or selected by."""
     made = figures.new_figure(7.2, 4.6)
     axes = made.subplots()
-    _draw(axes, metric, lines, codecs)
+    _draw(axes, metric, lines, codecs, seen or {})
     axes.legend(fontsize=8, framealpha=0.8)
     return made
 
@@ -52,7 +54,7 @@ def curves_of(metrics: Sequence[str], data: Mapping[str, Sequence[Row]]) -> Figu
     made = figures.new_figure(10.4, 4.0 * math.ceil(len(found) / 2))
     panels = list(made.subplots(math.ceil(len(found) / 2), 2, squeeze=False).flat)
     for axes, (metric, lines) in zip(panels, found.items(), strict=False):
-        _draw(axes, metric, lines, data)
+        _draw(axes, metric, lines, data, seen(data))
     for axes in panels[len(found) :]:
         axes.remove()
     made.axes[0].legend(fontsize=8, framealpha=0.8)

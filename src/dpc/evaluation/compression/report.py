@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dpc.errors import OptionError
-from dpc.evaluation import figures
+from dpc.evaluation import figures, independence
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression.drawing import curve_of
 from dpc.evaluation.compression.rows import Row, read
-from dpc.evaluation.compression.table import SECONDS, Section, cell, markdown, measured, sections
+from dpc.evaluation.compression.table import SECONDS, Section, cell, head, markdown, measured, sections, seen
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import PEAKS
 from dpc.evaluation.metrics.spectrum import SUSPECT
@@ -58,12 +58,17 @@ class _Set:
 
 
 def report(
-    paths: Sequence[Path], out: Path, rates: Sequence[float] = RATES, anchor: str | None = None
+    paths: Sequence[Path],
+    out: Path,
+    rates: Sequence[float] = RATES,
+    anchor: str | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Write the report of one or several rows.csv (or folders that hold one) into out; name -> file.
 
     A codec under one name with two versions or settings is told apart. anchor: the codec of the rate differences; by
-    default the first of ANCHORS that is there. Raises OptionError, ToolMissing (matplotlib, bjontegaard).
+    default the first of ANCHORS that is there. kinds: of the pictures, in place of those in the rows. Raises
+    OptionError, ToolMissing (matplotlib, bjontegaard).
     """
     rows: list[Row] = []
     for path in paths:
@@ -72,6 +77,8 @@ def report(
             raise OptionError(f"{file} does not exist; make it with dpc bench")
         rows += read(file)
     rows = list({row.key: row for row in rows}.values())
+    if kinds is not None:
+        rows = [replace(row, kind=kinds.get(row.image, "")) for row in rows]
     data = _Set(figures.by_codec(rows), measured(rows), len({row.sha256 for row in rows}))
     if not rows or not data.metrics:
         raise OptionError(f"{', '.join(map(str, paths))}: there are no rows in it yet; run dpc bench")
@@ -88,9 +95,9 @@ def report(
     tables = sections(data.rows, rates)
     table(
         "table.csv",
-        ("codec", "bpp", "metric", "mean", "pictures", "at"),
+        ("codec", "bpp", "metric", "mean", "pictures", "at", "kind"),
         [
-            (*key, point.value, point.pictures, section.at)
+            (*key, point.value, point.pictures, section.at, section.kind)
             for section in tables
             for (codec, metric), point in section.cells.items()
             if point
@@ -123,7 +130,9 @@ def report(
         counts = {codec: len(data.points(codec, metric)) for codec in data.rows}
         partial |= {codec: count for codec, count in counts.items() if 0 < count < data.pictures}
         if any(lines.values()):
-            pictures.append(figures.save(curve_of(metric, lines, data.rows), out, f"curve-{metric}", written))
+            pictures.append(
+                figures.save(curve_of(metric, lines, data.rows, seen(data.rows)), out, f"curve-{metric}", written)
+            )
     speed = _speed(data, differences, anchor)
     if speed:
         pictures.append(figures.save(speed, out, "speed", written))
@@ -188,11 +197,13 @@ def _page(
     ]
     shown = [m for m in data.metrics if m not in PEAKS]
     peaks = [m for m in data.metrics if m in PEAKS]
+    if told := independence.note(data.metrics, seen(data.rows)):
+        parts.append(f"<p class=note>{text(told)}</p>")
     for section in tables:
         parts.append(
             f"<h2>{text(section.title[0].upper() + section.title[1:])}</h2><div class=scroll><table><tr><th>codec"
         )
-        parts += [f"<th>{text(METRICS[m].title)} {'↑' if METRICS[m].higher_is_better else '↓'}" for m in shown]
+        parts += [f"<th>{text(head(m, data.rows))}" for m in shown]
         parts += [f"<th>peak {m.removeprefix('peak_')}" for m in peaks]
         parts += ["<th>encode s<th>decode s</tr>"]
         best = {m: _best(m, [section.cells[c, m] for c in data.rows], section.pictures) for m in shown}
@@ -215,7 +226,7 @@ def _page(
         "the two codecs' ranges of values that overlaps. Read those of a small overlap with caution.</p>"
         "<div class=scroll><table><tr><th>codec"
     )
-    parts += [f"<th>{text(METRICS[m].title)}" for m in shown]
+    parts += [f"<th>{text(independence.heading(METRICS[m].title, m, seen(data.rows)))}" for m in shown]
     parts.append("</tr>")
     for codec in data.rows:
         if codec != anchor:
@@ -249,8 +260,8 @@ def _page(
         ]
         parts.append("<tr>" + "".join(f"<td>{c}" for c in cells) + "</tr>")
     parts.append("</table></div>")
-    seen = dict.fromkeys((r.dpc, r.commit, r.tools) for rows in data.rows.values() for r in rows)
-    for version, commit, tools in seen:
+    measurers = dict.fromkeys((r.dpc, r.commit, r.tools) for rows in data.rows.values() for r in rows)
+    for version, commit, tools in measurers:
         parts.append(f"<p class=note>dpc {text(version)}, commit {text(commit or 'unknown')}; {text(tools)}</p>")
     parts.append("</body></html>\n")
     return "".join(parts)

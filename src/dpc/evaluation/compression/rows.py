@@ -2,7 +2,10 @@
 
     codec, version, settings, model   what coded; model: the sha256 identity of a DPC artifact or of CompressAI's
                                       checkpoint, of a precomputed picture that of its files (Folder.identity)
+    seen                              metrics that it was trained on or selected by: names, none or unknown
+                                      (dpc.evaluation.independence)
     image, sha256, width, height      which picture; the hash is of its file
+    kind                              of picture, see dpc.evaluation.kinds; empty: not known
     quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
     bytes, bpp                        of the whole file
     encode_s, decode_s                of one file
@@ -26,6 +29,7 @@ from typing import Any, TypeAlias
 
 from dpc.errors import DPCError, ToolMissing
 from dpc.evaluation.experiment.cells import LARGEST, Coded, Finite, Memory, Seconds, checked, lines
+from dpc.evaluation.independence import UNKNOWN
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.files import atomic_write, csv_text
@@ -58,6 +62,8 @@ class Row:
     commit: str
     tools: str
     metrics: Mapping[str, float]
+    seen: str = UNKNOWN
+    kind: str = ""
 
     @property
     def key(self) -> Key:
@@ -85,6 +91,8 @@ class _Cells(Coded):
     encode_s: Seconds
     decode_s: Seconds
     memory_mb: Memory
+    seen: str = UNKNOWN
+    kind: str = ""
 
 
 def read(path: Path) -> list[Row]:

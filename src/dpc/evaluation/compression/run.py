@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -18,11 +18,12 @@ from dpc import __version__
 from dpc.codec.image import load, pictures_in
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
-from dpc.evaluation import experiment
+from dpc.evaluation import experiment, kinds
 from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
 from dpc.evaluation.compression.memory import peak
 from dpc.evaluation.compression.rows import Key, Row, append, merged, read, write
 from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
+from dpc.evaluation.independence import UNKNOWN
 from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable, versions
 from dpc.provenance import commit, tools
 
@@ -37,13 +38,15 @@ class Plan(Subjects):
     """What to measure of every picture, beside what codes it.
 
     goals: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file in
-    the folders as well. weights: folder of the metrics' weights.
+    the folders as well. weights: folder of the metrics' weights. kinds: of pictures, by file name without ending; by
+    default those of kinds.csv beside the pictures.
     """
 
     goals: tuple[float, ...] = ()
     match: bool = False
     metrics: tuple[str, ...] = DEFAULT
     weights: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def points(self, codec: str, goals: Sequence[float] = ()) -> list[tuple[float | None, float | None]]:
         """(quality, None) and (None, goal) of a codec; goals: of one picture, beside those of all."""
@@ -88,6 +91,7 @@ def bench(
             "a rate of 0 bpp or less, or without end, cannot be reached; give rates such as 0.15,0.25,0.5"
         )
     paths = pictures(images)
+    plan = replace(plan, kinds=plan.kinds or kinds.beside(images))
     plan, missing = _usable(plan)
     out.mkdir(parents=True, exist_ok=True)
     with experiment.alone(out):
@@ -276,6 +280,8 @@ class _Picture:
             commit=commit(),
             tools=", ".join([tools(), *(v for v in versions(self._plan.metrics) if v not in tools())]),
             metrics=self._reference.measure(coded.rgb),
+            seen=getattr(subject, "seen", UNKNOWN),
+            kind=self._plan.kinds.get(self._path.stem, ""),
         )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dpc.evaluation import independence
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression.rows import Row
+from dpc.evaluation.kinds import KINDS
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import PEAKS
 from dpc.evaluation.metrics.spectrum import PERIODS, SUSPECT
 
-__all__ = ["SECONDS", "Section", "cell", "markdown", "measured", "sections"]
+__all__ = ["SECONDS", "Section", "cell", "head", "markdown", "measured", "sections", "seen"]
 
 SECONDS = ("encode_s", "decode_s")
 
@@ -21,29 +24,59 @@ SECONDS = ("encode_s", "decode_s")
 @dataclass(frozen=True)
 class Section:
     """One table. bpp: the rate, or the mean of the pictures' rates. at: name and quality of a precomputed folder, or
-    nothing. pictures: how many there are. cells: (codec, metric) -> mean (median for the peaks), None where no picture
-    has a value."""
+    nothing. kind: of the pictures, "" for all. pictures: how many there are. cells: (codec, metric) -> mean (median for
+    the peaks), None where no picture has a value."""
 
     bpp: float
     at: str
     pictures: int
     cells: Mapping[tuple[str, str], curves.Point | None]
+    kind: str = ""
 
     @property
     def title(self) -> str:
+        if self.kind:
+            return f"{self.bpp:g} bpp, {self.kind} ({self.pictures} of the pictures)"
         if not self.at:
             return f"{self.bpp:g} bpp"
         return f"every picture at its size in {self.at}: mean {self.bpp:.3f} bpp"
 
 
 def measured(rows: Sequence[Row]) -> list[str]:
-    """The metrics that some row has, in the order of dpc.evaluation.metrics."""
-    names = {name for row in rows for name in row.metrics}
-    return [name for name in (*METRICS, *PEAKS) if name in names]
+    """The metrics that some row has a value of, those first that no codec was trained on or selected by."""
+    names = {name for row in rows for name, value in row.metrics.items() if not math.isnan(value)}
+    cells = {f"{row.codec} {row.version}": row.seen for row in rows}
+    return independence.leading([name for name in (*METRICS, *PEAKS) if name in names], cells)
+
+
+def seen(data: Mapping[str, Sequence[Row]]) -> dict[str, str]:
+    """Codec -> what it was trained on or selected by. data: see figures.by_codec."""
+    return {codec: rows[-1].seen for codec, rows in data.items() if rows}
+
+
+def head(name: str, data: Mapping[str, Sequence[Row]]) -> str:
+    """The head of a metric's column: title, direction, and a mark where a codec of the table has seen it."""
+    metric = METRICS[name]
+    title = f"{metric.title} {'↑' if metric.higher_is_better else '↓'}"
+    return independence.heading(title, name, seen(data))
 
 
 def sections(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> list[Section]:
-    """A table for each rate, and one for each quality of each precomputed folder. data: see figures.by_codec."""
+    """A table for each rate, for each quality of each precomputed folder, and for each kind of pictures and rate.
+
+    data: see figures.by_codec.
+    """
+    found = _sections(data, rates)
+    named = {row.kind for rows in data.values() for row in rows}
+    if len(named) > 1:
+        for kind in sorted(named - {""}, key=lambda k: (KINDS.index(k) if k in KINDS else len(KINDS), k)):
+            part = {codec: [row for row in rows if row.kind == kind] for codec, rows in data.items()}
+            found += [replace(section, kind=kind) for section in _sections(part, rates) if not section.at]
+    return found
+
+
+def _sections(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> list[Section]:
+    """The tables of all pictures together."""
     names = (*measured([row for rows in data.values() for row in rows]), *SECONDS)
     points = {(codec, name): curves.points(rows, name) for codec, rows in data.items() for name in names}
     pictures = {row.sha256 for rows in data.values() for row in rows}
@@ -70,7 +103,7 @@ def cell(metric: str, point: curves.Point | None, pictures: int) -> str:
     """A mean as text, and behind it how many pictures it is of where not all have a value."""
     if point is None:
         return "–"
-    digits = 1 if metric in (*PEAKS, "ssimulacra2") else 2 if metric in ("psnr", *SECONDS) else 4
+    digits = 1 if metric in PEAKS else 2 if metric in SECONDS else METRICS[metric].digits
     return f"{point.value:.{digits}f}" + (f" ({point.pictures})" if point.pictures < pictures else "")
 
 
@@ -85,7 +118,7 @@ def markdown(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> str:
     names = measured([row for rows in data.values() for row in rows])
     shown = [name for name in names if name not in PEAKS]
     peaks = [name for name in names if name in PEAKS]
-    heads = [f"{METRICS[name].title} {'↑' if METRICS[name].higher_is_better else '↓'}" for name in shown]
+    heads = [head(name, data) for name in shown]
     heads += [f"peaks {' '.join(name.removeprefix('peak_') for name in peaks)}"] if peaks else []
     heads += ["encode, decode s"]
     lines = [
@@ -97,6 +130,8 @@ def markdown(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> str:
             f" Peaks: median of the error spectrum's ratio at periods of {', '.join(map(str, PERIODS))} pixels; "
             f"1 is none, above {SUSPECT:g} is a pattern."
         )
+    if told := independence.note(names, seen(data)):
+        lines[0] += f" {told}"
     for section in sections(data, rates):
         lines += ["", f"| {section.title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for codec in data:

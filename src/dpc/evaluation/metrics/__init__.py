@@ -119,7 +119,7 @@ def _luma(name: str, title: str, function: Callable[[pair.Picture, pair.Picture]
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
-        Metric("psnr", "PSNR (RGB)", 0.0, _INF, True, "10 log10(255^2 / MSE)", psnr.psnr, "dB", digits=2),
+        Metric("psnr", "PSNR (dB, RGB)", 0.0, _INF, True, "10 log10(255^2 / MSE)", psnr.psnr, "dB", digits=2),
         Metric("ssim", "SSIM (RGB)", -1.0, 1.0, True, "Wang et al. 2004", ssim.ssim),
         Metric("ms_ssim", "MS-SSIM (RGB)", 0.0, 1.0, True, "Wang et al. 2003", ms_ssim.ms_ssim),
         _lpips("alex", "LPIPS AlexNet"),
