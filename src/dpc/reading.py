@@ -1,7 +1,7 @@
-"""Reading what people write: TOML and JSON files, and CSV tables, each held against a pydantic model.
+"""Reading what people write: TOML and JSON files, and CSV tables, held against pydantic models.
 
 Whatever is wrong with a file is one OptionError line that names the file, the place in it, the value and the limit.
-pydantic comes with the extras; `import dpc` never loads this module.
+pydantic comes with the extras, and `table` does without it: `import dpc` loads neither this module nor pydantic.
 """
 
 from __future__ import annotations
@@ -11,23 +11,14 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-try:
-    from pydantic import BaseModel, TypeAdapter, ValidationError
-except ImportError as error:
-    from dpc.errors import ToolMissing
+from dpc.errors import OptionError, ToolMissing
 
-    raise ToolMissing("this needs the package pydantic; pip install 'pydantic>=2.10'") from error
+if TYPE_CHECKING:
+    from pydantic import BaseModel, TypeAdapter
 
-from dpc.errors import OptionError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-__all__ = ["read_csv", "read_json", "read_toml", "validated"]
+__all__ = ["read_csv", "read_json", "read_toml", "table", "validated"]
 
 MAX_CONFIG = 1 << 20  # bytes of a TOML file
 MAX_DEPTH = 32  # nested lists and tables in one
@@ -35,30 +26,47 @@ MAX_ROWS = 10_000_000
 MAX_CELL = 1 << 16  # characters
 SHOWN = 60  # characters of a value in an error
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="BaseModel")
 Kind = TypeVar("Kind")
 
 
 def read_toml(path: Path, kind: type[Kind], limit: int = MAX_CONFIG) -> Kind:
     """The TOML file as an instance of `kind`, a pydantic model or a type of its fields. OptionError."""
-    try:
-        found = tomllib.loads(_text(path, limit))
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise OptionError(f"{path} is not TOML: {_line(error)}") from error
-    return validated(path, found, kind)
+    return validated(path, _toml(path, limit), kind)
 
 
 def read_json(path: Path, kind: type[Kind], limit: int = MAX_CONFIG) -> Kind:
     """The JSON file as an instance of `kind`; NaN and Infinity, which JSON does not have, are refused. OptionError."""
+    return validated(path, _json(path, limit), kind)
 
+
+def table(path: Path, limit: int = MAX_CONFIG) -> dict[str, Any]:
+    """What a .json file, or a TOML file of any other name, holds, unchecked. OptionError unless it is a table."""
+    found = _json(path, limit) if path.suffix.lower() == ".json" else _toml(path, limit)
+    if not isinstance(found, dict):
+        raise OptionError(f"{path} holds a {type(found).__name__}, not a table of names and values")
+    return _shallow(path, found)
+
+
+def _toml(path: Path, limit: int) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(_text(path, limit))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, as is a number too long for Python
+        raise OptionError(f"{path} is not TOML: {_line(error)}") from error
+
+
+def _json(path: Path, limit: int) -> Any:
     def no_number(name: str) -> None:
         raise ValueError(f"{name} is no number of JSON")
 
     try:
-        found = json.loads(_text(path, limit), parse_constant=no_number)
+        return json.loads(_text(path, limit), parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not JSON: {_line(error)}") from error
-    return validated(path, found, kind)
 
 
 def read_csv(path: Path, model: type[Model], most: int = MAX_ROWS) -> Iterator[Model]:
@@ -94,8 +102,11 @@ def read_csv(path: Path, model: type[Model], most: int = MAX_ROWS) -> Iterator[M
 
 def validated(path: Path, found: Any, kind: type[Kind], where: str = "") -> Kind:
     """What was read as an instance of `kind`; OptionError names the file, the place in it, the value and the limit."""
-    if _depth(found) > MAX_DEPTH:
-        raise OptionError(f"{path} nests deeper than {MAX_DEPTH} levels")
+    try:
+        from pydantic import ValidationError
+    except ImportError as error:
+        raise ToolMissing("this needs the package pydantic; pip install 'pydantic>=2.10'") from error
+    _shallow(path, found)
     try:
         result: Kind = _adapter(kind).validate_python(found)
         return result
@@ -114,6 +125,8 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}  # made once a kind, as that takes l
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]
@@ -140,6 +153,12 @@ def _check_header(path: Path, header: list[str], model: type[BaseModel]) -> None
     needed = [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
     if missing := [name for name in needed if name not in header]:
         raise OptionError(f"{path} lacks the columns {', '.join(missing)}; its first line must name the columns")
+
+
+def _shallow(path: Path, found: Kind) -> Kind:
+    if _depth(found) > MAX_DEPTH:
+        raise OptionError(f"{path} nests deeper than {MAX_DEPTH} levels")
+    return found
 
 
 def _depth(value: Any) -> int:

@@ -200,7 +200,7 @@ def test_a_list_may_be_parquet(tmp_path: Path) -> None:
         ("input,output\na.png,/tmp/a.dpc\n", "leaves --out-dir"),
         ("input,output\na.png,a.jpg\n", "does not end in .dpc"),
         ("input\na.png,b\n", "2 cells under 1 column names"),
-        ('input\n"a.png\n', "is not a CSV table"),
+        ('input\n"a.png\n', "not CSV in UTF-8"),
         ("input,input\na,b\n", "a column twice"),
         (f"input\n{'x' * 100000}\n", "field larger than field limit"),
         ("", "lacks the columns input"),

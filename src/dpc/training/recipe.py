@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpc.errors import DPCError
+from dpc.errors import DPCError, OptionError
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.networks.sizes import Network
+from dpc.reading import table
 
 NETS = ("alex", "squeeze", "vgg")
 OPTIMISERS = ("adam", "soap")
@@ -97,9 +96,11 @@ class Recipe:
             raise RecipeError(f"crop = {self.crop}: it must be a multiple of 64 and at least 192 (MS-SSIM needs 161)")
         if self.optimiser not in OPTIMISERS:
             raise RecipeError(f"optimiser = {self.optimiser!r}: give one of {', '.join(OPTIMISERS)}")
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 1")
+        for name, most in (("steps", 1 << 40), ("batch", 1 << 16), ("crop", 1 << 13)):
+            if not 1 <= getattr(self, name) <= most:
+                raise RecipeError(
+                    f"{name} = {str(getattr(self, name))[:40]}: it must be at least 1 and at most {most:,}"
+                )
         for name in ("learning_rate", "final_learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0, and finite")
@@ -161,8 +162,19 @@ def _build(cls: type[Any], table: Any, where: str) -> Any:
 
 def from_dict(table: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as to_dict gives it."""
+    _check_digits(table, "the recipe")
     recipe: Recipe = _build(Recipe, table, "the recipe")
     return recipe
+
+
+def _check_digits(value: Any, key: str) -> None:
+    """RecipeError for a whole number that no float can have."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise RecipeError(f"{key} = {str(value)[:20]}...: it must be below 2^63")
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        _check_digits(inner, str(name))
+    for inner in value if isinstance(value, (list, tuple)) else ():
+        _check_digits(inner, key)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -180,26 +192,7 @@ def read(path: str | Path) -> Recipe:
             raise RecipeError(f"there is no recipe {str(path)!r}; known: {', '.join(known)}; or give a .toml file")
         path = folder / f"{path.name}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not a text file: {error}") from error
-    return from_dict(_parsed(path, text))
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    if path.suffix == ".json":  # what a pack for another machine holds: its Python may have no TOML
-        try:
-            table: dict[str, Any] = json.loads(text)
-        except ValueError as error:
-            raise RecipeError(f"{path} is not valid JSON: {error}") from error
-        return table
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+        return from_dict(table(path))  # JSON is what a pack for another machine holds: its Python may have no TOML
+    except (RecipeError, OptionError) as error:
+        text = str(error)
+        raise RecipeError(text if str(path) in text else f"{path}: {text}") from error
