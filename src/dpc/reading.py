@@ -24,6 +24,7 @@ MAX_CONFIG = 1 << 20  # bytes of a TOML file
 MAX_DEPTH = 32  # nested lists and tables in one
 MAX_ROWS = 10_000_000
 MAX_CELL = 1 << 16  # characters
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 SHOWN = 60  # characters of a value in an error
 
 Model = TypeVar("Model", bound="BaseModel")
@@ -111,12 +112,16 @@ def validated(path: Path, found: Any, kind: type[Kind], where: str = "") -> Kind
         result: Kind = _adapter(kind).validate_python(found)
         return result
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        faults = error.errors(include_url=False, include_context=False)
+        first = next((fault for fault in faults if fault["type"] in UNKNOWN), faults[0])  # it may explain the others
         place = ".".join(str(part) for part in first["loc"])
         value = "" if first["type"] == "missing" else f" (it is {_short(first['input'])})"
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] in UNKNOWN:
+            said, value = "unknown; look for a spelling mistake, or remove it", ""
         more = f"; {error.error_count() - 1} more faults" if error.error_count() > 1 else ""
         begin = ", ".join(part for part in (str(path), where, place) if part)
-        raise OptionError(f"{begin}: {first['msg'].removeprefix('Value error, ')}{value}{more}") from error
+        raise OptionError(f"{begin}: {said}{value}{more}") from error
     except (OverflowError, RecursionError) as error:
         raise OptionError(f"{path}: {_line(error)}") from error
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
-from dpc.errors import OptionError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
 from dpc.evaluation.detection.protocol import COCO
+from dpc.evaluation.experiment.cells import LARGEST
+from dpc.reading import table, validated
 
 __all__ = ["FAMILIES", "Description", "describe"]
-
-FITS = ("letterbox", "letterbox-centre", "stretch")
-OUTPUTS = ("yolox", "nanodet", "fastestdet", "yolo", "boxes")
 
 
 @dataclass(frozen=True)
@@ -62,62 +60,58 @@ FAMILIES = {
 """What the authors of each family feed and read in their own evaluation."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
+Above = Annotated[int, Field(strict=True, gt=0, le=1 << 16)]
+
+
+def _not_zero(value: float) -> float:
+    if not value:
+        raise ValueError("must not be 0, as pixels are divided by it")
+    return value
+
+
+def _coco(value: object) -> object:
+    return list(COCO) if value == "coco" else value
+
+
+def _off(value: object) -> object:
+    return None if value is False else value
+
+
+Divisor = Annotated[Finite, AfterValidator(_not_zero)]
+Name = Annotated[str, Field(max_length=1000)]
+
+
+class _Given(BaseModel):
+    """What a description may say; what it leaves out is its family's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=4096)]
+    name: Name = ""
+    classes: Annotated[list[Name], Field(min_length=1, max_length=100_000), BeforeValidator(_coco)] = []
+    input: Annotated[list[Above], Field(min_length=2, max_length=2)] | None = None
+    colour: Literal["rgb", "bgr"] = "bgr"
+    scale: Divisor = 1.0
+    mean: Annotated[list[Finite], Field(min_length=3, max_length=3)] = []
+    std: Annotated[list[Divisor], Field(min_length=3, max_length=3)] = []
+    fit: Literal["letterbox", "letterbox-centre", "stretch"] = "letterbox"
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
+    output: Literal["yolox", "nanodet", "fastestdet", "yolo", "boxes"] = "yolox"
+    strides: Annotated[list[Above], Field(min_length=1, max_length=16)] = []
+    objectness: bool = False
+    boxes: Name = ""
+    scores: Name = ""
+    labels: Name = ""
+    first_label: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    relative: bool = False
+    score: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
+    nms: Annotated[Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(_off)] = None
+
+
 def describe(path: Path) -> Description:
     """The description in a TOML or JSON file; OptionError for what cannot be one, and for unknown fields."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            given = json.loads(text)
-        else:
-            if sys.version_info >= (3, 11):
-                import tomllib
-            else:
-                import tomli as tomllib
-            given = tomllib.loads(text)
-    except OSError as error:
-        raise OptionError(f"the detector {path} cannot be opened: {error.strerror}") from error
-    except ValueError as error:
-        raise OptionError(f"{path} is not a description of a detector: {' '.join(str(error).split())}") from error
-    known = {field.name: field.default for field in fields(Description)}
-    if not isinstance(given, dict) or (unknown := sorted(set(given) - set(known))):
-        what = ", ".join(unknown) if isinstance(given, dict) else "no table"
-        raise OptionError(f"{path}: {what} is unknown in a detector's description; it may have {', '.join(known)}")
-    if given.get("classes") == "coco":
-        given["classes"] = list(COCO)
-    if given.get("nms") is False:
-        given["nms"] = None
-    for name, value in given.items():
-        given[name] = tuple(value) if isinstance(value, list) else value
-        kinds = {"input": (tuple,), "nms": (int, float, type(None)), "scale": (int, float), "score": (int, float)}
-        if not isinstance(given[name], kinds.get(name, (type(known[name]),))):
-            raise OptionError(
-                f"{path}: {name} = {value!r} is not of the kind that it must be; see docs/guide/detection.md"
-            )
-    made = replace(FAMILIES.get(str(given.get("output")), Description()), **given)
-    for name, value, choices in (
-        ("fit", made.fit, FITS),
-        ("output", made.output, OUTPUTS),
-        ("colour", made.colour, ("rgb", "bgr")),
-    ):
-        if value not in choices:
-            raise OptionError(f"{path}: {name} {value!r} is unknown; choose from {', '.join(choices)}")
-    for name, numbers, count in (("mean", made.mean, 3), ("std", made.std, 3), ("input", made.input or (1, 1), 2)):
-        if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
-            raise OptionError(f"{path}: {name} must be {count} numbers, not {list(numbers)}")
-    for name, fine, rule in (
-        ("scale", made.scale != 0 and math.isfinite(made.scale), "a number that is not 0: pixels are divided by it"),
-        ("std", all(made.std), "three numbers that are not 0: pixels are divided by them"),
-        ("input", all(type(n) is int and n > 0 for n in made.input or ()), "whole numbers above 0, width and height"),
-        ("strides", made.strides and all(type(n) is int and n > 0 for n in made.strides), "whole numbers above 0"),
-        ("pad", 0 <= made.pad <= 255, "a grey of 0 to 255"),
-        ("score", 0 <= made.score < 1, "at least 0 and below 1"),
-        ("nms", made.nms is None or 0 < made.nms <= 1, "an IoU above 0 and at most 1, or false"),
-    ):
-        if not fine:
-            value = getattr(made, name)
-            raise OptionError(f"{path}: {name} is {list(value) if isinstance(value, tuple) else value}; give {rule}")
-    if not made.model:
-        raise OptionError(f"{path} names no model; add the line model = 'FILE.onnx', beside the description")
-    if not made.classes or not all(isinstance(c, str) for c in made.classes):
-        raise OptionError(f"{path}: classes must be names, or 'coco'")
-    return made
+    given = validated(path, table(path), _Given)
+    said = {name: getattr(given, name) for name in given.model_fields_set}
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    return replace(FAMILIES.get(given.output if "output" in said else "", Description()), **said)
