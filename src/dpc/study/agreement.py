@@ -13,7 +13,7 @@ from dpc.study.preferences import clustered_variance, logit_interval
 from dpc.study.ranking import Scores
 from dpc.study.votes import NOT_SURE, A, Vote, clusters
 
-__all__ = ["Agreement", "Correlation", "agreement", "correlations", "krippendorff"]
+__all__ = ["Agreement", "Correlation", "agreement", "correlations", "difference", "krippendorff", "rank", "shares"]
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def correlations(
 
     values: metric -> (picture, condition) -> value. higher: whether more of a metric is better.
     """
-    shares, ceiling = _shares(votes)
+    shared, ceiling = shares(votes)
     rng = np.random.default_rng(seed)
     results = []
     for metric, measured in values.items():
         sign = 1.0 if higher[metric] else -1.0
-        better = _difference(measured, sign)
+        better = difference(measured, sign)
         decided = [v for v in votes if v.kind == "pair" and v.answer != NOT_SURE]
         compared = [(v, d) for v in decided if math.isfinite(d := better(v.picture, v.a, v.b))]
         if not compared:
@@ -114,15 +114,15 @@ def correlations(
                 metric,
                 accuracy,
                 logit_interval(accuracy, int(weight.sum()), variance, degrees),
-                _rank([(d, share) for key, share in shares.items() if math.isfinite(d := better(*key))]),
-                _rank(means) if len(means) >= 4 else math.nan,
+                rank([(d, share) for key, share in shared.items() if math.isfinite(d := better(*key))]),
+                rank(means) if len(means) >= 4 else math.nan,
                 int(weight.sum()),
             )
         )
     return sorted(results, key=lambda c: -c.accuracy), ceiling
 
 
-def _shares(votes: Sequence[Vote]) -> tuple[dict[tuple[str, str, str], float], float]:
+def shares(votes: Sequence[Vote]) -> tuple[dict[tuple[str, str, str], float], float]:
     """((picture, a, b) -> share of the votes for a, share of the decided votes that the majority of each has)."""
     counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for v in votes:
@@ -135,7 +135,7 @@ def _shares(votes: Sequence[Vote]) -> tuple[dict[tuple[str, str, str], float], f
     return {key: (a + ties / 2) / (a + b + ties) for key, (a, b, ties) in counts.items()}, ceiling
 
 
-def _difference(measured: Mapping[tuple[str, str], float], sign: float) -> Callable[[str, str, str], float]:
+def difference(measured: Mapping[tuple[str, str], float], sign: float) -> Callable[[str, str, str], float]:
     """(picture, a, b) -> by how much the metric holds a for better than b; nan where it is not known."""
 
     def better(picture: str, a: str, b: str) -> float:
@@ -156,7 +156,7 @@ def _condition_means(table: Mapping[tuple[str, str], float], found: Scores) -> l
     return means
 
 
-def _rank(pairs: Sequence[tuple[float, float]]) -> float:
+def rank(pairs: Sequence[tuple[float, float]]) -> float:
     """Spearman's rank correlation; nan for fewer than three pairs, or where one side is constant."""
     from scipy.stats import spearmanr
 
