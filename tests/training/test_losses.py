@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
-from dpc.training.losses.distortion import Distortion  # noqa: E402
+from dpc.training.losses.distortion import LETTERS, PARTS, Distortion, Terms  # noqa: E402
+from dpc.training.losses.ground import activity, flatness, masked_error  # noqa: E402
 from dpc.training.losses.ms_ssim import ms_ssim  # noqa: E402
 from dpc.training.losses.pattern import excess, pattern  # noqa: E402
 
@@ -96,42 +97,41 @@ def test_wrong_shapes() -> None:
         with pytest.raises(ValueError, match="of one shape"):
             ms_ssim(a, b)
         with pytest.raises(ValueError, match="of one shape"):
-            Distortion(1, 1, 0, nets=())(a, b)
+            Distortion(nets=())(a, b, Terms(mse=1.0))
 
 
 def test_without_lpips_no_weights_are_needed() -> None:
     x, y = pair()
-    loss = Distortion(2.0, 3.0, 0.0, nets=())
-    total, parts = loss(x, y)
+    loss = Distortion(nets=())
+    total, parts = loss(x, y, Terms(mse=2.0, ms_ssim=3.0))
     mse = 255**2 * ((x - y) ** 2).mean((1, 2, 3))
     torch.testing.assert_close(parts["mse"], mse)
     torch.testing.assert_close(total, 2 * mse + 3 * (1 - ms_ssim(x, y)))
-    loss.c = 1.0
-    with pytest.raises(ValueError, match="c is 1 but no net was named"):
-        loss(x, y)
+    with pytest.raises(ValueError, match="weight is 1 but no net was named"):
+        loss(x, y, Terms(lpips=1.0))
 
 
 def test_a_weight_of_zero_leaves_the_term_out() -> None:
     x, y = pair(64, 64)  # too small for MS-SSIM
-    total, parts = Distortion(1.0, 0.0, 0.0, nets=())(x, y)
+    total, parts = Distortion(nets=())(x, y, Terms(mse=1.0))
     torch.testing.assert_close(total, parts["mse"])
     assert (parts["ms_ssim"] == 0).all() and (parts["lpips"] == 0).all()
-    assert set(parts) == {"mse", "ms_ssim", "lpips", "chroma", "grid"}
-    assert (parts["chroma"] == 0).all() and (parts["grid"] == 0).all()
+    assert set(parts) == set(PARTS)
+    assert all((parts[k] == 0).all() for k in ("chroma", "grid", "plain", "edges"))
 
 
 def test_the_guards_add_their_terms() -> None:
     x, y = pair(64, 64)
-    total, parts = Distortion(0.0, 0.0, 0.0, nets=(), chroma=2.0, grid=100.0)(x, y)
+    total, parts = Distortion(nets=())(x, y, Terms(chroma=2.0, grid=100.0))
     torch.testing.assert_close(parts["grid"], pattern(x, y))
     torch.testing.assert_close(total, 2 * parts["chroma"] + 100 * parts["grid"])
 
 
 def test_chroma_sees_colour_and_not_grey() -> None:
     x = torch.full((1, 3, 64, 64), 0.5)
-    loss = Distortion(0.0, 0.0, 0.0, nets=(), chroma=1.0)
-    grey, _ = loss(x, x + 0.1)
-    red, _ = loss(x, x + torch.tensor([10 / 255, 0, 0])[None, :, None, None])
+    loss, terms = Distortion(nets=()), Terms(chroma=1.0)
+    grey, _ = loss(x, x + 0.1, terms)
+    red, _ = loss(x, x + torch.tensor([10 / 255, 0, 0])[None, :, None, None], terms)
     torch.testing.assert_close(grey, torch.zeros(1), atol=1e-6, rtol=0)
     torch.testing.assert_close(red, torch.tensor([50.0]))  # R-G off by 10, B-G right: the mean of 100 and 0
 
@@ -180,15 +180,74 @@ def test_pattern_of_identical_flat_pictures_is_zero_and_has_a_gradient() -> None
     assert y.grad is not None and torch.isfinite(y.grad).all()
 
 
+def test_nothing_hides_an_error_beside_an_edge_on_plain_ground() -> None:
+    luma = torch.full((1, 1, 64, 64), 50.0)
+    luma[..., 32:] = 200.0  # an edge
+    luma[:, :, 40:] += 30 * torch.randn(1, 1, 24, 64, generator=torch.Generator().manual_seed(1))  # and texture
+    hidden = activity(luma)
+    assert (hidden[:, :, 8:28] < 1e-2).all()  # on both sides of the edge too
+    assert (hidden[:, :, 50:58, 8:24] > 100).all()
+    assert flatness(hidden).item() == 1 and flatness(hidden[:, :, 46:]).item() == 0
+
+
+def test_the_same_error_counts_more_on_plain_ground_and_more_when_it_is_coarse() -> None:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.full((1, 3, 64, 64), 0.5)
+    rough = (x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    fine = 0.01 * torch.randn(x.shape, generator=generator)
+    coarse = fine[:, :, ::8, ::8].repeat_interleave(8, 2).repeat_interleave(8, 3)
+    coarse = coarse * (fine.square().mean() / coarse.square().mean()).sqrt()
+
+    def error(picture: torch.Tensor, e: torch.Tensor) -> float:
+        hidden = activity(255 * picture.mean(1, keepdim=True))
+        return float(masked_error(picture, picture + e, hidden))
+
+    assert error(x, fine) > 20 * error(rough, fine) > 0
+    assert error(x, coarse) > 5 * error(x, fine)
+    assert error(x, fine * 0) == 0
+
+
+def test_letters_get_absolute_error_in_place_of_lpips() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 3, 64, 64, generator=generator)  # no plain ground
+    y = x + 0.02
+    synthetic = torch.tensor([True, False])
+    total, parts = Distortion(nets=())(x, y, Terms(edges=1.0), synthetic=synthetic)
+    torch.testing.assert_close(total, torch.tensor([0.02 * 255 / 3, 0.0]))  # of grey shift only luma changes
+    assert parts["edges"][1] == 0
+
+
+@needs_weights
+def test_lpips_weighs_less_where_letters_are() -> None:
+    x, y = pair()
+    loss = Distortion(weights=WEIGHTS)
+
+    def both(terms: Terms) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        seed = torch.Generator().manual_seed(1)
+        result: tuple[torch.Tensor, dict[str, torch.Tensor]] = loss(
+            x, y, terms, synthetic=torch.tensor([True, False]), generator=seed
+        )
+        return result
+
+    plain, parts = both(Terms(lpips=5.0))
+    total, with_edges = both(Terms(lpips=5.0, edges=1.0))
+    assert torch.equal(parts["lpips"], with_edges["lpips"])
+    expected = plain[0] - 5 * (1 - LETTERS) * parts["lpips"][0] + with_edges["edges"][0]
+    torch.testing.assert_close(total[0], expected)
+
+
+JOINT = Terms(mse=0.01, ms_ssim=10.0, lpips=5.0)
+
+
 @pytest.fixture(scope="module")
 def joint() -> Distortion:
-    return Distortion(0.01, 10.0, 5.0, weights=WEIGHTS)
+    return Distortion(weights=WEIGHTS)
 
 
 @needs_weights
 def test_joint_loss_is_the_weighted_sum_per_sample(joint: Distortion) -> None:
     x, y = pair()
-    total, parts = joint(x, y)
+    total, parts = joint(x, y, JOINT)
     assert total.shape == (2,) and all(p.shape == (2,) and not p.requires_grad for p in parts.values())
     torch.testing.assert_close(total, 0.01 * parts["mse"] + 10 * (1 - parts["ms_ssim"]) + 5 * parts["lpips"])
 
@@ -197,10 +256,10 @@ def test_joint_loss_is_the_weighted_sum_per_sample(joint: Distortion) -> None:
 def test_emphasis_weighs_the_lpips_of_each_sample(joint: Distortion) -> None:
     x, y = pair()
     emphasis = torch.tensor([0.5, 2.0])
-    plain, parts = joint(x, y, generator=torch.Generator().manual_seed(1))
-    total, same = joint(x, y, generator=torch.Generator().manual_seed(1), emphasis=emphasis)
+    plain, parts = joint(x, y, JOINT, generator=torch.Generator().manual_seed(1))
+    total, same = joint(x, y, JOINT, generator=torch.Generator().manual_seed(1), emphasis=emphasis)
     assert torch.equal(same["lpips"], parts["lpips"])
-    torch.testing.assert_close(total - plain, joint.c * (emphasis - 1) * parts["lpips"])
+    torch.testing.assert_close(total - plain, JOINT.lpips * (emphasis - 1) * parts["lpips"])
 
 
 @needs_weights
@@ -208,7 +267,7 @@ def test_nets_take_turns(joint: Distortion) -> None:
     x, y = pair()
 
     def at(step: int) -> torch.Tensor:
-        return joint(x, y, step, torch.Generator().manual_seed(3))[1]["lpips"]
+        return joint(x, y, JOINT, step, generator=torch.Generator().manual_seed(3))[1]["lpips"]
 
     assert torch.equal(at(0), at(2)) and torch.equal(at(1), at(3))
     assert not torch.equal(at(0), at(1))
@@ -218,9 +277,9 @@ def test_nets_take_turns(joint: Distortion) -> None:
 def test_lpips_is_shifted_at_random_and_reproducibly(joint: Distortion) -> None:
     x, y = pair()
     g = torch.Generator().manual_seed(5)
-    values = {round(joint(x, y, 0, g)[1]["lpips"][0].item(), 7) for _ in range(6)}
+    values = {round(joint(x, y, JOINT, generator=g)[1]["lpips"][0].item(), 7) for _ in range(6)}
     assert len(values) > 2
-    same = [joint(x, y, 0, torch.Generator().manual_seed(5))[1]["lpips"] for _ in range(2)]
+    same = [joint(x, y, JOINT, generator=torch.Generator().manual_seed(5))[1]["lpips"] for _ in range(2)]
     assert torch.equal(*same)
 
 
@@ -230,7 +289,7 @@ def test_joint_gradient_is_finite_also_at_the_optimum_and_beyond_the_range(joint
     x, y = pair()
     for start in (x, y, 1 - x, torch.zeros_like(x), x * 1.5 - 0.2):
         z = start.clone().requires_grad_()
-        total, _ = joint(x, z, step)
+        total, _ = joint(x, z, JOINT, step)
         total.sum().backward()
         assert total.isfinite().all() and z.grad is not None and z.grad.isfinite().all()
 
@@ -239,8 +298,8 @@ def test_joint_gradient_is_finite_also_at_the_optimum_and_beyond_the_range(joint
 def test_a_step_against_the_gradient_lowers_the_loss(joint: Distortion) -> None:
     x, y = pair()
     z = y.clone().requires_grad_()
-    before, _ = joint(x, z, 0, torch.Generator().manual_seed(0))
+    before, _ = joint(x, z, JOINT, generator=torch.Generator().manual_seed(0))
     before.sum().backward()
     assert z.grad is not None
-    after, _ = joint(x, y - 0.5 * z.grad / z.grad.abs().max() * 0.1, 0, torch.Generator().manual_seed(0))
+    after, _ = joint(x, y - 0.5 * z.grad / z.grad.abs().max() * 0.1, JOINT, generator=torch.Generator().manual_seed(0))
     assert (after < before).all()

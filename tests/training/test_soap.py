@@ -44,11 +44,30 @@ def test_it_sees_turned_axes_that_adam_does_not() -> None:
     assert mine < 0.05 * adam
 
 
-@pytest.mark.parametrize("shape", [(12, 4, 3, 3), (12, 36, 1, 1)])
-def test_a_kernel_is_a_matrix_of_outputs_by_the_rest(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(12, 36, 1, 1), (12, 1, 6, 6)])
+def test_pointwise_and_depthwise_kernels_are_one_matrix(shape: tuple[int, ...]) -> None:
     loss, start = turned_bowl(12, 36), torch.randn(shape)
     flat = descend(lambda p: SOAP([{"params": p}]), loss, start.reshape(12, 36), 30)
     assert descend(lambda p: SOAP([{"params": p}]), loss, start, 30) == pytest.approx(flat, rel=1e-4)
+
+
+def test_a_kernel_is_a_matrix_for_each_tap_and_all_taps_share_their_bases() -> None:
+    loss = turned_bowl(12, 20)
+    start = torch.randn(12, 20, 2, 2)
+
+    def every(w: Any) -> Any:
+        return sum(loss(w[:, :, i, j]) for i in (0, 1) for j in (0, 1))
+
+    adam = descend(lambda p: torch.optim.Adam(p, betas=(0.9, 0.98), eps=1e-9), every, start, 200)
+    optimisers: list[SOAP] = []
+
+    def make(p: list[Any]) -> SOAP:
+        optimisers.append(SOAP([{"params": p}]))
+        return optimisers[-1]
+
+    assert descend(make, every, start, 200) < 0.05 * adam
+    (state,) = optimisers[0].state.values()
+    assert state["left"].shape == (12, 12) and state["right"].shape == (20, 20) and state["mean"].shape == (4, 12, 20)
 
 
 def test_plain_groups_and_vectors_get_adam() -> None:

@@ -31,10 +31,12 @@ from dpc.networks.sizes import Network  # noqa: E402
 from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
+from dpc.training.data import fonts  # noqa: E402
 from dpc.training.data.photos import Batches, DataError, Photos  # noqa: E402
-from dpc.training.data.synthetic import drawn  # noqa: E402
+from dpc.training.data.synthetic import synthetic  # noqa: E402
 from dpc.training.export import calibrate  # noqa: E402
-from dpc.training.export.export import half_precision, logistic_tables  # noqa: E402
+from dpc.training.export.export import export, half_precision  # noqa: E402
+from dpc.training.export.tables import logistic_tables  # noqa: E402
 from dpc.training.log import Log, at_rate  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
 from dpc.training.trainer import Run, train  # noqa: E402
@@ -48,15 +50,15 @@ NETWORK = Network(
     levels=8,
     widths=(8, 16, 24),
     encoder_depths=(1, 1, 1),
+    encoder_dense=(0, 1, 1),
     decoder_depths=(1, 1, 1),
-    half_width=4,
     hyper_width=16,
     scale_width=16,
     mean_width=16,
     pass_widths=(16, 16, 16),
 )
 RECIPE = Recipe(
-    name="tiny", stages=(Stage(1.0, mse=1.0),), network=NETWORK, steps=6, batch=2, learning_rate=2e-3, warmup=0.05
+    name="tiny", stages=(Stage(share=1.0, mse=1.0),), network=NETWORK, steps=6, batch=2, learning_rate=2e-3, warmup=0.05
 )
 
 
@@ -280,15 +282,15 @@ def test_lpips_slope_gives_low_rates_more_lpips(tmp_path: Path, photos: Path, mo
     seen: list[torch.Tensor] = []
 
     class Watched(trainer.Distortion):
-        def forward(self, *given: Any, emphasis: Any = None) -> Any:
-            seen.append(emphasis)
-            return super().forward(*given, emphasis=emphasis)
+        def forward(self, *given: Any, **options: Any) -> Any:
+            seen.append(options["emphasis"])
+            return super().forward(*given, **options)
 
     monkeypatch.setattr(trainer, "Distortion", Watched)
     for slope in (0.0, 0.5):
-        plan = dataclasses.replace(RECIPE, stages=(Stage(1.0, mse=1.0, lpips_slope=slope),), batch=4)
+        plan = dataclasses.replace(RECIPE, stages=(Stage(share=1.0, mse=1.0, lpips_slope=slope),), batch=4)
         train(plan, run(tmp_path / str(slope), photos, steps=1), say=quiet)
-    level = Batches(Photos([photos], 192), RECIPE.seed, 4, 192, 7, 0, 1)[0][1]
+    level = Batches(Photos([photos], 192), RECIPE.seed, 4, 192, 7, 0, 1)[0][1].mean((1, 2))
     lam = np.array(schedule.lambdas(RECIPE))
     own = np.exp(np.interp(level, range(8), np.log(lam)))
     assert torch.equal(seen[0], torch.ones(4))
@@ -319,7 +321,7 @@ def test_a_training_keeps_its_schedule_when_it_goes_on(tmp_path: Path, photos: P
     assert any(line.endswith("from step 0 to step 4") for line in said)
     train(dataclasses.replace(RECIPE, batch=4), run(tmp_path, photos), resume=last, say=said.append)
     state = load_checkpoint(last)
-    assert state["step"] == 4 and state["crops"] == 2 * 2 + 2 * 4
+    assert state["step"] == 5 and state["crops"] == 2 * 2 + 3 * 4  # as many crops as four steps of the new batch have
     assert any(line.endswith("from step 2 to step 4") for line in said)
     files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(OptionError, match="goes to step 4 and is over"):
@@ -328,7 +330,7 @@ def test_a_training_keeps_its_schedule_when_it_goes_on(tmp_path: Path, photos: P
 
 
 def test_the_schedule_of_a_call() -> None:
-    before = {"step": 50, "minutes": 10.0, "schedule": {"horizon": 40.0}}
+    before = {"step": 50, "crops": 100, "minutes": 10.0, "schedule": {"horizon": 40.0}}
     plans = [
         schedule.schedule(RECIPE, *given)
         for given in ((None, None, None), (9.0, None, None), (9.0, 27.0, None), (None, None, 80))
@@ -378,7 +380,9 @@ def test_a_log_takes_further_columns_and_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_stages_and_learning_rate_follow_the_progress() -> None:
-    plan = dataclasses.replace(RECIPE, stages=(Stage(0.25, mse=1.0), Stage(0.75, mse=0.5)), warmup=0.1, decay_from=0.5)
+    plan = dataclasses.replace(
+        RECIPE, stages=(Stage(share=0.25, mse=1.0), Stage(share=0.75, mse=0.5)), warmup=0.1, decay_from=0.5
+    )
     assert [plan.stage_at(p).mse for p in (0, 0.24, 0.26, 0.99, 1.0)] == [1, 1, 0.5, 0.5, 0.5]
     rates = [schedule.learning_rate(plan, p) for p in (0, 0.1, 0.5, 0.75, 1.0)]
     assert rates[0] < rates[1] == rates[2] == plan.learning_rate > rates[3] > rates[4]
@@ -391,40 +395,69 @@ def test_stages_and_learning_rate_follow_the_progress() -> None:
 def test_batches_depend_on_seed_and_step_alone(photos: Path) -> None:
     pictures = Photos([photos], 192)
     alone = Batches(pictures, 7, 4, 192, 7, 0, 1)
-    crops, levels = alone[5]
+    crops, levels, made = alone[5]
     assert crops.shape == (4, 192, 192, 3) and crops.dtype == np.uint8
-    assert levels.shape == (4,) and (levels >= 0).all() and (levels <= 7).all()
+    assert levels.shape == (4, 3, 3) and (levels >= 0).all() and (levels <= 7).all()
+    assert (levels == levels[:, :1, :1]).all() and not made.any()
     for rank in (0, 1):
-        part, some = Batches(pictures, 7, 4, 192, 7, rank, 2)[5]
+        part, some, _ = Batches(pictures, 7, 4, 192, 7, rank, 2)[5]
         assert np.array_equal(part, crops[rank::2]) and np.array_equal(some, levels[rank::2])
     assert not np.array_equal(alone[6][0], crops)
     assert not np.array_equal(Batches(pictures, 8, 4, 192, 7, 0, 1)[5][0], crops)
 
 
-def test_a_share_of_the_crops_is_drawn(photos: Path) -> None:
+def test_a_share_of_the_crops_is_synthetic(photos: Path) -> None:
     pictures = Photos([photos], 192)
     plain, some = Batches(pictures, 7, 40, 192, 7, 0, 1), Batches(pictures, 7, 40, 192, 7, 0, 1, 0.3)
-    crops, levels = some[5]
+    crops, levels, made = some[5]
     changed = [not np.array_equal(a, b) for a, b in zip(crops, plain[5][0], strict=True)]
     assert 4 < sum(changed) < 22 and np.array_equal(levels, plain[5][1])
+    assert changed == made.tolist()
     assert np.array_equal(crops, Batches(pictures, 7, 40, 192, 7, 0, 1, 0.3)[5][0])
 
 
-def test_drawn_crops_are_pictures_of_the_same_size_with_edges() -> None:
+def test_a_share_of_the_quality_maps_varies(photos: Path) -> None:
+    levels = Batches(Photos([photos], 192), 7, 60, 192, 7, 0, 1, 0.0, 0.4)[5][1]
+    spread = levels.max((1, 2)) - levels.min((1, 2))
+    assert 12 < (spread > 0).sum() < 36 and 1 < spread.max() < 4
+    assert (levels >= 0).all() and (levels <= 7).all()
+
+
+def test_synthetic_crops_are_pictures_of_the_same_size_with_edges() -> None:
     photo = np.full((192, 192, 3), 128, np.uint8)
-    crops = [drawn(np.random.default_rng(i), photo) for i in range(40)]
+    crops = [synthetic(np.random.default_rng(i), photo) for i in range(60)]
     assert all(c.shape == photo.shape and c.dtype == np.uint8 and c.flags.c_contiguous for c in crops)
     steps = [np.abs(np.diff(c.astype(int), axis=1)).max() for c in crops]
     assert np.mean(np.array(steps) > 60) > 0.9  # text stands out from its ground
     assert {int(c.reshape(-1, 3).mean() > 127) for c in crops} == {0, 1}
-    assert len({c.tobytes() for c in crops}) == 40
-    assert np.array_equal(drawn(np.random.default_rng(3), photo), crops[3])
+    assert len({c.tobytes() for c in crops}) == 60
+    assert np.array_equal(synthetic(np.random.default_rng(3), photo), crops[3])
+
+
+def test_typefaces_come_from_packages_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fonts.files.cache_clear()
+    names = [path.name for path in fonts.files()]
+    assert len(names) == len(set(names)) == 25
+    for path in fonts.files():
+        shutil.copy(path, tmp_path)
+    monkeypatch.setenv(fonts.FOLDER, str(tmp_path))
+    fonts.files.cache_clear()
+    assert fonts.files() == tuple(tmp_path / name for name in names)
+    (tmp_path / names[3]).unlink()
+    fonts.files.cache_clear()
+    with pytest.raises(ToolMissing, match=names[3]):
+        fonts.files()
+    monkeypatch.delenv(fonts.FOLDER)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolMissing, match="need the typefaces of font-roboto"):
+        fonts.files()
+    fonts.files.cache_clear()
 
 
 def test_a_split_and_no_overlap(photos: Path) -> None:
     pictures = Photos([photos], 192)
     assert sorted(pictures.train + pictures.validation) == [0, 1, 2] and pictures.validation == [0]
-    assert pictures.validation_crops(192).shape == (1, 3, 192, 192)
+    assert pictures.middles(pictures.validation, 192).shape == (1, 192, 192, 3)
     assert Photos([photos], 192).sha256 == pictures.sha256
 
 
@@ -493,7 +526,7 @@ def test_no_room_for_decoded_pictures_is_one_line(tmp_path: Path, photos: Path) 
 GOOD = 'name = "x"\n[[stages]]\nshare = 1.0\nmse = 1.0\n'
 
 
-@pytest.mark.parametrize("name", ["dpc", "dpc-tune", "msssim", "mse"])
+@pytest.mark.parametrize("name", ["dpc", "msssim", "mse"])
 def test_the_recipes_of_the_package_are_read_and_survive_json(name: str) -> None:
     plan = recipe.read(name)
     assert plan.name == name
@@ -576,7 +609,7 @@ def test_a_folder_hides_no_recipe_and_no_model(tmp_path: Path, monkeypatch: pyte
 
 
 def test_unknown_and_missing_recipes() -> None:
-    with pytest.raises(RecipeError, match="there is no recipe 'dcp'; known: dpc, dpc-tune, mse, msssim"):
+    with pytest.raises(RecipeError, match="there is no recipe 'dcp'; known: dpc, mse, msssim"):
         recipe.read("dcp")
     with pytest.raises(RecipeError, match="none.toml cannot be read: No such file"):
         recipe.read("none.toml")
@@ -609,8 +642,19 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path, photos: Path, whole: Path) 
     refused(tmp_path / "text.pt", "is not a readable checkpoint")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     refused(tmp_path / "other.pt", "is not a checkpoint of this version")
-    refused(whole / "weights.pt", "holds weights alone; start from it with --from")
     refused(whole / "last.pt", r"another \[network\]", dataclasses.replace(RECIPE, network=Network()))
+
+
+def test_weights_alone_go_on_with_the_schedule(tmp_path: Path, photos: Path, whole: Path) -> None:
+    said: list[str] = []
+    shutil.copy(whole / "weights.pt", tmp_path)
+    last = train(RECIPE, run(tmp_path, photos, steps=9), resume=tmp_path / "weights.pt", say=said.append)
+    assert any("the optimiser is warmed anew over 300 steps" in line for line in said)
+    state = load_checkpoint(last)
+    assert state["step"] == 9 and state["crops"] == 18 and state["schedule"] == {"steps": 9}
+    assert all(float(row["lr"]) < 0.02 * RECIPE.learning_rate for row in rows(tmp_path / "log.csv"))
+    before = load_checkpoint(whole / "last.pt")["ema"]["g_a.mean"]
+    assert (state["model"]["g_a.mean"] - before).abs().max() < 0.01
 
 
 def test_a_training_is_not_overwritten(whole: Path, photos: Path) -> None:
@@ -674,11 +718,11 @@ def test_export_calibrate_and_start_again(
     model = Model(NETWORK)
     model.load_state_dict(weights_of(whole / "last.pt").state)
     expected = half_precision(model).state_dict()  # the small file holds all that counts
-    exact = ("g_s.", "means.")  # made exact, so not quite what they were
-    assert all(same(state[k], v) for k, v in expected.items() if not k.startswith(("scales.", *exact)))
-    for name, value in expected.items():
-        if name.startswith(exact):
-            assert (state[name] - value).abs().max() <= 0.01 * value.abs().max() + 2.0**-11, name
+    plain_parts = ("g_a.", "h_a.", "log_gain", "offset", "z_index")
+    assert all(same(state[k], v) for k, v in expected.items() if k.startswith(plain_parts))
+    for name, value in expected.items():  # the rest are integers, so not quite what they were
+        least = 0.02 if name.endswith("features.a.bias") else 2.0**-9  # of biases beside whole numbers
+        assert (state[name] - value).abs().max() <= 0.02 * value.abs().max() + least, name
     train(RECIPE, run(tmp_path / "warm", photos, steps=1), warm=state, say=quiet)
     assert load_checkpoint(tmp_path / "warm" / "last.pt")["step"] == 1
     done = CliRunner().invoke(app, ["export", str(target), str(tmp_path / "b.dpcmodel")])
@@ -700,10 +744,10 @@ def test_export_calibrate_and_start_again(
         ({"horizon": 5.0}, "--horizon"),
         ({"minutes": 5.0, "horizon": 2.0}, "--horizon"),
         ({"resume": Path("a"), "start": Path("b")}, "--resume and --from exclude each other"),
-        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, r"another \[network\] than the recipe"),
+        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, "has networks of another generation"),
         ({"device": "cuda:99"}, "torch sees no such device|there are"),
         ({"device": "abacus"}, "none that torch knows"),
-        ({"devices": 3}, "--devices 3 does not divide the batch of 4"),
+        ({"devices": 3}, "--devices 3 does not divide the batch of 16"),
         ({"precision": "fp8"}, "--precision fp8 is unknown"),
     ],
 )
@@ -713,13 +757,16 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_p
     assert "\n" not in str(error.value)
 
 
-def test_a_deeper_network_starts_as_the_one_it_grew_from() -> None:
-    source = ROOT / "tests" / "data" / "tiny.dpcmodel"
+def test_a_deeper_network_starts_as_the_one_it_grew_from(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source = tmp_path / "small.dpcmodel"
+    export(Model(NETWORK), source, "small")
     weights = weights_of(source)
     net = weights.network
     deeper = dataclasses.replace(
         net,
         encoder_depths=tuple(d + 1 for d in net.encoder_depths),
+        encoder_dense=(1, 2, 1),
         decoder_depths=(net.decoder_depths[0] + 2, *net.decoder_depths[1:]),
     )
     state = grown(weights, deeper, source)
@@ -730,7 +777,7 @@ def test_a_deeper_network_starts_as_the_one_it_grew_from() -> None:
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     y = [m.g_a(x) for m in models]
     assert torch.equal(*y)
-    w = torch.nn.functional.one_hot(torch.tensor([0]), net.levels).float()
+    w = models[0].interpolation(torch.full((1, 1, 4, 4), 2.5))
     assert torch.equal(*(m.g_s(y[0], w) for m in models))
 
     with pytest.raises(OptionError, match="can only grow"):
@@ -747,21 +794,20 @@ def test_tables_are_interpolated_in_float32_under_bf16() -> None:
     seen: list[torch.dtype] = []
     model.h_a.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = model.interpolation(torch.tensor([0.3])) @ model.log_gain
-        exact = torch.exp(model.interpolation(torch.tensor([0.3])).double() @ model.log_gain.double())
+        at = model.interpolation(torch.full((1, 1, 1, 1), 0.3))[:, :, 0, 0]
+        y = at @ model.log_gain
+        exact = torch.exp(at.double() @ model.log_gain.double())
         gains: list[torch.Tensor] = []
         model.g_a.register_forward_hook(lambda *_: torch.ones(1, NETWORK.latents, 4, 4))
         model.h_a.register_forward_pre_hook(lambda _, given: gains.append(given[0]))
-        model(torch.zeros(1, 3, 64, 64), torch.tensor([0.3]))
+        model(torch.zeros(1, 3, 64, 64), torch.full((1, 1, 1), 0.3))
     assert y.dtype == torch.bfloat16 and seen == [torch.float32]
     assert torch.allclose(gains[0][0, :, 0, 0].double(), exact[0], rtol=1e-5)
 
 
-@pytest.mark.skipif(not released(), reason="no model is released yet")
 def test_a_released_model_is_named_unless_there_is_such_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert located(Path(DEFAULT)) == released()[DEFAULT]
-    assert weights_of(Path(DEFAULT)).state.keys() == weights_of(released()[DEFAULT]).state.keys()
     (tmp_path / DEFAULT).write_bytes(b"")
     assert located(Path(DEFAULT)) == Path(DEFAULT)
     with pytest.raises(CheckpointError, match="there is no checkpoint dpc-0"):
@@ -780,7 +826,8 @@ def test_an_error_of_the_command_is_one_line(tmp_path: Path) -> None:
     for words in (["train"], ["pack", str(tmp_path / "pack"), "--recipe"]):
         done = CliRunner().invoke(app, [*words, str(path), "--data", str(tmp_path)])
         assert done.exit_code == 1
-        assert done.output.startswith("dpc: error: unknown key 'speed' in the recipe") and done.output.count("\n") == 1
+        assert done.output.startswith(f"dpc: error: {path}: unknown key 'speed' in the recipe")
+        assert done.output.count("\n") == 1
 
 
 PLAIN = """
@@ -803,14 +850,14 @@ def test_an_export_replaces_nothing_but_a_model(tmp_path: Path, whole: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--limit", "nan"], "--limit nan: give megabytes, more than 0"),
-        (["--limit", "-1"], "--limit -1: give megabytes"),
+        (["--limit", "nan"], "nan is out of range; give a number above 0 to 1e+06"),
+        (["--limit", "-1"], "-1 is out of range; give a number above 0"),
         (["--recipe", "mse", "--recipe", "mse"], "two recipes have the name mse"),
     ],
 )
 def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: Path, photos: Path) -> None:
     done = CliRunner().invoke(app, ["pack", str(tmp_path / "pack"), "--data", str(photos), *options])
-    assert done.exit_code == 1 and message in done.output and not (tmp_path / "pack").exists()
+    assert done.exit_code in (1, 2) and message in done.output and not (tmp_path / "pack").exists()
 
 
 @pytest.mark.slow
@@ -822,12 +869,12 @@ def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: 
     out = tmp_path / "pack"
     command = ["pack", str(out), "--data", str(photos), "--recipe", str(plan), "--from", str(whole / "last.pt")]
     command += ["--lpips-weights", str(WEIGHTS), "--limit"]
-    done = CliRunner().invoke(app, [*command, "14"])
+    done = CliRunner().invoke(app, [*command, "15"])
     assert done.exit_code == 0 and "3 of 3 photographs" in done.output, done.output
-    assert sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) < 14e6
+    assert sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) < 15e6
     names = zipfile.ZipFile(out / "photos.zip").namelist()
     assert sorted(n.split("/")[0] for n in names) == ["train", "train", "validation"]
-    done = CliRunner().invoke(app, [*command, "14"])
+    done = CliRunner().invoke(app, [*command, "15"])
     assert done.exit_code == 1 and "is not empty" in done.output
     command[1] = str(tmp_path / "small")
     done = CliRunner().invoke(app, [*command, "13"])

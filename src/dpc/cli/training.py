@@ -30,7 +30,7 @@ def _need(*modules: str) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="dpc, dpc-tune, msssim, mse, or a .toml file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="dpc, msssim, mse, or a .toml file.")],
     data: Data,
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", parser=MINUTES, help="Stop after M minutes.")
@@ -126,6 +126,7 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     from dpc.networks.model import Model
     from dpc.training.export import calibrate as calibration
     from dpc.training.export import export as exporter
+    from dpc.training.export.tables import logistic_tables
     from dpc.training.weights import is_artifact, weights_of
 
     if out.is_dir() or (out.exists() and not is_artifact(out)):
@@ -142,7 +143,7 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     if photos:
         before = artifact.tables.frequencies
         counts = calibration.count(artifact, photos)
-        after = exporter.logistic_tables(counts)
+        after = logistic_tables(counts)
         share = calibration.gain(artifact, before, after, photos)
         if share > 0:
             training = source.training | {"calibration": {"photos_sha256": photos.sha256, "saved": round(share, 5)}}

@@ -1,4 +1,9 @@
-"""Side information and context model: what the latents' distributions are predicted from."""
+"""Side information and context model: z, the scale indices that pick the probability tables, the means.
+
+What decides how a stream is read, and the latents that come out of it, is made of integers: see integer.py.
+Symbols follow Ballé et al. 2018 and Minnen et al. 2018; channel groups follow Minnen and Singh 2020, the checkerboard
+of the first group He et al. 2021.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,19 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpc.networks.integer import A_BITS, INDEX_BITS, W_BITS, IntegerConv, _straight, requantise
+from dpc.networks.integer import IntegerConv, on_bytes
 from dpc.networks.sizes import Network
-from dpc.networks.transforms import _act, _zero
+from dpc.networks.transforms import act
 
 Z_LIMIT = 63  # |z_hat| <= Z_LIMIT
 INDICES = 64  # scale indices 0..63; index 0 means "always zero, not coded"
 SCALE_MIN, SCALE_MAX = 0.055, 48.0  # logistic scale at index 1 and at index 63
-MAGNITUDE_MAX = 15  # coded residuals enter the integer branch as min(|r|, MAGNITUDE_MAX)
+FEATURE_BITS = 4  # features of scales and means are multiples of 2**-FEATURE_BITS
+INDEX_BITS = 3  # the heads give scale indices / 2**INDEX_BITS
+MAGNITUDE_MAX = 15  # coded residuals enter the network of the scales as min(|r|, MAGNITUDE_MAX)
 
 
-def _asinh(x: Tensor) -> Tensor:
+def asinh(x: Tensor) -> Tensor:
     """asinh, which the ONNX exporter does not know: latents span three decades, h_a sees them compressed."""
     return torch.sign(x) * torch.log(x.abs() + torch.sqrt(x * x + 1))
 
@@ -33,83 +40,92 @@ class HyperAnalysis(nn.Module):
         self.c = nn.Conv2d(w, net.hyper_latents, 4, stride=2, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
-        return self.c(_act(self.b(_act(self.a(_asinh(y)))))).float()
+        return self.c(act(self.b(act(self.a(asinh(y)))))).float()
 
 
-class ScaleBranch(nn.Module):
-    """The integer network that picks the probability tables. Every tensor in it holds integers in float32.
+def _icnr(conv: IntegerConv) -> IntegerConv:
+    """All phases of a pixel shuffle start equal: no checkerboard to begin with (Aitken et al. 2017)."""
+    with torch.no_grad():
+        weight = conv.weight.reshape(-1, 4, *conv.weight.shape[1:])
+        weight.copy_(weight[:, :1].expand_as(weight).clone())
+    return conv
 
-    features: z_hat (N, hyper_latents, h/4, w/4) -> (N, scale_width, h, w) in 0..A_MAX.
-    head g: features and min(|r|, MAGNITUDE_MAX) of all earlier groups -> scale index accumulators of group g, already
-    shifted: floor(acc * 2**-INDEX_BITS + 1/2), not yet offset by quality and channel, not clipped.
+
+def _features(inputs: int, width: int, *, signed: bool) -> nn.ModuleDict:
+    """Layers of features(). signed: the last one is linear, so that signed bytes can stand beside its outputs."""
+    bits = FEATURE_BITS
+    return nn.ModuleDict(
+        {
+            "a": _icnr(IntegerConv(inputs, 4 * width, 1, bits_in=0, bits_out=bits)),
+            "b": IntegerConv(width, width, 3, bits_in=bits, bits_out=bits),
+            "c": _icnr(IntegerConv(width, 4 * width, 1, bits_in=bits, bits_out=bits, signed=signed)),
+        }
+    )
+
+
+def features(net: nn.ModuleDict, z_hat: Tensor) -> Tensor:
+    """z_hat (N, hyper_latents, h/4, w/4) integers -> features (N, width, h, w), multiples of 2**-FEATURE_BITS."""
+    return F.pixel_shuffle(net["c"](net["b"](F.pixel_shuffle(net["a"](z_hat), 2))), 2)
+
+
+class Scales(nn.Module):
+    """The network that picks the probability tables.
+
+    features: of z_hat. index(g): features and min(|r|, MAGNITUDE_MAX) of all earlier groups -> the scale indices of
+    group g before the offset of quality and channel, integers in -128 .. 127.
     """
 
     def __init__(self, net: Network) -> None:
         super().__init__()
-        w = net.scale_width
-        self.groups = net.groups
-        self.a = IntegerConv(net.hyper_latents, 4 * w)
-        self.b = IntegerConv(w, w, 3)
-        self.c = IntegerConv(w, 4 * w)
+        w, bits = net.scale_width, FEATURE_BITS
+        self.features = _features(net.hyper_latents, w, signed=False)
         self.mix = nn.ModuleList()
         self.head = nn.ModuleList()
         before = 0
         for size in net.groups:
-            self.mix.append(IntegerConv(w + before, w, 3 if before else 1))
-            self.head.append(IntegerConv(w, size))
+            self.mix.append(IntegerConv(w + before, w, 3 if before else 1, bits_in=bits, bits_out=bits))
+            self.head.append(IntegerConv(w, size, 1, bits_in=bits, bits_out=INDEX_BITS, signed=True))
             nn.init.normal_(self.head[-1].weight, std=0.02)  # type: ignore[arg-type]
             before += size
-        with torch.no_grad():
-            for conv in (self.a, self.c):
-                weight = conv.weight.reshape(-1, 4, *conv.weight.shape[1:])
-                weight.copy_(weight[:, :1].expand_as(weight).clone())
-
-    def features(self, z_hat: Tensor) -> Tensor:
-        # z_hat has no fractional bits: its accumulators are 2**W_BITS times the value
-        weight, bias = self.a.integers()
-        acc = F.conv2d(z_hat, weight, _straight(bias, (bias * 2.0**-A_BITS).round()))
-        f = F.pixel_shuffle(requantise(acc, W_BITS - A_BITS), 2)
-        f = requantise(self.b(f), W_BITS)
-        return F.pixel_shuffle(requantise(self.c(f), W_BITS), 2)
 
     def index(self, group: int, f: Tensor, magnitudes: list[Tensor]) -> Tensor:
         """Group's index before the offset. magnitudes: min(|r|, MAGNITUDE_MAX) of the earlier groups."""
-        parts = torch.cat([f] + [m * 2**A_BITS for m in magnitudes], 1) if magnitudes else f
-        acc = self.head[group](requantise(self.mix[group](parts), W_BITS))
-        real = acc * 2.0**-INDEX_BITS
-        return _straight(real, torch.floor(real.detach() + 0.5))
+        parts = torch.cat([f, *magnitudes], 1) if magnitudes else f
+        head: Tensor = self.head[group](self.mix[group](parts))
+        return head * 2.0**INDEX_BITS
 
 
-class MeanBranch(nn.Module):
-    """mu from z_hat and the parts decoded before, in plain float; the first group in two checkerboard passes.
+class Means(nn.Module):
+    """mu, divided by the gain, from z_hat and the parts decoded before; the first group in two checkerboard passes.
 
-    psi: z_hat -> (N, mean_width, h, w). first / second / later give normalised means (times gain is y').
+    Decoded parts enter as signed bytes; the last layer of each pass gives exact floats.
     """
 
     def __init__(self, net: Network) -> None:
         super().__init__()
-        w = net.mean_width
-        self.a = nn.Conv2d(net.hyper_latents, 4 * w, 1)
-        self.b = nn.Conv2d(w, w, 3, padding=1)
-        self.c = nn.Conv2d(w, 4 * w, 1)
-        self.first = _zero(nn.Conv2d(w, net.groups[0], 1))
-        hidden = net.pass_widths
+        w, hidden = net.mean_width, net.pass_widths
+        self.features = _features(net.hyper_latents, w, signed=True)
+        self.first = self._last(w, net.groups[0])
         self.second = self._pass(w + net.groups[0], hidden[0], net.groups[0])
         self.later = nn.ModuleList(
             [self._pass(w + sum(net.groups[:g]), hidden[g], net.groups[g]) for g in range(1, len(net.groups))]
         )
 
     @staticmethod
-    def _pass(inputs: int, hidden: int, size: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, hidden, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            _zero(nn.Conv2d(hidden, size, 1)),
-        )
+    def _last(inputs: int, size: int) -> IntegerConv:
+        conv = IntegerConv(inputs, size, 1, bits_in=FEATURE_BITS, bits_out=None, signed=True)
+        nn.init.zeros_(conv.weight)
+        return conv
 
-    def psi(self, z_hat: Tensor) -> Tensor:
-        f = _act(F.pixel_shuffle(self.a(z_hat * 0.25), 2))
-        return _act(F.pixel_shuffle(self.c(_act(self.b(f))), 2))
+    @classmethod
+    def _pass(cls, inputs: int, hidden: int, size: int) -> nn.Sequential:
+        mix = IntegerConv(inputs, hidden, 3, bits_in=FEATURE_BITS, bits_out=FEATURE_BITS)
+        return nn.Sequential(mix, cls._last(hidden, size))
+
+    @staticmethod
+    def context(psi: Tensor, decoded: list[Tensor]) -> Tensor:
+        """The input of a pass: features and the parts decoded before, as bytes."""
+        return torch.cat([psi, *[on_bytes(d, FEATURE_BITS, signed=True).to(psi.dtype) for d in decoded]], 1)
 
 
 def scale_of_index(index: Tensor) -> Tensor:

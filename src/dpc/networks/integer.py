@@ -1,4 +1,14 @@
-"""Layers whose arithmetic is in integers, so that it is the same on every machine."""
+"""Convolutions of 8-bit integers, as they are trained and as they run.
+
+Activations are bytes, weights are integers of 7 bits, and every scale is a power of two. So a sum is an integer that is
+the same in any order, and bringing it back to a byte is one multiplication by a power of two and one rounding:
+
+    byte = clip(round(sum * 2**-shift) + zero point, 0, 255), halves to the even number
+
+which is what ONNX's QLinearConv computes. Weights of 7 bits keep the pairwise 16-bit sums of AVX2 (vpmaddubsw) from
+saturating: 2 * 255 * 63 < 2**15. In training the same numbers are carried in floats, with straight-through gradients
+(Bengio et al. 2013).
+"""
 
 from __future__ import annotations
 
@@ -9,70 +19,90 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-A_BITS, A_MAX = 4, 255  # activations of the integer branch: k / 2**A_BITS, 0 <= k <= A_MAX
-W_BITS, W_MAX = 6, 127  # weights of the integer branch: k / 2**W_BITS, |k| <= W_MAX
-INDEX_BITS = 7  # the heads' accumulators are shifted by this many bits to give a scale index
+W_MAX = 63  # largest |weight|
+E_MAX = 14  # weights are multiples of 2**-E_MAX at the finest
+SIGNED = (-128, 127)
+UNSIGNED = (0, 255)
 
 
-def _straight(x: Tensor, value: Tensor) -> Tensor:
+class _Bytes(torch.autograd.Function):
+    """round(x * 2**bits), clipped, as a multiple of 2**-bits; see on_bytes()."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: int, low: int, high: int) -> Tensor:
+        steps = x.mul(2.0**bits).round_()
+        clipped = steps.clamp(low, high)
+        ctx.save_for_backward(steps == clipped)
+        return clipped.mul_(2.0**-bits)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None
+
+
+def on_bytes(x: Tensor, bits: int, *, signed: bool) -> Tensor:
+    """x rounded to multiples of 2**-bits and clipped to what a byte holds of them, of x's shape and dtype.
+
+    signed: -128 .. 127 multiples, else 0 .. 255, which rectifies. The gradient passes inside of the range.
+    """
+    result: Tensor = _Bytes.apply(x, bits, *(SIGNED if signed else UNSIGNED))
+    return result
+
+
+def straight(x: Tensor, value: Tensor) -> Tensor:
     """value going forward, the gradient of x going back."""
     return x + (value - x).detach()
 
 
-class _Bounded(torch.autograd.Function):
-    """clamp whose gradient also passes where it would move the value back inside."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.low, ctx.high = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        (g,) = gradients
-        blocked = ((x < ctx.low) & (g > 0)) | ((x > ctx.high) & (g < 0))
-        return g.masked_fill(blocked, 0.0), None, None
-
-
-def bounded(x: Tensor, low: float, high: float) -> Tensor:
-    """x clipped to [low, high], with a gradient that can lead back inside."""
-    result: Tensor = _Bounded.apply(x, low, high)
-    return result
-
-
 class IntegerConv(nn.Module):
-    """A convolution on dyadic integers: forward is exactly what the integer network of the artifact computes.
+    """A convolution of bytes to bytes (or, with bits_out None, to exact floats), stride 1, zeros around.
 
-    Weights are rounded to multiples of 2**-W_BITS and clipped to W_MAX of them, the bias to multiples of
-    2**-(W_BITS + A_BITS). Rows whose worst accumulator could reach 2**24 are scaled down before rounding, so the bound
-    that export checks holds for any weights.
+    Inputs are multiples of 2**-bits_in. Each output channel has weights that are multiples of 2**-e, with e as large as
+    W_MAX allows, and a bias of multiples of 2**-(e + bits_in). Outputs are multiples of 2**-bits_out, signed or not;
+    those that are not signed are rectified.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, bits_in: int, bits_out: int | None, signed: bool = False
+    ) -> None:
         super().__init__()
+        self.bits_in, self.bits_out, self.signed = bits_in, bits_out, signed
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.padding = kernel // 2
-        nn.init.kaiming_uniform_(self.weight, a=1)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="linear" if signed else "relu")
 
-    def integers(self) -> tuple[Tensor, Tensor]:
-        """Integer weights (outputs, inputs, k, k) and biases (outputs,), as floats, with straight-through gradients."""
-        scaled = self.weight * 2**W_BITS
-        limit = (2**24 - 2**20) / A_MAX
-        scaled = scaled * (limit / scaled.detach().abs().sum((1, 2, 3), keepdim=True)).clamp(max=1)
-        weight = _straight(scaled, scaled.round().clamp(-W_MAX, W_MAX))
-        bias = self.bias * 2 ** (W_BITS + A_BITS)
-        return weight, _straight(bias, bias.round().clamp(-(2**19), 2**19))
+    def exponents(self) -> Tensor:
+        """e of every output channel, (outputs,) int32."""
+        peak = self.weight.detach().abs().amax((1, 2, 3)).clamp(min=2.0**-20)
+        return (torch.frexp(W_MAX / peak)[1] - 1).clamp(max=E_MAX)
+
+    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (outputs, inputs, k, k) and biases (outputs,) as integers in floats, and the exponents."""
+        e = self.exponents()
+        weight = torch.ldexp(self.weight.detach(), e[:, None, None, None]).round_().clamp_(-W_MAX, W_MAX)
+        bias = torch.ldexp(self.bias.detach(), e + self.bits_in).round_().clamp_(-(2**23), 2**23)
+        return weight, bias, e
 
     def forward(self, a: Tensor) -> Tensor:
-        """a: integers in float32 -> accumulators, integers in float32 (real value times 2**(W_BITS + A_BITS))."""
-        weight, bias = self.integers()
-        return F.conv2d(a, weight, bias, padding=self.padding)
+        weight, bias, e = self.integers()
+        w = straight(self.weight, torch.ldexp(weight, -e[:, None, None, None]))
+        b = straight(self.bias, torch.ldexp(bias, -e - self.bits_in))
+        y = F.conv2d(a, w, b, padding=w.shape[-1] // 2)
+        if self.bits_out is None:
+            return y
+        return on_bytes(y, self.bits_out, signed=self.signed)
 
 
-def requantise(acc: Tensor, shift: int) -> Tensor:
-    """floor(acc * 2**-shift + 1/2), clipped to 0..A_MAX; the gradient passes inside the range."""
-    real = acc * 2.0**-shift
-    return _straight(bounded(real, 0, A_MAX), torch.floor(real.detach() + 0.5).clamp(0, A_MAX))
+class IntegerBlock(nn.Module):
+    """x + conv1x1(relu(conv3x3(x))) on signed bytes: (N, C, h, w) -> the same. Starts as the identity."""
+
+    def __init__(self, channels: int, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.spread = IntegerConv(channels, channels, 3, bits_in=bits, bits_out=bits)
+        self.merge = IntegerConv(channels, channels, 1, bits_in=bits, bits_out=bits, signed=True)
+        nn.init.zeros_(self.merge.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return on_bytes(x + self.merge(self.spread(x)), self.bits, signed=True)

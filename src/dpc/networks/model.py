@@ -1,4 +1,12 @@
-"""The whole codec as one torch module: forward for training, and the start from a linear transform codec."""
+"""The whole codec as one torch module: forward for training, and the start from a linear transform codec.
+
+    x --Analysis--> y --gain[q]--> y' --HyperAnalysis--> z --round--> z_hat
+    z_hat, |r| of earlier groups --Scales--> scale index per element
+    z_hat, decoded groups --Means--> mu
+    r = round(y' - mu)    y_hat = (r + mu) / gain[q]    y_hat, q --Synthesis--> x_hat
+
+The quality q is a map: one value for each 64x64 pixels, interpolated between their centres.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from dpc.networks import wavelet
@@ -18,14 +27,18 @@ from dpc.networks.context import (
     SCALE_MIN,
     Z_LIMIT,
     HyperAnalysis,
-    MeanBranch,
-    ScaleBranch,
+    Means,
+    Scales,
     bits_of,
+    features,
     scale_of_index,
 )
-from dpc.networks.integer import _straight, bounded
-from dpc.networks.sizes import Network
-from dpc.networks.transforms import Analysis, Synthesis
+from dpc.networks.integer import straight
+from dpc.networks.sizes import HYPER_STRIDE, Network
+from dpc.networks.transforms import COARSE, Analysis, Synthesis, interpolated
+
+ENTRY = 0.25  # when a training begins y_hat, of variance 1, enters the bytes of the synthesis at this scale,
+DETAIL = 6.0  # and details leave them at 1 / DETAIL: bytes then reach 16 standard deviations, and 2/3 of full contrast
 
 
 @dataclass
@@ -42,6 +55,29 @@ def rate(value: Tensor, rounded: Tensor, scale: Tensor) -> Tensor:
     hard = bits_of(rounded, scale)
     soft = bits_of(value + torch.rand_like(value) - 0.5, scale.detach())
     return (hard + soft - soft.detach()).sum((1, 2, 3))
+
+
+class _Bounded(torch.autograd.Function):
+    """clamp whose gradient also passes where it would move the value back inside."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high  # type: ignore[attr-defined]
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        (g,) = gradients
+        blocked = ((x < ctx.low) & (g > 0)) | ((x > ctx.high) & (g < 0))  # type: ignore[attr-defined]
+        return g.masked_fill(blocked, 0.0), None, None
+
+
+def bounded(x: Tensor, low: float, high: float) -> Tensor:
+    """x clipped to [low, high], with a gradient that can lead back inside."""
+    result: Tensor = _Bounded.apply(x, low, high)
+    return result
 
 
 def index_of_scale(scale: float) -> float:
@@ -69,71 +105,77 @@ class Model(nn.Module):
         self.g_a = Analysis(net)
         self.g_s = Synthesis(net)
         self.h_a = HyperAnalysis(net)
-        self.scales = ScaleBranch(net)
-        self.means = MeanBranch(net)
+        self.scales = Scales(net)
+        self.means = Means(net)
         self.log_gain = nn.Parameter(torch.zeros(net.levels, net.latents))
         self.offset = nn.Parameter(torch.zeros(net.levels, net.latents))
         self.z_index = nn.Parameter(torch.full((net.levels, net.hyper_latents), index_of_scale(0.5)))
 
     def interpolation(self, level: Tensor) -> Tensor:
-        """level (N,) in [0, levels - 1] -> weights (N, levels) of linear interpolation."""
-        grid = torch.arange(self.net.levels, device=level.device)
-        return (1 - (level[:, None] - grid).abs()).clamp(min=0)
+        """level (N, 1, h, w) in [0, levels - 1] -> weights (N, levels, h, w) of linear interpolation."""
+        grid = torch.arange(self.net.levels, device=level.device)[:, None, None]
+        return (1 - (level - grid).abs()).clamp(min=0)
 
-    def forward(self, x: Tensor, level: Tensor) -> Output:
-        """x: (N, 3, H, W) in [0, 1], H and W multiples of 64; level: (N,) in [0, levels - 1]."""
-        weights = self.interpolation(level)
+    def forward(self, x: Tensor, cells: Tensor, *, frozen: bool = False) -> Output:
+        """x: (N, 3, H, W) in [0, 1], H and W multiples of CELL; cells: (N, H/CELL, W/CELL) in [0, levels - 1].
+
+        frozen: analysis and gains get no gradient.
+        """
+        varied = (cells.amax((1, 2)) > cells.amin((1, 2)))[:, None, None, None]
+        level = F.interpolate(cells[:, None], scale_factor=HYPER_STRIDE, mode="bilinear")
+        weights, cell_weights = self.interpolation(level), self.interpolation(cells[:, None])
         with torch.autocast(x.device.type, enabled=False):  # the artifact interpolates its tables in float32
-            gain = torch.exp(weights @ self.log_gain)[:, :, None, None]
-            offset = self._rounded(weights @ self.offset)
-            z_index = self._rounded(weights @ self.z_index)
-        y = self.g_a(x) * gain
+            gain = torch.exp(interpolated(weights, self.log_gain))
+            # where the quality varies the crop's one lambda says nothing of the single gains
+            gain = gain.detach() if frozen else torch.where(varied, gain.detach(), gain)
+            offset = _rounded(interpolated(weights, self.offset))
+            z_index = _rounded(interpolated(cell_weights, self.z_index))
+        if frozen:
+            with torch.no_grad():
+                y = self.g_a(x) * gain
+        else:
+            y = self.g_a(x) * gain
         z = bounded(self.h_a(y), -Z_LIMIT, Z_LIMIT)
         z_scale = scale_of_index(bounded(z_index, 1, INDICES - 1))
-        z_hat = _straight(z, z.round())
+        z_hat = straight(z, z.round())
         bits_z = rate(z, z_hat.detach(), z_scale)
+        decoded, bits_y = self._code(y, z_hat, gain, offset)
+        return Output(self.g_s(torch.cat(decoded, 1), weights), bits_y, bits_z)
 
-        with torch.autocast(x.device.type, enabled=False):
-            features = self.scales.features(z_hat)
-        psi = self.means.psi(z_hat)
-        even = checkerboard(y.shape[2], y.shape[3], x.device)
-        bits_y = torch.zeros_like(bits_z)
+    def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The context model over the groups: decoded parts, divided by the gain, and the bits of y."""
+        with torch.autocast(y.device.type, enabled=False):
+            f = features(self.scales.features, z_hat)
+        psi = features(self.means.features, z_hat)
+        even = checkerboard(y.shape[2], y.shape[3], y.device)
+        bits_y = y.new_zeros(len(y))
         magnitudes: list[Tensor] = []
-        decoded: list[Tensor] = []  # divided by the gain
+        decoded: list[Tensor] = []
         start = 0
         for g, size in enumerate(self.net.groups):
             part = slice(start, start + size)
             y_g, gain_g = y[:, part], gain[:, part]
-            with torch.autocast(x.device.type, enabled=False):
-                index = bounded(self.scales.index(g, features, magnitudes) + offset[:, part], 0, INDICES - 1)
+            with torch.autocast(y.device.type, enabled=False):
+                index = bounded(self.scales.index(g, f, magnitudes) + offset[:, part], 0, INDICES - 1)
             coded = (index.detach() > 0).float()
-            scale = scale_of_index(index)
             if g == 0:
                 mu = self.means.first(psi).float()
-                seen = (_straight(y_g, self._residual(y_g, mu * gain_g, coded) + mu.detach() * gain_g) / gain_g) * even
-                mu = mu * even + self.means.second(torch.cat([psi, seen.to(psi.dtype)], 1)).float() * (1 - even)
+                seen = (straight(y_g, _residual(y_g, mu * gain_g, coded) + mu.detach() * gain_g) / gain_g) * even
+                mu = mu * even + self.means.second(self.means.context(psi, [seen])).float() * (1 - even)
             else:
-                mu = self.means.later[g - 1](torch.cat([psi, *[d.to(psi.dtype) for d in decoded]], 1)).float()
+                mu = self.means.later[g - 1](self.means.context(psi, decoded)).float()
             mu = mu * gain_g
             # where the index says "never coded" the rate still sees the residual that was lost, so the index can rise
-            bits_y = bits_y + rate(y_g - mu, (y_g - mu).detach().round(), scale)
-            r = self._residual(y_g, mu, coded)
-            decoded.append(_straight(y_g, r + mu.detach()) / gain_g)
+            bits_y = bits_y + rate(y_g - mu, (y_g - mu).detach().round(), scale_of_index(index))
+            r = _residual(y_g, mu, coded)
+            decoded.append(straight(y_g, r + mu.detach()) / gain_g)
             magnitudes.append(r.abs().clamp(max=MAGNITUDE_MAX))
             start += size
-        return Output(self.g_s(torch.cat(decoded, 1), weights), bits_y, bits_z)
-
-    @staticmethod
-    def _rounded(x: Tensor) -> Tensor:
-        return _straight(x, x.round())[:, :, None, None]
-
-    @staticmethod
-    def _residual(y: Tensor, mu: Tensor, coded: Tensor) -> Tensor:
-        return ((y - mu).detach().round()) * coded
+        return decoded, bits_y
 
     @torch.no_grad()
     def start_from_wavelet(self, pictures: Iterable[Tensor], steps: Tensor) -> Tensor:
-        """Set the linear shortcut, gains and offsets from photographs.
+        """Set the linear parts, gains and offsets from photographs.
 
         pictures: (N, 3, H, W) batches in [0, 1]; steps (levels,): quantisation step of a pixel-domain orthonormal
         transform at every level. Returns the eigenvalues that were kept, (latents,).
@@ -159,11 +201,48 @@ class Model(nn.Module):
         self.g_a.linear2.copy_(two.reshape(n, 9, 4, 4))
         self.g_a.linear1.copy_(one.reshape(n, 9, 8, 8))
         self.g_a.mean.copy_((forward @ mean).float())
-        self.g_s.linear.copy_((vectors * std).float()[:, :, None, None])
-        self.g_s.mean.copy_(mean.float())
         self.log_gain.copy_((std[None] / steps[:, None].double()).log().float())
         # a logistic of scale s has standard deviation 1.81 s; never below index 1
         scale = (self.log_gain.exp() / 1.81).clamp(SCALE_MIN, SCALE_MAX)
         step = math.log(SCALE_MAX / SCALE_MIN) / (INDICES - 2)
         self.offset.copy_(1 + (scale / SCALE_MIN).log() / step)
+        self.start_synthesis((vectors * std).float(), mean.float())
         return values.float()
+
+    @torch.no_grad()
+    def start_synthesis(self, basis: Tensor, mean: Tensor) -> None:
+        """Set the synthesis to a linear transform codec's: wavelet coefficients = basis @ y_hat + mean.
+
+        basis: (768, latents), mean: (768,), in the order of wavelet.pack. The coefficients of the three coarse levels
+        go to the linear part. Those of the finest level go through the deep branch, whose blocks start as identities:
+        y_hat enters as it is, a cell at 1/8 keeps the principal components of its 144 details, a cell at 1/4 has its 36
+        details (where the widths leave room), and the last convolution is the finest filter of the wavelet.
+        """
+        s, n = self.g_s, self.net.latents
+        c4, c8, c16 = self.net.widths
+        s.linear.copy_(basis[:COARSE, :, None, None])
+        s.mean.copy_(mean[:COARSE])
+        kept, room, details = min(n, c16), min(144, 3 * c8 // 4), min(36, c4)
+        s.enter.weight[:kept] = torch.eye(n)[:kept, :, None, None] * ENTRY
+        s.enter.bias.zero_()  # type: ignore[union-attr]
+        # band, then row and column of the cell at 1/8, at 1/4 in it, and of the sample in that; latent
+        detail = basis[COARSE:, :kept].reshape(9, 2, 2, 2, 2, 2, 2, kept)
+        cells = detail.permute(1, 4, 2, 5, 0, 3, 6, 7).reshape(4, 144, kept)
+        left = torch.linalg.svd(torch.cat(list(cells), 1).double(), full_matrices=False)[0][:, :room].float()
+        right = left.T @ cells  # (4, room, kept)
+        size = right.square().sum(2).mean(0).sqrt().clamp(min=1e-9) / ENTRY  # so that channels have the size of y_hat's
+        to8 = s.to8.weight.reshape(c8, 4, c16)
+        to8[:room] = 0
+        to8[:room, :, :kept] = (right / (ENTRY * size[:, None])).permute(1, 0, 2)
+        to4 = s.to4.weight.reshape(-1, 4, c8)
+        to4[:details] = 0
+        to4[:details, :, :room] = (left * size * DETAIL).reshape(4, 36, room).permute(1, 0, 2)[:details]
+        s.leave.weight[:, :details] = wavelet.cell_kernel()[:, 12 : 12 + details] / DETAIL
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return straight(x, x.round())
+
+
+def _residual(y: Tensor, mu: Tensor, coded: Tensor) -> Tensor:
+    return ((y - mu).detach().round()) * coded

@@ -8,6 +8,7 @@ from dpc.networks import wavelet
 
 STRIDE = 16  # picture pixels per latent position
 HYPER_STRIDE = 4  # latent positions per hyper-latent position
+CELL = STRIDE * HYPER_STRIDE  # picture pixels per value of the quality map
 
 
 @dataclass(frozen=True)
@@ -19,20 +20,21 @@ class Network:
     groups: tuple[int, ...] = (32, 64, 96)
     levels: int = 8
     widths: tuple[int, int, int] = (64, 128, 256)  # at 1/4, 1/8, 1/16
-    encoder_depths: tuple[int, int, int] = (1, 2, 3)
-    decoder_depths: tuple[int, int, int] = (2, 3, 4)
-    half_width: int = 16  # refinement at 1/2
+    encoder_depths: tuple[int, int, int] = (1, 2, 3)  # depthwise blocks of the analysis
+    encoder_dense: tuple[int, int, int] = (0, 1, 1)  # dense blocks of the analysis
+    decoder_depths: tuple[int, int, int] = (2, 2, 3)  # integer blocks of the synthesis
     hyper_width: int = 128  # h_a
-    scale_width: int = 96  # integer branch
-    mean_width: int = 128  # psi
+    scale_width: int = 96  # integer network of the scales
+    mean_width: int = 128  # features of the means
     pass_widths: tuple[int, ...] = (96, 96, 128)  # hidden layers of the mean passes, one per channel group
 
     def __post_init__(self) -> None:
-        for name in ("widths", "encoder_depths", "decoder_depths"):
+        for name in ("widths", "encoder_depths", "encoder_dense", "decoder_depths"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} {getattr(self, name)} must have three entries, for 1/4, 1/8 and 1/16")
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name.endswith("depths") else 1
+            value = getattr(self, field.name)
+            least = 0 if field.name.endswith(("depths", "dense")) else 1
             for v in value if isinstance(value, tuple) else (value,):
                 if type(v) is not int or v < least:
                     raise ValueError(f"{field.name} = {value}: whole numbers of at least {least} are needed")

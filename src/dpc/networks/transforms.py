@@ -1,6 +1,16 @@
-"""Analysis and Synthesis: pictures to latents and back."""
+"""Analysis and synthesis: picture <-> latents.
+
+Both join a linear wavelet codec and a deep branch, so that the first step of a training already is a working transform
+codec with overlapping basis functions. The analysis runs in floats. In the synthesis all heavy layers are 8-bit
+integers, and nothing but the last sum is done at full resolution: the linear part gives the picture at half the
+resolution, the last integer layer gives all 16 phases of a 4x4 cell at once.
+
+Symbols follow Ballé et al. 2018; the dependence on the quality follows Cui et al. 2021 and Perez et al. 2018 (FiLM).
+"""
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 import torch
 import torch.nn as nn
@@ -8,51 +18,63 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpc.networks import wavelet
+from dpc.networks.integer import IntegerBlock, IntegerConv, on_bytes
 from dpc.networks.sizes import Network
 
+BITS = 5  # activations of the synthesis are multiples of 2**-BITS
+PIXEL_BITS = 8  # what its last layer adds to the picture is a multiple of 2**-PIXEL_BITS, the picture being 0 to 1
+COARSE = 192  # coefficients of the wavelet levels 4, 3 and 2 at a latent position
 
-def _act(x: Tensor) -> Tensor:
+
+def act(x: Tensor) -> Tensor:
+    """The activation of all float networks."""
     return F.leaky_relu(x, 0.1)
 
 
-class Block(nn.Module):
-    """Depthwise 3x3, 1x1 up, leaky ReLU, 1x1 down, residual; (N, C, h, w) -> the same. Starts as identity."""
-
-    def __init__(self, channels: int, expansion: int = 2) -> None:
-        super().__init__()
-        self.depth = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.up = nn.Conv2d(channels, channels * expansion, 1)
-        self.down = nn.Conv2d(channels * expansion, channels, 1)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.down(_act(self.up(self.depth(x))))
-
-
-def _blocks(channels: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*[Block(channels) for _ in range(depth)])
-
-
-def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with weights and bias of zero."""
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
 
 
-def _icnr(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
-    """All phases of a pixel shuffle start equal: no checkerboard to begin with (Aitken et al. 2017)."""
-    with torch.no_grad():
-        weight = conv.weight.reshape(-1, factor * factor, *conv.weight.shape[1:])
-        weight.copy_(weight[:, :1].expand_as(weight).clone())
-    return conv
+class Block(nn.Module):
+    """Depthwise 3x3, 1x1 up, leaky ReLU, 1x1 down, residual; (N, C, h, w) -> the same. Starts as the identity."""
+
+    def __init__(self, channels: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.depth = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.up = nn.Conv2d(channels, channels * expansion, 1)
+        self.down = zeroed(nn.Conv2d(channels * expansion, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(act(self.up(self.depth(x))))
+
+
+class Dense(nn.Module):
+    """Dense 3x3, leaky ReLU, 1x1, residual; (N, C, h, w) -> the same. Starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spread = nn.Conv2d(channels, channels, 3, padding=1)
+        self.merge = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.merge(act(self.spread(x)))
+
+
+def _stage(channels: int, depth: int, dense: int) -> nn.Sequential:
+    """Blocks, then dense blocks; named apart, so that either may grow."""
+    blocks: list[tuple[str, nn.Module]] = [(str(i), Block(channels)) for i in range(depth)]
+    blocks += [(f"dense{i}", Dense(channels)) for i in range(dense)]
+    return nn.Sequential(OrderedDict(blocks))
 
 
 class Analysis(nn.Module):
     """g_a: x (N, 3, H, W) float in [0, 1], H and W multiples of 16 and at least 64 -> y (N, latents, H/16, W/16).
 
-    Wavelet levels 1 and 2 are computed once and feed both the linear shortcut and the deep branch.
+    Wavelet levels 1 and 2 are computed once and feed both the linear part and the deep branch.
     """
 
     def __init__(self, net: Network) -> None:
@@ -68,12 +90,10 @@ class Analysis(nn.Module):
         self.linear1 = nn.Parameter(torch.zeros(n, 9, 8, 8), requires_grad=False)
         self.enter = nn.Conv2d(12, c4, 3, padding=1)
         self.enter_detail = nn.Conv2d(9, c4, 4, stride=2, padding=1)
-        self.at4 = _blocks(c4, net.encoder_depths[0])
+        self.at4, self.at8, self.at16 = map(_stage, net.widths, net.encoder_depths, net.encoder_dense)
         self.to8 = nn.Conv2d(c4, c8, 2, stride=2)
-        self.at8 = _blocks(c8, net.encoder_depths[1])
         self.to16 = nn.Conv2d(c8, c16, 2, stride=2)
-        self.at16 = _blocks(c16, net.encoder_depths[2])
-        self.leave = _zero(nn.Conv2d(c16, n, 1))
+        self.leave = zeroed(nn.Conv2d(c16, n, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -85,14 +105,17 @@ class Analysis(nn.Module):
             y = y + F.conv2d(three[:, 3:], self.linear3, stride=2)
             y = y + F.conv2d(two[:, 3:], self.linear2, stride=4)
             y = y + F.conv2d(one[:, 3:], self.linear1, stride=8)
-        f = self.at4(_act(self.enter(two) + 4 * self.enter_detail(one[:, 3:])))
-        f = self.at8(_act(self.to8(f)))
-        f = self.at16(_act(self.to16(f)))
+        f = self.at4(act(self.enter(two) + 4 * self.enter_detail(one[:, 3:])))
+        f = self.at8(act(self.to8(f)))
+        f = self.at16(act(self.to16(f)))
         return y + self.leave(f).float()
 
 
 class Film(nn.Module):
-    """Scale and shift per channel that depend on the quality: f (N, C, h, w), w (N, levels) -> (N, C, h, w)."""
+    """Scale and shift per channel that follow the quality: f (N, C, h, w), w (N, levels, h, w) -> (N, C, h, w).
+
+    w: at every position the weights of the levels between which the quality lies.
+    """
 
     def __init__(self, levels: int, channels: int) -> None:
         super().__init__()
@@ -100,54 +123,67 @@ class Film(nn.Module):
         self.shift = nn.Parameter(torch.zeros(levels, channels))
 
     def forward(self, f: Tensor, w: Tensor) -> Tensor:
-        return f * (1 + w @ self.scale)[:, :, None, None] + (w @ self.shift)[:, :, None, None]
+        return f * (1 + interpolated(w, self.scale)) + interpolated(w, self.shift)
+
+
+def interpolated(w: Tensor, table: Tensor) -> Tensor:
+    """A table (levels, C) at the quality of every position: w (N, levels, h, w) -> (N, C, h, w)."""
+    return F.conv2d(w, table.T[:, :, None, None])
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat (N, latents, h, w), w (N, levels) interpolation weights of the quality -> x_hat (N, 3, 16h, 16w).
+    """g_s: y_hat (N, latents, h, w), w (N, levels, h, w) weights of the quality levels -> x_hat (N, 3, 16h, 16w).
 
-    h and w at least 4. The output is not clipped.
+    h and w at least 4. The output is not clipped. Phases are those of 4x4 cells, at 1/4 of the resolution.
+
+        y_hat --linear--> wavelet levels 4 to 2 --> picture at 1/2 --upsample--> 48 phases --+
+        y_hat --enter, FiLM--> bytes: blocks 1/16 --> blocks 1/8 --> blocks 1/4 --leave--> 48 phases --+--> x_hat
     """
 
     def __init__(self, net: Network) -> None:
         super().__init__()
         c4, c8, c16 = net.widths
+        d4, d8, d16 = net.decoder_depths
         n = net.latents
         self.register_buffer("kernel", wavelet.synthesis_kernel())
-        self.linear = nn.Parameter(torch.zeros(wavelet.COEFFICIENTS, n, 1, 1), requires_grad=False)
-        self.mean = nn.Parameter(torch.zeros(wavelet.COEFFICIENTS))
+        self.register_buffer("upsample", wavelet.cell_kernel()[:, :12].clone())
+        self.linear = nn.Parameter(torch.zeros(COARSE, n, 1, 1), requires_grad=False)
+        self.mean = nn.Parameter(torch.zeros(COARSE))
         self.enter = nn.Conv2d(n, c16, 1)
-        self.film16 = Film(net.levels, c16)
-        self.at16 = _blocks(c16, net.decoder_depths[2])
-        self.to8 = _icnr(nn.Conv2d(c16, 4 * c8, 1), 2)
-        self.film8 = Film(net.levels, c8)
-        self.at8 = _blocks(c8, net.decoder_depths[1])
-        self.to4 = _icnr(nn.Conv2d(c8, 4 * c4, 1), 2)
-        self.film4 = Film(net.levels, c4)
-        self.at4 = _blocks(c4, net.decoder_depths[0])
-        self.leave4 = _zero(nn.Conv2d(c4, 12, 3, padding=1))
-        self.to2 = _icnr(nn.Conv2d(c4, 4 * net.half_width, 1), 2)
-        self.mix2 = nn.Conv2d(net.half_width + 12, 2 * net.half_width, 3, padding=1)
-        self.leave2 = _zero(nn.Conv2d(2 * net.half_width, 12, 3, padding=1))
+        self.film = Film(net.levels, c16)
+        self.at16 = nn.Sequential(*[IntegerBlock(c16, BITS) for _ in range(d16)])
+        self.to8 = IntegerConv(c16, 4 * c8, 1, bits_in=BITS, bits_out=BITS, signed=True)
+        self.at8 = nn.Sequential(*[IntegerBlock(c8, BITS) for _ in range(d8)])
+        self.to4 = IntegerConv(c8, 4 * c4, 1, bits_in=BITS, bits_out=BITS, signed=True)
+        self.at4 = nn.Sequential(*[IntegerBlock(c4, BITS) for _ in range(d4)])
+        self.leave = IntegerConv(c4, 48, 3, bits_in=BITS, bits_out=PIXEL_BITS, signed=True)
+        nn.init.zeros_(self.leave.weight)
 
     def coefficients(self, y_hat: Tensor) -> Tensor:
-        """The linear part: (N, latents, h, w) -> packed wavelet coefficients (N, COEFFICIENTS, h, w)."""
+        """The linear part: (N, latents, h, w) -> coefficients of the wavelet levels 4 to 2, (N, COARSE, h, w)."""
         return F.conv2d(y_hat, self.linear, self.mean)
 
     def merge(self, bands: Tensor) -> Tensor:
         """One level of the wavelet back."""
         return wavelet.synthesise(bands, self.kernel)  # type: ignore[arg-type]
 
+    def coarse(self, y_hat: Tensor) -> Tensor:
+        """What the linear part makes of the picture, as 16 phases of each colour at 1/4: (N, 48, 4h, 4w)."""
+        four, three, two = self.coefficients(y_hat).split([12, 36, 144], 1)
+        x = self.merge(four)
+        x = self.merge(torch.cat([x, F.pixel_shuffle(three, 2)], 1))
+        x = self.merge(torch.cat([x, F.pixel_shuffle(two, 4)], 1))
+        return F.conv2d(F.pad(F.pixel_unshuffle(x, 2), (1, 1, 1, 1), mode="replicate"), self.upsample)  # type: ignore[arg-type]
+
+    def detail(self, y_hat: Tensor, w: Tensor) -> Tensor:
+        """What the deep branch adds to it, of the same shape."""
+        f = on_bytes(self.film(self.enter(y_hat), w), BITS, signed=True)
+        f = F.pixel_shuffle(self.to8(self.at16(f)), 2)
+        f = F.pixel_shuffle(self.to4(self.at8(f)), 2)
+        phases: Tensor = self.leave(self.at4(f))
+        return phases
+
     def forward(self, y_hat: Tensor, w: Tensor) -> Tensor:
-        f = self.at16(self.film16(_act(self.enter(y_hat)), w))
-        f = self.at8(self.film8(_act(F.pixel_shuffle(self.to8(f), 2)), w))
-        f = self.at4(self.film4(_act(F.pixel_shuffle(self.to4(f), 2)), w))
+        detail = self.detail(y_hat, w)
         with torch.autocast(y_hat.device.type, enabled=False):
-            four, three, two, one = wavelet.unpack(self.coefficients(y_hat.float()))
-            x = self.merge(four)
-            x = self.merge(torch.cat([x, three], 1))
-            bands = torch.cat([x, two], 1) + 0.1 * self.leave4(f.float())
-            half = torch.cat([self.merge(bands), one], 1)
-        g = _act(self.mix2(torch.cat([half.to(f.dtype), F.pixel_shuffle(self.to2(f), 2)], 1)))
-        with torch.autocast(y_hat.device.type, enabled=False):
-            return self.merge(half + 0.1 * self.leave2(g.float()))
+            return F.pixel_shuffle(self.coarse(y_hat.float()) + detail.float(), 4)

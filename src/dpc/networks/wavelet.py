@@ -70,6 +70,36 @@ def synthesis_kernel() -> Tensor:
     return kernel.reshape(12, 12, 5, 5).float()
 
 
+def _cell_taps(taps: Tensor, odd: int) -> Tensor:
+    """One direction of the finest level back on cells of 4 pixels that hold 2 samples of a band: (4, 2, 3) pixel,
+    sample, cell + 1."""
+    # x[4j+p] = sum over d, h of band[2 (j+d) + h] * taps[p - 4d - 2h - odd]
+    half = len(taps) // 2
+    out = torch.zeros(4, 2, 3, dtype=torch.float64)
+    for p in range(4):
+        for h in range(2):
+            for d in (-1, 0, 1):
+                lag = p - 4 * d - 2 * h - odd
+                if abs(lag) <= half:
+                    out[p, h, d + 1] = taps[lag + half]
+    return out
+
+
+def cell_kernel() -> Tensor:
+    """Weights (48, 48, 3, 3) of the finest level back on 4x4 cells of the picture, without its borders.
+
+    Input channels are band * 4 + phase in the 2x2 cells of the band (12 bands: LL, LH, HL, HH of each colour), output
+    channels colour * 16 + phase in the cells of the picture, both in pixel-shuffle order. The support is exact.
+    """
+    low, high = _cell_taps(SYNTHESIS_LOW, 0), _cell_taps(SYNTHESIS_HIGH, 1)
+    kernel = torch.zeros(3, 16, 4, 3, 4, 3, 3, dtype=torch.float64)
+    for band, (vertical, horizontal) in enumerate([(low, low), (low, high), (high, low), (high, high)]):
+        one = torch.einsum("phd,qge->pqhgde", vertical, horizontal).reshape(16, 4, 3, 3)
+        for colour in range(3):
+            kernel[colour, :, band, colour] = one
+    return kernel.reshape(48, 48, 3, 3).float()
+
+
 def analyse(x: Tensor, kernel: Tensor) -> Tensor:
     """One level: (N, 3, H, W) -> (N, 12, H/2, W/2). H and W even and at least 6."""
     return F.conv2d(F.pad(x, (4, 4, 4, 4), mode="reflect"), kernel, stride=2)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dpc.networks.model import Model
 from dpc.training.recipe import Recipe, from_dict, to_dict
 
 CHECKPOINT = 1  # version of the layout
+WARMING = 300  # steps in which the learning rate rises where a training goes on without its optimiser's state
 
 
 class CheckpointError(DPCError):
@@ -72,7 +74,7 @@ class Keeper:
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights in float16 where nothing that counts is lost by it: an artifact stores the same ones so."""
     exact = ("scales.", "log_gain", "offset", "z_index")
-    return {k: v if k.startswith(exact) or k.endswith("kernel") else v.half() for k, v in state.items()}
+    return {k: v if k.startswith(exact) or k.endswith(("kernel", "upsample")) else v.half() for k, v in state.items()}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -104,3 +106,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def recipe_of(state: dict[str, Any]) -> Recipe:
     """The recipe stored in a checkpoint."""
     return from_dict(json.loads(state["recipe"]))
+
+
+def holds_another(last: Path, resume: Path | None) -> bool:
+    """Whether a last.pt lies there that is not the one to go on from. A broken one may be replaced when resuming."""
+    if not last.exists() or (resume and resume.resolve() == last.resolve()):
+        return False
+    try:
+        return resume is None or bool(load_checkpoint(last))
+    except CheckpointError:
+        return False
+
+
+def resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
+    """The checkpoint to go on from; says where its recipe differs."""
+    state = load_checkpoint(path)
+    if "optimiser" not in state:
+        say(f"{path} holds the averaged weights alone: the optimiser is warmed anew over {WARMING} steps")
+    before, now = to_dict(recipe_of(state)), to_dict(recipe)
+    if before["network"] != now["network"]:
+        raise CheckpointError(
+            f"{path} was trained with another [network] than recipe {recipe.name}; use its own recipe"
+        )
+    if before["optimiser"] != now["optimiser"]:
+        raise CheckpointError(
+            f"{path} was trained with {before['optimiser']}, recipe {recipe.name} wants {now['optimiser']}; use its "
+            f"own recipe, or --from {path} to start anew from its weights"
+        )
+    if changed := [k for k in now if now[k] != before.get(k)]:
+        say(f"the recipe differs from the one in {path} in {', '.join(changed)}; going on with the new values")
+    return state

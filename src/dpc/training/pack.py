@@ -17,6 +17,7 @@ from PIL import Image
 from dpc.errors import OptionError
 from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
+from dpc.training.data import fonts
 from dpc.training.data.photos import HELD_OUT, Photos
 from dpc.training.recipe import Recipe, to_dict
 from dpc.training.weights import Weights, grown, weights_of
@@ -45,6 +46,7 @@ begin=(--from "$here/warm.pt")
 [ ! -e "$run/last.pt" ] || begin=(--resume "$run/last.pt")
 exec 3> >(trap '' INT TERM; exec tee -a "$run/train.log")
 tee=$!
+[ ! -d "$here/fonts" ] || export DPC_FONTS="$here/fonts"
 PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "$here/recipes/$recipe.json" --data "$here/photos.zip" \\
     --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" >&3 2>&1 &
 python=$!
@@ -111,6 +113,8 @@ def pack(
     try:
         _code(out)
         _recipes(out, recipes)
+        if any(r.synthetic for r in recipes):
+            _typefaces(out)
         _lpips(out, networks)
         if warm:
             _warm(out, warm, recipes[0])
@@ -137,6 +141,12 @@ def _recipes(out: Path, recipes: Sequence[Recipe]) -> None:
     script = out / "run.sh"
     script.write_text(RUN.replace("@RECIPE@", recipes[0].name))
     script.chmod(0o755)
+
+
+def _typefaces(out: Path) -> None:
+    (out / "fonts").mkdir()
+    for path in fonts.files():
+        shutil.copy(path, out / "fonts")
 
 
 def _lpips(out: Path, networks: Mapping[str, LPIPS]) -> None:

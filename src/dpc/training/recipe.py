@@ -13,6 +13,7 @@ from dpc.errors import DPCError, OptionError
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.networks.sizes import Network
 from dpc.reading import table
+from dpc.training.losses.distortion import PARTS, Terms
 
 NETS = ("alex", "squeeze", "vgg")
 OPTIMISERS = ("adam", "soap")
@@ -22,27 +23,23 @@ class RecipeError(DPCError):
     """A recipe that cannot be read: unknown key, wrong type, value out of range."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of a training: its share of the whole, and the weights of D = mse + ms_ssim + lpips in it.
+@dataclass(frozen=True, kw_only=True)
+class Stage(Terms):
+    """One stretch of a training: its share of the whole, and the terms of D in it.
 
-    mse weighs 255^2 * MSE, ms_ssim weighs 1 - MS-SSIM, lpips weighs LPIPS, at lambda times (lambda / middle) **
-    -lpips_slope. lpips_nets take turns from step to step.
+    lpips_slope: LPIPS weighs lpips times (lambda / middle) ** -lpips_slope. lpips_nets take turns from step to step.
+    frozen: analysis and gains stay as they are.
     """
 
     share: float
-    mse: float
-    ms_ssim: float = 0.0
-    lpips: float = 0.0
     lpips_slope: float = 0.0
-    chroma: float = 0.0
-    grid: float = 0.0
+    frozen: bool = False
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise RecipeError(f"a stage has share = {self.share}: it must be above 0 and at most 1")
-        for name in ("mse", "ms_ssim", "lpips", "chroma", "grid"):
+        for name in PARTS:
             if not 0 <= getattr(self, name) < math.inf:
                 raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0, and finite")
         if not -1 <= self.lpips_slope <= 1:
@@ -68,7 +65,8 @@ class Recipe:
     steps: int = 100_000
     crop: int = 192
     batch: int = 4
-    drawn: float = 0.0
+    synthetic: float = 0.0
+    varied: float = 0.0
     lambda_min: float = 0.00016
     lambda_max: float = 0.08
     rate_balance: float = 0.5
@@ -104,7 +102,7 @@ class Recipe:
         for name in ("learning_rate", "final_learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be above 0, and finite")
-        for name in ("drawn", "warmup", "decay_from", "ema"):
+        for name in ("synthetic", "varied", "warmup", "decay_from", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}: it must be at least 0 and below 1")
         if self.decay_from < self.warmup:
@@ -147,8 +145,8 @@ def _build(cls: type[Any], table: Any, where: str) -> Any:
         else:
             value = tuple(value) if isinstance(value, list) else value
             kind = str(fields[key].type)
-            ok = {"int": (int,), "float": (int, float), "str": (str,)}.get(kind, (tuple,))
-            if not isinstance(value, ok) or isinstance(value, bool):
+            ok = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}.get(kind, (tuple,))
+            if not isinstance(value, ok) or (isinstance(value, bool) and kind != "bool"):
                 raise RecipeError(f"{key} = {value!r} in {where} must be of type {kind}")
             value = float(value) if isinstance(value, int) and kind == "float" else value
         values[key] = value

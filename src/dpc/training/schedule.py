@@ -25,9 +25,10 @@ class Schedule:
     horizon: float | None = None
     lasting: bool = False
 
-    def progress(self, step: int, minutes: float) -> float:
-        """Share of the training that is done, 0 to 1 (and above it, when it is over)."""
-        return minutes / self.horizon if self.horizon else step / self.steps
+    def progress(self, steps: float, minutes: float) -> float:
+        """Share of the training that is done, 0 to 1 (and above it, when it is over). steps: crops / batch, so that a
+        batch that was changed on the way moves nothing."""
+        return minutes / self.horizon if self.horizon else steps / self.steps
 
     def stored(self) -> dict[str, float]:
         """What a checkpoint keeps."""
@@ -51,7 +52,7 @@ def schedule(
 
     before: the checkpoint that the training goes on from. OptionError where nothing of the training is left to do.
     """
-    done, spent = (before["step"], before["minutes"]) if before else (0, 0.0)
+    done, spent = (before["crops"] / recipe.batch, before["minutes"]) if before else (0.0, 0.0)
     known = (before or {}).get("schedule", {})
     if steps or horizon:
         plan = Schedule(steps or recipe.steps, horizon, lasting=True)
@@ -61,8 +62,8 @@ def schedule(
         plan = Schedule(recipe.steps, spent + minutes if minutes else None)
     if before and plan.progress(done, spent) >= 1:
         raise OptionError(
-            f"this training goes {plan} and is over (step {done}, minute {spent:.4g}); a larger --steps, or --minutes "
-            "with a larger --horizon, gives it more"
+            f"this training goes {plan} and is over (step {done:.0f}, minute {spent:.4g}); a larger --steps, or "
+            "--minutes with a larger --horizon, gives it more"
         )
     return plan
 

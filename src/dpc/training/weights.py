@@ -70,14 +70,13 @@ def grown(weights: Weights, network: Network, source: Path) -> dict[str, Tensor]
     Only depths may grow. OptionError, naming the source, where the network differs in anything else or is shallower.
     """
     had = weights.network
-    for side in ("encoder_depths", "decoder_depths"):
+    depths = ("encoder_depths", "encoder_dense", "decoder_depths")
+    for side in depths:
         have, want = getattr(had, side), getattr(network, side)
         if any(w < h for h, w in zip(have, want, strict=True)):
             raise OptionError(f"{source} has {side} {have}, the recipe's {want} are smaller; they can only grow")
-    if replace(had, encoder_depths=network.encoder_depths, decoder_depths=network.decoder_depths) != network:
-        raise OptionError(
-            f"{source} has another [network] than the recipe; only encoder_depths and decoder_depths can grow"
-        )
+    if replace(had, **{side: getattr(network, side) for side in depths}) != network:
+        raise OptionError(f"{source} has another [network] than the recipe; only {', '.join(depths)} can grow")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Model(network).state_dict() | weights.state

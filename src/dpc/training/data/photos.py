@@ -26,9 +26,11 @@ from PIL import Image
 
 from dpc.codec.image import SUFFIXES, load
 from dpc.errors import DPCError, ImageError
-from dpc.training.data.synthetic import drawn
+from dpc.networks.sizes import CELL
+from dpc.training.data.synthetic import synthetic
 
 VALIDATION_EVERY = 32  # every 32nd picture is held out
+VARIATION = 2.0  # levels: the largest change within a quality map of a training crop
 HELD_OUT = "validation/"  # in a zip file the folder of the pictures that are held out
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # of damaged and encrypted zips
 
@@ -193,22 +195,23 @@ class Photos:
         crops = np.stack([self.crop(rng, size) for _ in range(count)])
         return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
 
-    def validation_crops(self, size: int, limit: int = 16) -> NDArray[np.float32]:
-        """Centre crops of held-out pictures, (n, 3, size, size) float32 in [0, 1]; n <= limit."""
+    def middles(self, places: Sequence[int], size: int) -> NDArray[np.uint8]:
+        """The middles of pictures, (n, size, size, 3) uint8."""
         crops = []
-        for i in self.validation[:limit]:
+        for i in places:
             pixels = self.picture(i)
             top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
             crops.append(pixels[top : top + size, left : left + size])
-        return np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        return np.stack(crops)
 
 
 class Batches:
-    """The batches of a training by step, for a torch DataLoader: batches[step] is (crops, levels).
+    """The batches of a training by step, for a torch DataLoader: batches[step] is (crops, levels, synthetic).
 
-    crops: (n, size, size, 3) uint8; levels: (n,) float32 in [0, last_level]. n is this process's share of the batch:
-    process `rank` of `world` takes the samples rank, rank + world, ... share_drawn: of the crops, in [0, 1); these get
-    text and shapes (synthetic.py).
+    crops: (n, size, size, 3) uint8; levels: (n, size / 64, size / 64) float32 in [0, last_level], the quality map;
+    synthetic: (n,) bool. n is this process's share of the batch: process `rank` of `world` takes the samples rank,
+    rank + world, ... share_synthetic: of the crops, in [0, 1); these get text and shapes (synthetic.py). share_varied:
+    of the crops whose quality map is not constant.
     """
 
     def __init__(
@@ -220,22 +223,33 @@ class Batches:
         last_level: int,
         rank: int,
         world: int,
-        share_drawn: float = 0.0,
+        share_synthetic: float = 0.0,
+        share_varied: float = 0.0,
     ) -> None:
         self._photos, self._seed, self._size, self._last = photos, seed, size, last_level
-        self._drawn = share_drawn
+        self._synthetic, self._varied = share_synthetic, share_varied
         self._samples = range(rank, batch, world)
 
-    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
         rngs = [np.random.default_rng([self._seed, step, i]) for i in self._samples]
-        # a little beyond both ends, so that the extreme levels are seen as often as the others
-        levels = np.array([rng.random() * (self._last + 0.6) - 0.3 for rng in rngs], np.float32)
-        crops = np.stack([self._crop(rng) for rng in rngs])
-        return crops, levels.clip(0, self._last)
+        levels = np.stack([self._levels(rng) for rng in rngs])
+        crops, made = zip(*(self._crop(rng) for rng in rngs), strict=True)
+        return np.stack(crops), levels, np.array(made)
 
-    def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _levels(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A quality map: constant, or some VARIATION levels up and down around its mean."""
+        n = self._size // CELL
+        # a little beyond both ends, so that the extreme levels are seen as often as the others
+        levels = np.full((n, n), rng.random() * (self._last + 0.6) - 0.3, np.float32)
+        if self._varied and rng.random() < self._varied:
+            change = rng.uniform(-1, 1, (n, n)) * rng.uniform(0, VARIATION)
+            levels += (change - change.mean()).astype(np.float32)
+        return levels.clip(0, self._last)
+
+    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], bool]:
         crop = self._photos.crop(rng, self._size)
-        return drawn(rng, crop) if self._drawn and rng.random() < self._drawn else crop
+        made = bool(self._synthetic and rng.random() < self._synthetic)
+        return synthetic(rng, crop) if made else crop, made
 
 
 def _decoded(items: Sequence[Item], ahead: int = 32) -> Iterator[NDArray[np.uint8]]:

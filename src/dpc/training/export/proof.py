@@ -11,47 +11,29 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dpc.errors import ModelError
+from dpc.networks.integer import W_MAX
+from dpc.training.export.exact import LIMIT, MIX_BITS, NotExact
+from dpc.training.export.graph import NEVER
 
-LIMIT = 2**24  # float32 holds every integer up to here
-NEVER = 2.0**20  # the limits that end convolutions whose output is added or multiplied: they never act
-FILM_BITS = 10  # FiLM tables are multiples of 2**-FILM_BITS
-MIX_BITS = 6  # and the two weights between which they are interpolated, which sum to 1, of 2**-MIX_BITS
-SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "LeakyRelu", "Floor", "Cast"}  # on single elements
-MOVING = {
-    "Split",
-    "Concat",
-    "Slice",
-    "DepthToSpace",
-    "Reshape",
-    "Transpose",
-    "Unsqueeze",
-    "Shape",
-    "Gather",
-    "Constant",
-}
-THROUGH = {"DepthToSpace", "Concat", "Split"}  # what may stand between a convolution and its end
-ENDS = {"Clip", "LeakyRelu"}
+SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "Min", "Abs", "QuantizeLinear", "DequantizeLinear"}  # on single elements
+MOVING = {"Split", "Concat", "Slice", "DepthToSpace", "Transpose", "Gather", "Pad", "Identity"}
+BYTES = 255  # largest |byte - zero point| is 255 for unsigned bytes, 128 for signed ones
 
 Array = NDArray[Any]
 
 
-class NotExact(ModelError):
-    """A network whose sums could be rounded, so that machines may differ."""
-
-
 def proved(name: str, graph: bytes, weights: Mapping[str, Array]) -> int:
-    """The largest possible |accumulator| of any convolution or matrix product of a graph, in units of its channel.
+    """The largest possible |accumulator| of any convolution of a graph, in units of its channel.
 
-    Every convolution has inputs that were rounded to a grid and limited, (clip(x) + c) - c with c = 1.5 * 2**23 grids,
-    and an output that meets nothing but a limit or a leaky ReLU; no channel reaches 2**24 units; matrix products are
-    interpolations of tables on a grid; all other operations work on single elements or move them. NotExact, naming the
-    place, where one of these does not hold. weights: those that lie outside of the graph.
+    Of integer convolutions (QLinearConv): weights are at most W_MAX, so that pairs of products fit 16 bits; sums stay
+    below 2**31; all scales are powers of two; and a sum of 2**24 or more, whose conversion to a float may round, is far
+    outside of the bytes that it becomes. Of float convolutions: inputs are bytes, or were rounded to a grid and
+    limited, or are the interpolation weights; no partial sum reaches 2**24 units of its channel; the output meets
+    nothing but a limit. All other operations work on single elements or move them. NotExact, naming the place, where
+    one of these does not hold. weights: those that lie outside of the graph.
     """
     loaded = onnx.load_from_string(graph).graph
     nodes, values = list(loaded.node), dict(_values(loaded, weights))
-    # where weights are equal the exporter keeps one of them
-    values |= {n.output[0]: values[n.input[0]] for n in nodes if n.op_type == "Identity" and n.input[0] in values}
     made = {output: node for node in nodes for output in node.output}
     used = defaultdict(list)
     for node in nodes:
@@ -59,28 +41,24 @@ def proved(name: str, graph: bytes, weights: Mapping[str, Array]) -> int:
             used[i].append(node)
     largest = 0.0
     for node in nodes:
-        where = f"{name}, {node.name}"
+        where = f"{name}, {node.output[0]}"
         if node.op_type == "Conv":
             grid, limit = _entered(where, node, made, values)
             bias = values[node.input[2]] if len(node.input) > 2 else None
             largest = max(largest, reach(where, values[node.input[1]], bias, grid, limit))
-            following = list(used[node.output[0]])
-            while following:
-                after = following.pop()
-                if after.op_type in THROUGH:
-                    following += [n for output in after.output for n in used[output]]
-                elif after.op_type not in ENDS:
-                    raise NotExact(f"{where}: its output goes to {after.op_type} without a limit in between")
-        elif node.op_type == "MatMul":
-            table = values.get(node.input[1])
-            if node.input[0] != "weights" or table is None:
-                raise NotExact(f"{where}: a matrix product that is no interpolation of a table")
-            steps = table.astype(np.float64) * 2**FILM_BITS
-            peak = float(np.abs(steps).max()) * 2**MIX_BITS
-            if not np.array_equal(steps, np.round(steps)) or peak >= LIMIT:
-                raise NotExact(f"{where}: a table that is not on its grid, or too large")
-            largest = max(largest, peak)
-        elif node.op_type not in SINGLE | MOVING and node.output[0] not in values:
+            if any(after.op_type != "Clip" for after in used[node.output[0]]):
+                raise NotExact(f"{where}: its output goes on without a limit in between")
+        elif node.op_type == "QLinearConv":
+            largest = max(largest, _integer(where, node, values))
+        elif node.op_type == "QLinearAdd":
+            scales = {float(values[node.input[i]]) for i in (1, 4, 6)}
+            zeros = {int(values[node.input[i]]) for i in (2, 5, 7)}
+            if len(scales) != 1 or len(zeros) != 1 or not _power(scales.pop()):
+                raise NotExact(f"{where}: adds bytes of different kinds")
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            if not _power(float(values[node.input[1]])):
+                raise NotExact(f"{where}: a scale that is no power of two")
+        elif node.op_type not in SINGLE | MOVING:
             raise NotExact(f"{where}: {node.op_type} is not known to be exact")
     return int(largest)
 
@@ -90,23 +68,53 @@ def _values(graph: Any, weights: Mapping[str, Array]) -> Iterator[tuple[str, Arr
     for tensor in graph.initializer:
         inside = tensor.data_location != onnx.TensorProto.EXTERNAL
         yield tensor.name, onnx.numpy_helper.to_array(tensor) if inside else weights[tensor.name]
-    for node in graph.node:
-        if node.op_type == "Constant":
-            yield node.output[0], onnx.numpy_helper.to_array(node.attribute[0].t)
+
+
+def _power(value: float) -> bool:
+    return value > 0 and math.frexp(value)[0] == 0.5
+
+
+def _integer(where: str, conv: Any, values: Mapping[str, Array]) -> float:
+    """The largest possible |sum| of an integer convolution."""
+    x_scale, zero, weight, w_scale, w_zero, y_scale, _, bias = (values[i] for i in conv.input[1:])
+    if weight.dtype != np.int8 or np.abs(weight.astype(int)).max() > W_MAX or np.any(w_zero):
+        raise NotExact(f"{where}: weights that are no integers in -{W_MAX}..{W_MAX}")
+    if not all(_power(float(s)) for s in (x_scale, y_scale, *np.atleast_1d(w_scale))):
+        raise NotExact(f"{where}: a scale that is no power of two")
+    peak = BYTES if int(zero) == 0 else BYTES - int(zero) + 1
+    sums = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1) * peak + np.abs(bias.astype(np.int64))
+    # kernels may add up the bytes as they are and take off the zero point at the end
+    raw = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1) * BYTES + np.abs(bias.astype(np.int64))
+    if raw.max() >= 2**30:
+        raise NotExact(f"{where}: a sum can reach {raw.max()}; 32-bit integers need less than {2**30}")
+    change = float(x_scale) * np.atleast_1d(w_scale).astype(np.float64) / float(y_scale)
+    if (sums >= LIMIT).any() and (change * LIMIT < 2 * BYTES + 2).any():
+        raise NotExact(f"{where}: a sum of {LIMIT} could be rounded and still be within the bytes")
+    return float(sums.max())
 
 
 def _entered(where: str, conv: Any, made: Mapping[str, Any], values: Mapping[str, Array]) -> tuple[float, float]:
     """Grid and limit of a convolution's inputs."""
-    node, found = conv, []
+    node = made.get(conv.input[0])
+    if node is None:
+        if conv.input[0] == "weights":  # of the two levels, which sum to 1
+            return 2.0**-MIX_BITS, 1.0
+        raise NotExact(f"{where}: its inputs come from outside")
+    if node.op_type == "DequantizeLinear":
+        grid = float(values[node.input[1]])
+        return grid, BYTES * grid
+    while node.op_type in MOVING:
+        node = made[node.input[0]]
+    found = []
     for kind in ("Sub", "Add", "Clip"):
-        node = made.get(node.input[0])
         if node is None or node.op_type != kind:
             raise NotExact(f"{where}: its inputs are not rounded to a grid")
         found.append([float(values[i]) for i in node.input[1:]])
+        node = made.get(node.input[0])
     (large,), (same,), (low, limit) = found
     grid = large / (1.5 * 2**23)
     steps = limit / grid
-    if large != same or math.frexp(grid)[0] != 0.5 or low != -limit or steps != round(steps) or steps >= 2**22:
+    if large != same or not _power(grid) or low != -limit or steps != round(steps) or steps >= 2**22:
         raise NotExact(f"{where}: grid {grid} and limits {low}, {limit} of its inputs do not fit together")
     return grid, limit
 

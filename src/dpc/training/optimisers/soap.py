@@ -14,12 +14,12 @@ SIDES = ("left", "right")
 
 
 class SOAP(torch.optim.Optimizer):
-    """Every weight is seen as a matrix, outputs by all the rest; G is its gradient.
+    """Every weight is seen as matrices G of outputs by inputs, one for each tap of a kernel; G is its gradient.
 
-    L and R are running means of G G' and G' G, one for each side of at most LARGEST entries; their eigenvectors are the
-    basis in which Adam's moments are kept and its step is made. The factors decay by the second of the betas.
-    Tensors of one dimension and groups with "plain" get Adam itself. params, lr, betas, eps: as torch.optim.Adam;
-    there is no weight decay. The first step finds the bases and moves nothing but plain parameters.
+    L and R are running means of G G' and G' G, summed over the taps, one for each side of at most LARGEST entries;
+    their eigenvectors are the basis in which Adam's moments are kept and its step is made. The factors decay by the
+    second of the betas. Tensors of one dimension and groups with "plain" get Adam itself. params, lr, betas, eps: as
+    torch.optim.Adam; there is no weight decay. The first step finds the bases and moves nothing but plain parameters.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class SOAP(torch.optim.Optimizer):
 
 def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
     plain = group["plain"] or p.ndim < 2
-    g = p.grad.float().reshape(1 if plain else len(p), -1)  # type: ignore[union-attr]
+    g = _matrices(p.grad.float(), plain)  # type: ignore[union-attr]
     if not state:
         state |= {"step": 0, "mean": torch.zeros_like(g), "square": torch.zeros_like(g)}
-        for side, n in zip(SIDES, g.shape, strict=True):
+        for side, n in zip(SIDES, g.shape[1:], strict=True):
             if not plain and 1 < n <= LARGEST:
                 state[side] = _factor(g, side)
                 state[side + "_basis"] = torch.linalg.eigh(state[side])[1].flip(1).contiguous()
@@ -58,7 +58,7 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
     state["square"].mul_(second).addcmul_(turned, turned, value=1 - second)
     bias = (1 - second ** state["step"]) ** 0.5 / (1 - first ** state["step"])
     change = _turn(state["mean"] / state["square"].sqrt().add_(group["eps"]), state, back=True)
-    p.add_(change.reshape(p.shape), alpha=-group["lr"] * bias)
+    p.add_(_weights(change, p), alpha=-group["lr"] * bias)
     sides = [s for s in SIDES if s in state]
     for side in sides:
         state[side].lerp_(_factor(g, side), 1 - second)
@@ -73,15 +73,32 @@ def _renew(state: dict[str, Any], sides: list[str]) -> None:
         basis = state[side + "_basis"]
         product = state[side] @ basis
         order = (basis * product).sum(0).argsort(descending=True)
-        state["square"] = state["square"].index_select(SIDES.index(side), order)
+        state["square"] = state["square"].index_select(1 + SIDES.index(side), order)
         state[side + "_basis"] = torch.linalg.qr(product[:, order])[0].contiguous()
     state["mean"] = _turn(mean, state)
 
 
+def _matrices(g: Tensor, plain: bool) -> Tensor:
+    """(taps, outputs, inputs) of a weight's gradient. Depthwise kernels and linear layers are one matrix."""
+    if plain:
+        return g.reshape(1, 1, -1)
+    if g.ndim == 4 and g.shape[1] > 1 and g[0, 0].numel() > 1:
+        return g.flatten(2).permute(2, 0, 1).contiguous()
+    return g.reshape(1, len(g), -1)
+
+
+def _weights(change: Tensor, p: Tensor) -> Tensor:
+    """The inverse of _matrices, in the shape of p."""
+    return (change.permute(1, 2, 0) if len(change) > 1 else change).reshape(p.shape)
+
+
 def _factor(g: Tensor, side: str) -> Tensor:
-    """G G' or G' G. Their products in bfloat16, where the CPU is many times faster, are exact enough for a mean."""
-    g = g.bfloat16()
-    return (g @ g.T if side == "left" else g.T @ g).float()
+    """The sum of G G' or of G' G over the taps."""
+    if g.device.type == "cuda":  # their products in bfloat16 are exact enough for a mean, and many times faster
+        g = g.bfloat16()
+    if side == "left":
+        return (g.permute(1, 0, 2).flatten(1) @ g.permute(1, 0, 2).flatten(1).T).float()
+    return (g.flatten(0, 1).T @ g.flatten(0, 1)).float()
 
 
 def _turn(g: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:
