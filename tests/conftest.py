@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import browser  # noqa: F401  a fixture
 from hypothesis import settings
 from paths import NO_DATA
 

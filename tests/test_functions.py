@@ -16,13 +16,7 @@ SPLIT = "to be split"
 LONGER = {  # file and function: lines at most, and why
     "src/dpc/cli/compression.py bench": (67, OPTIONS),
     "src/dpc/cli/detection.py detect": (122, OPTIONS),
-    "src/dpc/evaluation/compression/compare.py compare": (72, SPLIT),
     "src/dpc/evaluation/compression/evaluate.py evaluate": (70, SPLIT),
-    "src/dpc/evaluation/compression/report.py _page": (87, SPLIT),
-    "src/dpc/evaluation/compression/report.py report": (82, SPLIT),
-    "src/dpc/evaluation/detection/page.py page_of": (123, SPLIT),
-    "src/dpc/evaluation/detection/points.py score": (64, SPLIT),
-    "src/dpc/evaluation/detection/report.py report": (85, SPLIT),
     "src/dpc/training/export/export.py export": (82, SPLIT),
     "src/dpc/training/trainer.py train": (207, SPLIT),
 }

@@ -121,8 +121,17 @@ def report(
     kinds: Annotated[
         Path | None, typer.Option("--kinds", metavar="F", help="Kinds of the pictures, in place of those in the rows.")
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", metavar="D", help="The folder that was measured, to look at.")
+    ] = None,
+    at: Annotated[float, typer.Option("--at", metavar="B", help="Bits per pixel of the pictures.")] = 0.25,
+    codecs: Annotated[
+        str | None, typer.Option("--codecs", metavar="C,C", help="Of the pictures; default: DPC and four others.")
+    ] = None,
+    folder: Folders = None,
 ) -> None:
     """Make tables, curves and rate differences of rows, in one HTML page and as files."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     from dpc.evaluation.compression.report import report as make
 
     named = None
@@ -130,7 +139,18 @@ def report(
         from dpc.evaluation.kinds import read
 
         named = read(kinds)
-    written = make(rows, out, numbers("--bpp", bpp), anchor, named)
+    written = make(
+        rows,
+        out,
+        numbers("--bpp", bpp),
+        anchor,
+        named,
+        pictures=pictures,
+        at=at,
+        codecs=words(codecs or ""),
+        folders=folders_of(folder or []),
+        say=lambda line: typer.echo(line, err=True),
+    )
     typer.echo(f"{written['report.html']} and {len(written) - 1} files beside it")
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "STYLE",
     "by_codec",
     "file_name",
     "is_own",
@@ -35,17 +34,6 @@ __all__ = [
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c", "#b8a800")
 OWN = ("#000000", "#8b0000", "#3f007d", "#00441b")  # the next one beyond four of them, in four kinds of line
 RATES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 4)  # ticks
-
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;white-space:nowrap;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-td.best{font-weight:700}
-.scroll{overflow-x:auto}
-figure{margin:1.5rem 0}figure svg{max-width:100%;height:auto}
-small,.note{color:#555}
-"""
 
 
 class Coded(Protocol):
@@ -106,8 +94,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def label(name: str) -> str:
-    """A name as a figure shows it: as it is, where matplotlib would read formulas or leave it out of a legend."""
-    text = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    text = "".join(c if c.isprintable() else "?" for c in name)
     return f" {text}" if text.startswith("_") else text
 
 

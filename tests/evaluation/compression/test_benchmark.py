@@ -565,7 +565,7 @@ def test_a_report_of_a_run(images: Path, tmp_path: Path) -> None:
     page = written["report.html"].read_text()
     parsed = _Page()
     parsed.feed(page)
-    assert parsed.fetched == [] and "script" not in parsed.tags and parsed.tags.count("svg") >= 2
+    assert set(parsed.fetched) <= {"data:,"} and "script" not in parsed.tags and parsed.tags.count("svg") >= 2
     assert "against jpeg" in page and rows[0].version in page
     with open(written["table.csv"], newline="") as file:
         found = {(r["codec"], r["bpp"], r["metric"]): r for r in csv.DictReader(file)}
@@ -588,7 +588,10 @@ def test_two_versions_of_a_codec_are_told_apart(tmp_path: Path) -> None:
     pytest.importorskip("bjontegaard")
     for i, version in enumerate(("one <b>", "two")):
         (tmp_path / str(i)).mkdir()
-        rows = [row(version=version, bpp=0.1 * n, bytes=n, quality=n, metrics={"psnr": 20.0 + n}) for n in range(1, 6)]
+        rows = [
+            row(version=version, height=8, bpp=0.1 * n, bytes=n, quality=n, metrics={"psnr": 20.0 + n})
+            for n in range(1, 6)
+        ]
         append(tmp_path / str(i) / "rows.csv", rows)
     written = report([tmp_path / "0", tmp_path / "1"], tmp_path / "report", (0.2,), anchor="c (2)")
     text = written["table.csv"].read_text()
@@ -601,7 +604,7 @@ def test_the_anchor_has_enough_files(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("bjontegaard")
     rows = [
-        row(codec=codec, bpp=0.1 * n, bytes=n, quality=n, metrics={"psnr": 20.0 + n})
+        row(codec=codec, height=8, bpp=0.1 * n, bytes=n, quality=n, metrics={"psnr": 20.0 + n})
         for codec, count in (("bpg", 3), ("jpeg", 5), ("webp", 5))
         for n in range(1, 1 + count)
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import Window
 from paths import ROOT, SHARED, needs
 from PIL import Image, ImageCms
 from typer.testing import CliRunner, Result
@@ -23,6 +23,7 @@ from dpc.cli.options import parse_crop
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import compare as benchmark
+from dpc.evaluation.markup import data_url
 
 WEIGHTS = SHARED / "weights" / "lpips"
 BOX = (150, 60, 350, 240)  # 200x180: enough for MS-SSIM, quick to code
@@ -202,7 +203,7 @@ def test_a_part_is_cut_out_first(photo: Path, original: np.ndarray[Any, Any]) ->
 def test_a_picture_too_long_for_webp_becomes_png() -> None:
     for shape, kind in (((2, 16383, 3), "webp"), ((16384, 2, 3), "png")):
         rgb = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        head, _, data = benchmark._data_url(rgb).partition(",")
+        head, _, data = data_url(rgb).partition(",")
         assert head == f"data:image/{kind};base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert np.array_equal(np.array(image), rgb)
@@ -257,7 +258,7 @@ def test_the_check_finds_what_lies_outside(page: str, bad: str) -> None:
 
 
 def test_names_are_escaped(page: str) -> None:
-    assert "<title>a &quot;photo&quot; &lt;b&gt;&amp;.png" in page
+    assert "<title>a &#34;photo&#34; &lt;b&gt;&amp;.png" in page
 
 
 def test_the_same_comparison_gives_the_same_page(page: str, compared: benchmark.Comparison) -> None:
@@ -265,7 +266,9 @@ def test_the_same_comparison_gives_the_same_page(page: str, compared: benchmark.
 
 
 def test_the_template_ships_with_the_package() -> None:
-    assert resources.files("dpc.evaluation.compression").joinpath("compare.html").is_file()
+    assert all(
+        (resources.files("dpc.evaluation") / "templates" / name).is_file() for name in ("compare.html", "viewer.js")
+    )
 
 
 def test_identical_pictures_have_a_psnr(compared: benchmark.Comparison) -> None:
@@ -356,60 +359,6 @@ def test_parts_are_read() -> None:
 
 
 # in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on the PATH; apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--force-color-profile=srgb"]
-        )
-        yield opened
-        opened.close()
-
-
-class Window:
-    """The page in a browser window."""
-
-    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
-        self.tab = self.context.new_page()
-        self.problems: list[str] = []
-        self.tab.on("console", lambda message: self.problems.append(message.text))
-        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.asked: list[str] = []
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.goto(path.as_uri())
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until what was asked for is drawn."""
-        self.tab.wait_for_selector("#viewer:not([hidden]) canvas")
-        self.tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.tab.keyboard.press(key)
-        self.settle()
-
-    def canvases(self) -> list[np.ndarray[Any, Any]]:
-        """What is drawn in each pane, (H, W, 4) uint8."""
-        urls = self.tab.evaluate("[...document.querySelectorAll('canvas')].map((c) => c.toDataURL())")
-        return [np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls]
-
-    def screen(self) -> np.ndarray[Any, Any]:
-        """The pixels of the screen."""
-        return np.array(Image.open(io.BytesIO(self.tab.screenshot())).convert("RGB"))
-
-    def text(self, selector: str) -> list[str]:
-        return [str(text) for text in self.tab.locator(selector).all_inner_texts()]
-
-    def divider(self) -> int:
-        return int(self.tab.get_by_role("slider").get_attribute("aria-valuenow"))
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_perfect_and_nothing(small: dataset.Dataset) -> None:
     assert math.isnan(values["APl"])  # there are no large boxes
     nothing = truth.evaluate({})
     assert nothing.values["AP"] == 0.0
-    assert nothing.resampled([np.arange(6)]).tolist() == [0.0]
+    assert nothing.resampled([np.arange(6)])["AP"].tolist() == [0.0]
 
 
 def test_the_annotation_that_pycocotools_takes_for_none_counts(small: dataset.Dataset) -> None:
@@ -165,7 +165,10 @@ def test_resamples_are_scored_as_pycocotools_scores_such_a_set(small: dataset.Da
     evaluated = scoring.Truth(small).evaluate(found)
     before = evaluated.values
     sample = np.array([0, 0, 3, 5, 2, 2])
-    same, drawn, again = evaluated.resampled([np.arange(6), sample, np.arange(6)])
+    resampled = evaluated.resampled([np.arange(6), sample, np.arange(6)])
+    same, drawn, again = resampled["AP"]
+    for name in scoring.SIZES:
+        assert resampled[name][0] == pytest.approx(before[name], abs=1e-12, nan_ok=True)
     assert same == again == pytest.approx(before["AP"], abs=1e-12) and evaluated.values == before
     # the drawn set written out: each picture under a new id
     pictures, annotations, copied = [], [], {}
@@ -178,7 +181,10 @@ def test_resamples_are_scored_as_pycocotools_scores_such_a_set(small: dataset.Da
     for i, a in enumerate(annotations, 1):
         a["id"] = i
     written = dataset.Dataset("", pictures, small.categories, small.scored, annotations, [])
-    assert drawn == pytest.approx(scoring.Truth(written).evaluate(copied).values["AP"], abs=1e-12)
+    once_more = scoring.Truth(written).evaluate(copied).values
+    assert [values[1] for values in resampled.values()] == pytest.approx(
+        [once_more[name] for name in scoring.SIZES], abs=1e-12, nan_ok=True
+    )
     assert drawn != pytest.approx(same, abs=1e-6)
 
 
@@ -189,6 +195,23 @@ def test_what_is_found_missed_and_false(small: dataset.Dataset) -> None:
     found[1, 2] += 12  # beside its square
     assert scoring.matches(truth, 10, found, 0.3) == ([False, False, True], [False, True])
     assert scoring.matches(truth, 10, np.zeros((0, 6)), 0.3) == ([False] * 3, [])
+
+
+def test_finds_that_are_kept() -> None:
+    before = np.array(
+        [[1, 0.9, 0, 0, 10, 10], [1, 0.8, 2, 0, 10, 10], [2, 0.7, 50, 50, 10, 10], [1, 0.1, 80, 80, 9, 9]]
+    )
+    assert scoring.kept(before, before) == (3, 3)  # the fourth is below the score that counts
+    assert scoring.kept(before, np.zeros((0, 6))) == (0, 3) and scoring.kept(np.zeros((0, 6)), before) == (0, 0)
+    moved = before.copy()
+    moved[2, 2] += 6  # overlaps its own by a quarter
+    assert scoring.kept(before, moved) == (2, 3)
+    other = before.copy()
+    other[2, 0] = 3  # another category
+    assert scoring.kept(before, other) == (2, 3)
+    assert scoring.kept(before, before[[0, 2]]) == (2, 3)  # one box is not found twice
+    fainter = before * [1, 0.3, 1, 1, 1, 1]
+    assert scoring.kept(before, fainter) == (0, 3)
 
 
 def test_what_is_found_where_few_categories_count(tmp_path: Path) -> None:
@@ -223,7 +246,7 @@ def test_yolox_nano_has_its_known_precision() -> None:
     values = evaluated.values
     assert values["AP"] == pytest.approx(0.3075, abs=0.0005) and values["AP50"] == pytest.approx(0.4798, abs=0.0005)
     samples = np.random.default_rng(0).integers(0, 150, (20, 150))
-    spread = float(evaluated.resampled(list(samples)).std())
+    spread = float(evaluated.resampled(list(samples))["AP"].std())
     assert abs(values["AP"] - 0.289) < 3 * spread < 0.06
     # the usual way, from the file itself and unrounded
     with contextlib.redirect_stdout(io.StringIO()):

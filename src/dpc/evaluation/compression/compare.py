@@ -8,15 +8,12 @@ Nothing in the page points outside it, so it works from a disk, a mail or a web 
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -24,7 +21,7 @@ from PIL import Image, ImageCms
 from dpc.codec import image
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
-from dpc.evaluation import independence
+from dpc.evaluation import independence, markup
 from dpc.evaluation.codecs import Codec, Rgb
 from dpc.evaluation.metrics import METRICS
 
@@ -34,7 +31,6 @@ CODECS = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl", "heic", "bpg", "vvc")
 """What DPC stands beside when nothing else is asked for; bpg-like takes the place of a bpg that is missing."""
 
 DEFAULT_BPP = 0.25  # nearly every codec can code nearly every photograph in so few bytes
-LARGEST_WEBP = 16383  # pixels a side
 
 Crop = tuple[int, int, "tuple[int, int] | None"]
 """Width, height, and the (x, y) of the upper left corner, None for the middle of the picture."""
@@ -149,20 +145,7 @@ def compare(
     original, notes = _srgb(source, crop)
     steps = len(others) + 1
 
-    if quality is None and max_bytes is None and bpp is None:
-        bpp = DEFAULT_BPP
-    if bpp is not None:
-        goal = f"at {bpp:g} bpp"
-        used, data = baselines.at_bpp(dpc, original, bpp)
-    elif max_bytes is not None:
-        goal = f"within {max_bytes:,} bytes"
-        used, data = baselines.at_bytes(dpc, original, max_bytes)
-    elif quality is not None:
-        used = min(dpc.qualities, key=lambda q: abs(q - quality))
-        if not 1 <= quality <= 100:
-            raise OptionError(f"quality={quality:g}: give 1 (smallest file) to 100")
-        goal = f"at quality {used:.0f}"
-        data = dpc.encode(original, used)
+    goal, used, data = _first(dpc, original, quality, bpp, max_bytes)
     results = [(dpc, used, data, dpc.decode(data))]
     progress(1 / steps)
 
@@ -191,6 +174,21 @@ def compare(
         missing=missing,
         notes=notes,
     )
+
+
+def _first(
+    dpc: Codec, original: Rgb, quality: float | None, bpp: float | None, max_bytes: int | None
+) -> tuple[str, float, bytes]:
+    """(what was asked for, in words, quality, file) of DPC, whose bytes the others get."""
+    if max_bytes is not None:
+        return f"within {max_bytes:,} bytes", *baselines.at_bytes(dpc, original, max_bytes)
+    if quality is None:
+        rate = DEFAULT_BPP if bpp is None else bpp
+        return f"at {rate:g} bpp", *baselines.at_bpp(dpc, original, rate)
+    used = min(dpc.qualities, key=lambda q: abs(q - quality))
+    if not 1 <= quality <= 100:
+        raise OptionError(f"quality={quality:g}: give 1 (smallest file) to 100")
+    return f"at quality {used:.0f}", used, dpc.encode(original, used)
 
 
 def _seen(codec: Codec) -> str:
@@ -287,87 +285,55 @@ def page(comparison: Comparison) -> str:
     from dpc import __version__
 
     c = comparison
-    parts = {
-        "generator": f"dpc {__version__}",
-        "title": _text(c.name),
-        "summary": _text(c.summary),
-        "figures": "\n".join([_original(c), *(_coded(s, c) for s in c.shown)]),
-        "table": _table(c),
-        "missing": _missing(c),
-        "conditions": _conditions(c, __version__),
-    }
-    template = resources.files("dpc.evaluation.compression").joinpath("compare.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+    names = [name for name in _SCORES if name in c.shown[0].scores]
+    return markup.render(
+        "compare.html",
+        version=__version__,
+        c=c,
+        first=c.shown[0],
+        pictures=[_original(c), *(_coded(s, c) for s in c.shown)],
+        metrics=[
+            {
+                "title": independence.heading(METRICS[name].title, name, {s.title: s.seen for s in c.shown}),
+                "higher_is_better": METRICS[name].higher_is_better,
+            }
+            for name in names
+        ],
+        lines=[{"title": s.title, "cells": _cells(s, c, names)} for s in c.shown],
+        missing=[(_TITLES.get(name, name), why) for name, why in c.missing.items()],
+        conditions=_conditions(c, __version__),
+    )
 
 
 def _value(name: str, value: float) -> str:
     return "∞ (identical)" if value == float("inf") else _SCORES[name][1].format(value)
 
 
-def _original(c: Comparison) -> str:
+def _original(c: Comparison) -> dict[str, Any]:
     lines = [[f"{c.original.shape[1]:,} × {c.original.shape[0]:,} pixels"]]
     if c.size is not None:
         lines.append([f"The file has {c.size:,} bytes", f"{c.bpp(c.size):.2f} bpp"])
     return _figure("Original", lines, c.original)
 
 
-def _coded(s: Shown, c: Comparison) -> str:
+def _coded(s: Shown, c: Comparison) -> dict[str, Any]:
     share = "" if s is c.shown[0] else f" ({100 * s.bytes / c.shown[0].bytes:.1f} % of {c.shown[0].title})"
     scores = [f"{_SCORES[n][0]} {_value(n, s.scores[n])}" for n in list(_SCORES)[:3] if n in s.scores]
     return _figure(s.title, [[f"{s.bytes:,} bytes", f"{c.bpp(s.bytes):.3f} bpp{share}"], scores], s.rgb)
 
 
-def _figure(title: str, lines: Sequence[Sequence[str]], rgb: Rgb) -> str:
+def _figure(title: str, lines: Sequence[Sequence[str]], rgb: Rgb) -> dict[str, Any]:
     """A picture with its name and lines of text below; each line is made of pieces that are not broken."""
-    spans = ["<span>" + ", ".join(f"<span>{_text(piece)}</span>" for piece in line) + "</span>" for line in lines]
-    size = f'width="{rgb.shape[1]}" height="{rgb.shape[0]}"'
-    return (
-        f'<figure data-name="{_text(title)}"><img src="{_data_url(rgb)}" {size} alt="{_text(title)}">'
-        f'<figcaption class="caption"><b>{_text(title)}</b>{"".join(spans)}</figcaption></figure>'
-    )
+    size = {"width": rgb.shape[1], "height": rgb.shape[0]}
+    return size | {"title": title, "lines": lines, "url": markup.data_url(rgb)}
 
 
-def _data_url(rgb: Rgb) -> str:
-    """The picture without loss: WebP, or PNG where a side is too long for that."""
-    out = io.BytesIO()
-    fits = max(rgb.shape[:2]) <= LARGEST_WEBP
-    if fits:
-        Image.fromarray(rgb).save(out, "WEBP", lossless=True, quality=60, method=2)
-    else:
-        Image.fromarray(rgb).save(out, "PNG")
-    return f"data:image/{'webp' if fits else 'png'};base64,{base64.b64encode(out.getvalue()).decode()}"
+def _cells(s: Shown, c: Comparison, names: Sequence[str]) -> list[str]:
+    cells = [f"{s.quality:.4g}", f"{s.bytes:,}", f"{100 * s.bytes / c.shown[0].bytes:.1f} %"]
+    return [*cells, f"{c.bpp(s.bytes):.4f}", *(_value(name, s.scores[name]) for name in names)]
 
 
-def _table(c: Comparison) -> str:
-    names = [name for name in _SCORES if name in c.shown[0].scores]
-    heads = ["Codec", "Quality", "Bytes", f"Share of {_text(c.shown[0].title)}", "bpp"]
-    for name in names:
-        better = "higher" if METRICS[name].higher_is_better else "lower"
-        title = independence.heading(METRICS[name].title, name, {s.title: s.seen for s in c.shown})
-        heads.append(f"{_text(title)}<small>{better} is better</small>")
-    rows = []
-    for s in c.shown:
-        cells = [f"{s.quality:.4g}", f"{s.bytes:,}", f"{100 * s.bytes / c.shown[0].bytes:.1f} %"]
-        cells += [f"{c.bpp(s.bytes):.4f}", *(_value(name, s.scores[name]) for name in names)]
-        rows.append(
-            f'<tr><th scope="row">{_text(s.title)}</th>' + "".join(f"<td>{_text(x)}</td>" for x in cells) + "</tr>"
-        )
-    head = "".join(f'<th scope="col">{title}</th>' for title in heads)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
-
-
-def _missing(c: Comparison) -> str:
-    if not c.missing:
-        return ""
-    lines = "\n".join(f"<li>{_text(_TITLES.get(name, name))}: {_text(why)}</li>" for name, why in c.missing.items())
-    return f'<h2>Not shown</h2>\n<ul id="missing">\n{lines}\n</ul>'
-
-
-def _conditions(c: Comparison, version: str) -> str:
+def _conditions(c: Comparison, version: str) -> list[str]:
     lines = [
         *c.notes,
         "Bytes are those of the whole file that each codec writes, without colour profile, EXIF and transparency. "
@@ -377,5 +343,4 @@ def _conditions(c: Comparison, version: str) -> str:
     ]
     if told := independence.note(list(c.shown[0].scores), {s.title: s.seen for s in c.shown}):
         lines.append(f"{told} Look at the pictures.")
-    lines += [f"{s.title}: {s.settings}. {s.version}." for s in c.shown]
-    return "<ul>\n" + "\n".join(f"<li>{_text(line)}</li>" for line in lines) + "\n</ul>"
+    return lines + [f"{s.title}: {s.settings}. {s.version}." for s in c.shown]

@@ -16,7 +16,7 @@ from dpc.errors import ToolMissing
 from dpc.evaluation.compression.rows import Row
 from dpc.evaluation.metrics import METRICS
 
-__all__ = ["NEAR", "Difference", "Point", "at", "bd_rate", "curve", "mean_at", "points", "rate_difference"]
+__all__ = ["NEAR", "Difference", "Point", "at", "band", "bd_rate", "curve", "mean_at", "points", "rate_difference"]
 
 NEAR = 0.03  # a file within this share of a rate stands for it without a neighbour on the other side
 STEP = 1.05  # between two rates of a curve
@@ -35,11 +35,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean BD-rate over so many pictures, and the mean share of the two ranges of values that overlaps."""
+    """Mean BD-rate over so many pictures, and the mean share of the two ranges of values that overlaps.
+
+    low, high: the 95 % interval of the mean over the pictures; nan of a single one.
+    """
 
     percent: float
     pictures: int
     overlap: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 def points(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[float, float]]]:
@@ -102,6 +107,25 @@ def curve(curves: Mapping[str, Points], pictures: int) -> list[tuple[float, floa
     return [(float(r), m.value) for r, m in zip(rates, means, strict=True) if m and m.pictures == len(curves)]
 
 
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean of independent values, by Student's t; nan of fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    try:
+        from scipy.stats import t
+    except ImportError as error:
+        raise ToolMissing("intervals need the package scipy; pip install '.[bench]'") from error
+    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def band(curves: Mapping[str, Points], line: Points) -> list[float]:
+    """Half of the 95 % interval over the pictures at every rate of a curve(); nan where it is not known."""
+    return [
+        half_width([v for points in curves.values() if (v := at(points, rate)) is not None and math.isfinite(v)])
+        for rate, _ in line
+    ]
+
+
 def rate_difference(anchor: Mapping[str, Points], test: Mapping[str, Points], metric: str) -> Difference | None:
     """BD-rate of test against anchor at equal values of a metric, in percent; negative: test needs fewer bits.
 
@@ -117,7 +141,9 @@ def rate_difference(anchor: Mapping[str, Points], test: Mapping[str, Points], me
     percents, overlaps = [f[0] for f in found if f], [f[1] for f in found if f]
     if not percents:
         return None
-    return Difference(float(np.mean(percents)), len(percents), float(np.mean(overlaps)))
+    half = half_width(percents)
+    mean = float(np.mean(percents))
+    return Difference(mean, len(percents), float(np.mean(overlaps)), mean - half, mean + half)
 
 
 def bd_rate(anchor: Points, test: Points) -> tuple[float, float] | None:

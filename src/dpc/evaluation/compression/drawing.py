@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dpc.evaluation import figures, independence
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression.rows import Row
@@ -19,12 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["curve_of", "curves_of"]
 
 Lines = Mapping[str, Sequence[tuple[float, float]]]
+Bands = Mapping[str, Sequence[float]]
 
 
-def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str], seen: Mapping[str, str]) -> None:
-    """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay; seen: see table."""
+def _draw(
+    axes: Axes, metric: str, lines: Lines, codecs: Iterable[str], seen: Mapping[str, str], bands: Bands | None = None
+) -> None:
+    """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay.
+
+    seen: see table. bands: codec -> half of the interval at every point of its line.
+    """
+    codecs = list(codecs)
     for codec, line in lines.items():
         if line:
+            around = np.array((bands or {}).get(codec, ()))
+            if len(around) and np.isfinite(around).all():
+                rates, means = np.array(line).T
+                colour = figures.line_style(codec, codecs)["color"]
+                axes.fill_between(rates, means - around, means + around, color=colour, alpha=0.1, linewidth=0)
             axes.plot(*zip(*line, strict=True), label=figures.label(codec), **figures.line_style(codec, codecs))
     figures.log_rates(axes, [r for line in lines.values() for r, _ in line])
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
@@ -32,11 +46,17 @@ def _draw(axes: Axes, metric: str, lines: Lines, codecs: Iterable[str], seen: Ma
     axes.set_ylabel(f"{title}, {direction} is better")
 
 
-def curve_of(metric: str, lines: Lines, codecs: Iterable[str], seen: Mapping[str, str] | None = None) -> Figure:
-    """A figure of one metric; seen: codec -> what it was trained on or selected by."""
+def curve_of(
+    metric: str,
+    lines: Lines,
+    codecs: Iterable[str],
+    seen: Mapping[str, str] | None = None,
+    bands: Bands | None = None,
+) -> Figure:
+    """A figure of one metric; seen: codec -> what it was trained on or selected by; bands: see _draw."""
     made = figures.new_figure(7.2, 4.6)
     axes = made.subplots()
-    _draw(axes, metric, lines, codecs, seen or {})
+    _draw(axes, metric, lines, codecs, seen or {}, bands)
     axes.legend(fontsize=8, framealpha=0.8)
     return made
 

@@ -1,28 +1,29 @@
 """The report of rows: tables, curves and rate differences in one page, and each as a file of its own.
 
 report.html            everything, with its pictures inside; nothing is fetched
+                       low, high: the 95 % interval over the pictures
 table.csv              codec, rate, metric, mean, pictures, and the precomputed folder whose sizes were met, if any
 table.md               the same to read
-bd-rate.csv            codec, anchor, metric, percent, pictures, overlap
-curve-METRIC.csv       codec, bpp, mean
+bd-rate.csv            codec, anchor, metric, percent, low, high, pictures, overlap
+curve-METRIC.csv       codec, bpp, mean, low, high
 curve-METRIC.svg, .png and speed.svg, .png
 """
 
 from __future__ import annotations
 
-import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from dpc.errors import OptionError
-from dpc.evaluation import figures, independence
+from dpc.evaluation import figures, independence, markup
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression.drawing import curve_of
+from dpc.evaluation.compression.gallery import Gallery, gallery
 from dpc.evaluation.compression.rows import Row, read
 from dpc.evaluation.compression.table import SECONDS, Section, cell, head, markdown, measured, sections, seen
 from dpc.evaluation.metrics import METRICS
@@ -48,6 +49,11 @@ class _Set:
     metrics: list[str]
     pictures: int
 
+    @property
+    def shown(self) -> list[str]:
+        """The metrics that stand in tables by themselves."""
+        return [metric for metric in self.metrics if metric not in PEAKS]
+
     def points(self, codec: str, metric: str) -> dict[str, list[tuple[float, float]]]:
         return curves.points(self.rows[codec], metric)
 
@@ -63,13 +69,49 @@ def report(
     rates: Sequence[float] = RATES,
     anchor: str | None = None,
     kinds: Mapping[str, str] | None = None,
+    *,
+    pictures: Path | None = None,
+    at: float = 0.25,
+    codecs: Sequence[str] = (),
+    folders: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Write the report of one or several rows.csv (or folders that hold one) into out; name -> file.
 
     A codec under one name with two versions or settings is told apart. anchor: the codec of the rate differences; by
-    default the first of ANCHORS that is there. kinds: of the pictures, in place of those in the rows. Raises
-    OptionError, ToolMissing (matplotlib, bjontegaard).
+    default the first of ANCHORS that is there. kinds: of the pictures, in place of those in the rows. pictures: the
+    folder that was measured, to look at what codecs make of it `at` a rate; codecs, folders: see gallery.gallery.
+    Raises OptionError, ToolMissing (matplotlib, bjontegaard, Jinja2).
     """
+    data = _read(paths, kinds)
+    if anchor is None:
+        anchor = next((name for name in ANCHORS if data.enough(name)), next(iter(data.rows)))
+    if anchor not in data.rows:
+        raise OptionError(f"anchor {anchor!r} is not among the codecs {', '.join(data.rows)}")
+    shown = gallery(data.rows, pictures, at, codecs, folders, say=say) if pictures else None
+    out.mkdir(parents=True, exist_ok=True)
+    written: dict[str, Path] = {}
+    tables = sections(data.rows, rates)
+    lines = [
+        (codec, section.bpp, metric, point.value, point.pictures, section.at, section.kind)
+        for section in tables
+        for (codec, metric), point in section.cells.items()
+        if point
+    ]
+    figures.save_table(out, "table.csv", ("codec", "bpp", "metric", "mean", "pictures", "at", "kind"), lines, written)
+    written["table.md"] = out / "table.md"
+    atomic_write(written["table.md"], markdown(data.rows, rates))
+    differences = _differences(data, anchor, out, written)
+    curves_drawn, partial = _curves(data, out, written)
+    speed = _speed(data, differences, anchor)
+    if speed:
+        curves_drawn.append(figures.save(speed, out, "speed", written))
+    written["report.html"] = out / "report.html"
+    atomic_write(written["report.html"], _page(data, tables, anchor, differences, curves_drawn, partial, shown))
+    return written
+
+
+def _read(paths: Sequence[Path], kinds: Mapping[str, str] | None) -> _Set:
     rows: list[Row] = []
     for path in paths:
         file = path / "rows.csv" if path.is_dir() else path
@@ -82,63 +124,48 @@ def report(
     data = _Set(figures.by_codec(rows), measured(rows), len({row.sha256 for row in rows}))
     if not rows or not data.metrics:
         raise OptionError(f"{', '.join(map(str, paths))}: there are no rows in it yet; run dpc bench")
-    if anchor is None:
-        anchor = next((name for name in ANCHORS if data.enough(name)), next(iter(data.rows)))
-    if anchor not in data.rows:
-        raise OptionError(f"anchor {anchor!r} is not among the codecs {', '.join(data.rows)}")
-    out.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Path] = {}
+    return data
 
-    def table(name: str, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-        figures.save_table(out, name, header, lines, written)
 
-    tables = sections(data.rows, rates)
-    table(
-        "table.csv",
-        ("codec", "bpp", "metric", "mean", "pictures", "at", "kind"),
-        [
-            (*key, point.value, point.pictures, section.at, section.kind)
-            for section in tables
-            for (codec, metric), point in section.cells.items()
-            if point
-            for key in [(codec, section.bpp, metric)]
-        ],
-    )
-    written["table.md"] = out / "table.md"
-    atomic_write(written["table.md"], markdown(data.rows, rates))
-    shown = [m for m in data.metrics if m not in PEAKS]
-    differences = {
+Differences: TypeAlias = "dict[tuple[str, str], curves.Difference | None]"
+
+
+def _differences(data: _Set, anchor: str, out: Path, written: dict[str, Path]) -> Differences:
+    """Rates at equal quality of every codec and metric, in a file too."""
+    found = {
         (codec, metric): curves.rate_difference(data.points(anchor, metric), data.points(codec, metric), metric)
         for codec in data.rows
-        for metric in shown
+        for metric in data.shown
         if codec != anchor
     }
-    table(
-        "bd-rate.csv",
-        ("codec", "anchor", "metric", "percent", "pictures", "overlap"),
-        [(c, anchor, m, d.percent, d.pictures, d.overlap) for (c, m), d in differences.items() if d],
-    )
-    pictures = []
+    header = ("codec", "anchor", "metric", "percent", "low", "high", "pictures", "overlap")
+    lines = [(c, anchor, m, d.percent, d.low, d.high, d.pictures, d.overlap) for (c, m), d in found.items() if d]
+    figures.save_table(out, "bd-rate.csv", header, lines, written)
+    return found
+
+
+def _curves(data: _Set, out: Path, written: dict[str, Path]) -> tuple[list[str], dict[str, int]]:
+    """The curves of every metric as SVG, and the codecs that have not all pictures with how many they have."""
+    drawn: list[str] = []
     partial: dict[str, int] = {}
-    for metric in shown:
+    for metric in data.shown:
         lines = {codec: curves.curve(data.points(codec, metric), data.pictures) for codec in data.rows}
-        table(
-            f"curve-{metric}.csv",
-            ("codec", "bpp", "mean"),
-            [(codec, *point) for codec, line in lines.items() for point in line],
-        )
+        bands = {codec: curves.band(data.points(codec, metric), line) for codec, line in lines.items()}
+        cells = [
+            (codec, rate, mean, mean - half, mean + half)
+            for codec, line in lines.items()
+            for (rate, mean), half in zip(line, bands[codec], strict=True)
+        ]
+        figures.save_table(out, f"curve-{metric}.csv", ("codec", "bpp", "mean", "low", "high"), cells, written)
         counts = {codec: len(data.points(codec, metric)) for codec in data.rows}
         partial |= {codec: count for codec, count in counts.items() if 0 < count < data.pictures}
         if any(lines.values()):
-            pictures.append(
-                figures.save(curve_of(metric, lines, data.rows, seen(data.rows)), out, f"curve-{metric}", written)
+            drawn.append(
+                figures.save(
+                    curve_of(metric, lines, data.rows, seen(data.rows), bands), out, f"curve-{metric}", written
+                )
             )
-    speed = _speed(data, differences, anchor)
-    if speed:
-        pictures.append(figures.save(speed, out, "speed", written))
-    written["report.html"] = out / "report.html"
-    atomic_write(written["report.html"], _page(data, tables, anchor, differences, pictures, partial))
-    return written
+    return drawn, partial
 
 
 def _seconds(rows: Sequence[Row], name: str) -> float:
@@ -148,7 +175,7 @@ def _seconds(rows: Sequence[Row], name: str) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def _speed(data: _Set, differences: dict[tuple[str, str], curves.Difference | None], anchor: str) -> Figure | None:
+def _speed(data: _Set, differences: Differences, anchor: str) -> Figure | None:
     """Rate at equal quality over seconds; None where nothing was timed or no rate difference is known."""
     preferred = ("lpips_squeeze", "ms_ssim", "psnr")
     metric = next((m for m in preferred if any(differences.get((c, m)) for c in data.rows)), "")
@@ -165,6 +192,8 @@ def _speed(data: _Set, differences: dict[tuple[str, str], curves.Difference | No
             place = (timed[codec][i], percent)
             axes.annotate(figures.label(codec), place, (5, 4), textcoords="offset points", fontsize=8, color=colour)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # the default is a formula, and names are not read as such
+        axes.xaxis.set_minor_formatter("")
         axes.margins(0.3, 0.2)
         axes.set_xlabel(f"{title}, seconds per megapixel")
         axes.grid(alpha=0.3)
@@ -182,89 +211,62 @@ def _page(
     data: _Set,
     tables: Sequence[Section],
     anchor: str,
-    differences: dict[tuple[str, str], curves.Difference | None],
-    pictures: Sequence[str],
-    partial: dict[str, int],
+    differences: Differences,
+    drawn: Sequence[str],
+    partial: Mapping[str, int],
+    shown: Gallery | None,
 ) -> str:
-    text = html.escape
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Codecs compared</title><style>{figures.STYLE}</style></head><body><h1>Codecs compared</h1>",
-        f"<p>{data.pictures} pictures, {sum(map(len, data.rows.values()))} files. Rates count every byte of a file; "
-        "metrics are those of the decoded 8-bit picture. Each picture is interpolated by itself, linearly in log bpp "
-        "between its own files, without extrapolation; then the mean is taken over the pictures. A number in brackets "
-        "is how many pictures have that rate, where not all have: do not compare such a mean with the others.</p>",
-    ]
-    shown = [m for m in data.metrics if m not in PEAKS]
     peaks = [m for m in data.metrics if m in PEAKS]
-    if told := independence.note(data.metrics, seen(data.rows)):
-        parts.append(f"<p class=note>{text(told)}</p>")
-    for section in tables:
-        parts.append(
-            f"<h2>{text(section.title[0].upper() + section.title[1:])}</h2><div class=scroll><table><tr><th>codec"
-        )
-        parts += [f"<th>{text(head(m, data.rows))}" for m in shown]
-        parts += [f"<th>peak {m.removeprefix('peak_')}" for m in peaks]
-        parts += ["<th>encode s<th>decode s</tr>"]
-        best = {m: _best(m, [section.cells[c, m] for c in data.rows], section.pictures) for m in shown}
-        for codec in data.rows:
-            parts.append(f"<tr><td>{text(codec)}")
-            for m in (*shown, *peaks, *SECONDS):
-                point = section.cells[codec, m]
-                mark = " class=best" if point and m in best and point.value == best[m] else ""
-                parts.append(f"<td{mark}>{cell(m, point, section.pictures)}")
-            parts.append("</tr>")
-        parts.append("</table></div>")
-    if peaks:
-        parts.append(
-            "<p class=note>Peaks: median of the error spectrum's ratio at periods of that many pixels to its "
-            f"surroundings; 1 is none, above {SUSPECT:g} is a visible pattern.</p>"
-        )
-    parts.append(
-        f"<h2>Rate at equal quality</h2><p>BD-rate against {text(anchor)} in percent: negative needs fewer bits. Per "
-        "picture (package bjontegaard, pchip), then the mean; below it the number of pictures and the mean share of "
-        "the two codecs' ranges of values that overlaps. Read those of a small overlap with caution.</p>"
-        "<div class=scroll><table><tr><th>codec"
+    heads = [head(m, data.rows) for m in data.shown]
+    heads += [f"peak {m.removeprefix('peak_')}" for m in peaks] + ["encode s", "decode s"]
+    rows = [row for of in data.rows.values() for row in of]
+    return markup.render(
+        "report.html",
+        count=data.pictures,
+        files=len(rows),
+        heads=heads,
+        tables=[_table(data, section, (*data.shown, *peaks, *SECONDS)) for section in tables],
+        peaks=peaks,
+        suspect=SUSPECT,
+        gallery=shown,
+        anchor=anchor,
+        titles=[independence.heading(METRICS[m].title, m, seen(data.rows)) for m in data.shown],
+        told=independence.note(data.metrics, seen(data.rows)),
+        rates=[
+            {"codec": codec, "cells": [differences[codec, m] for m in data.shown]}
+            for codec in data.rows
+            if codec != anchor
+        ],
+        partial=partial,
+        curves=markup.svg(drawn),
+        measured=[_measured(codec, of) for codec, of in data.rows.items()],
+        made=list(dict.fromkeys((r.dpc, r.commit, r.tools) for r in rows)),
     )
-    parts += [f"<th>{text(independence.heading(METRICS[m].title, m, seen(data.rows)))}" for m in shown]
-    parts.append("</tr>")
+
+
+def _table(data: _Set, section: Section, names: Sequence[str]) -> dict[str, Any]:
+    """A section as the template takes it."""
+    best = {m: _best(m, [section.cells[c, m] for c in data.rows], section.pictures) for m in data.shown}
+    lines = []
     for codec in data.rows:
-        if codec != anchor:
-            parts.append(f"<tr><td>{text(codec)}")
-            for m in shown:
-                d = differences[codec, m]
-                parts.append(
-                    f"<td>{d.percent:+.1f} %<br><small>{d.pictures}, overlap {d.overlap:.0%}</small>" if d else "<td>–"
-                )
-            parts.append("</tr>")
-    parts.append("</table></div><h2>Curves</h2>")
-    if partial:
-        said = ", ".join(f"{text(codec)} ({count} of {data.pictures})" for codec, count in partial.items())
-        parts.append(f"<p class=note>Curves are drawn of codecs that have all pictures. These have fewer: {said}.</p>")
-    parts += [f"<figure>{picture}</figure>" for picture in pictures]
-    parts.append(
-        "<h2>What was measured</h2><div class=scroll><table><tr><th>codec<th>version<th>settings<th>pictures<th>files"
-        "<th>encode, s/MP<th>decode, s/MP<th>memory, MB</tr>"
-    )
-    for codec, rows in data.rows.items():
-        first = rows[0]
-        memory = [r.memory_mb for r in rows if np.isfinite(r.memory_mb)]
+        points = [(m, section.cells[codec, m]) for m in names]
         cells = [
-            text(codec),
-            text(first.version),
-            text(first.settings),
-            str(len({r.sha256 for r in rows})),
-            str(len(rows)),
-            *(f"{s:.3f}" if np.isfinite(s := _seconds(rows, n)) else "–" for n in ("encode_s", "decode_s")),
-            f"{max(memory):.0f}" if memory else "–",
+            {"text": cell(m, point, section.pictures), "best": bool(point and m in best and point.value == best[m])}
+            for m, point in points
         ]
-        parts.append("<tr>" + "".join(f"<td>{c}" for c in cells) + "</tr>")
-    parts.append("</table></div>")
-    measurers = dict.fromkeys((r.dpc, r.commit, r.tools) for rows in data.rows.values() for r in rows)
-    for version, commit, tools in measurers:
-        parts.append(f"<p class=note>dpc {text(version)}, commit {text(commit or 'unknown')}; {text(tools)}</p>")
-    parts.append("</body></html>\n")
-    return "".join(parts)
+        lines.append({"codec": codec, "cells": cells})
+    return {"title": section.title[0].upper() + section.title[1:], "lines": lines}
+
+
+def _measured(codec: str, rows: Sequence[Row]) -> list[str]:
+    """The line of a codec: version, settings, how many, seconds and memory."""
+    memory = [r.memory_mb for r in rows if np.isfinite(r.memory_mb)]
+    seconds = [_seconds(rows, name) for name in SECONDS]
+    return [
+        *(codec, rows[0].version, rows[0].settings, str(len({r.sha256 for r in rows})), str(len(rows))),
+        *(f"{s:.3f}" if np.isfinite(s) else "–" for s in seconds),
+        f"{max(memory):.0f}" if memory else "–",
+    ]
 
 
 def _best(metric: str, found: Sequence[curves.Point | None], pictures: int) -> float | None:

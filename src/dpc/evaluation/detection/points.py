@@ -21,12 +21,14 @@ from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.protocol import Detector
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Row
-from dpc.evaluation.detection.scoring import Truth
+from dpc.evaluation.detection.scoring import SIZES, Truth, kept
 from dpc.evaluation.experiment import engines
 from dpc.files import atomic_write
 from dpc.provenance import version_of
 
 SEED = 0  # of the resamples
+FIGURES = {**dict(zip(SIZES, ("AP", "AP of small boxes", "AP of medium boxes", "AP of large boxes"), strict=True))}
+FIGURES["kept"] = "Detections kept"
 WIDE = 1.96  # standard deviations on each side: 95 % of a normal distribution
 Values: TypeAlias = "NDArray[np.float64]"
 Samples: TypeAlias = "NDArray[np.int64]"  # (resamples, pictures): places of the pictures
@@ -44,12 +46,12 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One codec at one quality or goal on all pictures. aps, bpps: of every resample."""
+    """One codec at one quality or goal on all pictures. values: NAMES and kept. drawn: FIGURES of every resample."""
 
     label: str
     bpp: float
     values: Mapping[str, float]
-    aps: Values
+    drawn: Mapping[str, Values]
     bpps: Values
 
 
@@ -64,50 +66,79 @@ class Seen:
     left_out: Sequence[str]
     pictures: int
 
-    def at(self, codec: str, rate: float) -> tuple[float, Values] | None:
-        """AP at a mean rate, of the set and of every resample (nan outside its files); None outside the set's files."""
+    def at(self, codec: str, rate: float, figure: str = "AP") -> tuple[float, Values] | None:
+        """A figure at a mean rate, of the set and of every resample (nan outside its files).
+
+        None outside the set's files, and where the set has nothing to score for it.
+        """
         points = self.points[codec]
-        value = curves.at([(p.bpp, p.values["AP"]) for p in points], rate)
-        if value is None:
+        value = curves.at([(p.bpp, p.values[figure]) for p in points], rate)
+        if value is None or math.isnan(value):
             return None
         # a resample's rates move with its pictures: the segment that holds the rate in the set is followed
-        found = [curves.at(line, rate, reach=math.inf) for line in self.resamples(codec)]
+        found = [curves.at(line, rate, reach=math.inf) for line in self.resamples(codec, figure)]
         return value, np.array([math.nan if v is None else v for v in found])
 
-    def resamples(self, codec: str) -> Iterable[list[tuple[float, float]]]:
-        """The curve of (bpp, AP) of every resample."""
+    def resamples(self, codec: str, figure: str = "AP") -> Iterable[list[tuple[float, float]]]:
+        """The curve of (bpp, figure) of every resample."""
         points = self.points[codec]
-        for i in range(len(points[0].aps)):
-            yield sorted({float(p.bpps[i]): float(p.aps[i]) for p in points}.items())
+        for i in range(len(points[0].bpps)):
+            yield sorted({float(p.bpps[i]): float(p.drawn[figure][i]) for p in points}.items())
 
 
 def score(
     result: run.Result, data: Dataset, samples: Samples, cache: Path, processes: int, say: Callable[[str], None]
 ) -> list[Seen]:
     """Every detector of the plan with all codecs in the rows that are complete."""
+    groups = [_group(result, text) for text in result.plan.detectors]
     tasks: dict[str, _Task] = {}
-    groups: list[tuple[Detector, dict[str, list[Row]], dict[tuple[str, str], dict[int, Row]]]] = []
-    for text in result.plan.detectors:
-        detector = run.detector(text, result.plan.threads, result.plan.device)
-        about = (detector.name, detector.version, detector.settings)
-        own = [r for r in result.rows if (r.detector, r.detector_version, r.detector_settings) == about]
-        by_codec = figures.by_codec(own)
-        sets: dict[tuple[str, str], dict[int, Row]] = {}
-        for codec, rows in by_codec.items():
-            for row in rows:
-                quality, goal = row.point
-                if codec in (ORIGINAL, *result.plan.folders) or (goal is None) == (result.plan.match == "average"):
-                    label = f"{goal:g} bpp" if goal else "" if quality is None else f"quality {quality:g}"
-                    sets.setdefault((codec, label), {})[row.image] = row
-        groups.append((detector, by_codec, sets))
-    key_of: dict[tuple[int, str, str], str] = {}
-    for number, (_, _, sets) in enumerate(groups):
-        for (codec, label), rows_of in sets.items():
+    key_of: dict[tuple[str, str, str], str] = {}
+    for group in groups:
+        for (codec, label), rows_of in group.sets.items():
             if len(rows_of) == len(data.pictures):
                 found = {p.id: rows_of[p.id].found for p in data.pictures}
                 key = _identity(data, found, samples)
-                key_of[number, codec, label] = key
+                key_of[group.detector.name, codec, label] = key
                 tasks[key] = (data, found, samples)
+    scores = _scored(tasks, cache, processes, say)
+    seen = []
+    for group in groups:
+        made = _points(group, key_of, scores, data, samples)
+        if isinstance(made, str):
+            say(f"{group.detector.name}: {made}")
+        else:
+            seen.append(made)
+    return seen
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The rows of a detector by codec, and by (codec, label of quality or goal) and picture."""
+
+    detector: Detector
+    rows: dict[str, list[Row]]
+    sets: dict[tuple[str, str], dict[int, Row]]
+
+
+def _group(result: run.Result, text: str) -> _Group:
+    detector = run.detector(text, result.plan.threads, result.plan.device)
+    about = (detector.name, detector.version, detector.settings)
+    own = [r for r in result.rows if (r.detector, r.detector_version, r.detector_settings) == about]
+    by_codec = figures.by_codec(own)
+    sets: dict[tuple[str, str], dict[int, Row]] = {}
+    for codec, rows in by_codec.items():
+        for row in rows:
+            quality, goal = row.point
+            if codec in (ORIGINAL, *result.plan.folders) or (goal is None) == (result.plan.match == "average"):
+                label = f"{goal:g} bpp" if goal else "" if quality is None else f"quality {quality:g}"
+                sets.setdefault((codec, label), {})[row.image] = row
+    return _Group(detector, by_codec, sets)
+
+
+def _scored(
+    tasks: Mapping[str, _Task], cache: Path, processes: int, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """What pycocotools gives for every set of boxes; the cache keeps it for the next time."""
     try:
         known = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -121,30 +152,37 @@ def score(
         scores[key] = values
         say(f"scored {done}/{len(open_tasks)} sets of boxes")
         atomic_write(cache, json.dumps(scores, indent=0))
+    return scores
 
-    bits = np.array([p.bpp for p in data.pictures])
-    seen = []
-    for number, (detector, by_codec, sets) in enumerate(groups):
-        made: dict[str, list[Point]] = {}
-        left_out = []
-        for (codec, label), rows_of in sets.items():
-            key = key_of.get((number, codec, label), "")
-            if not key:
-                left_out.append(f"{codec} {label}: {len(rows_of)} of {len(data.pictures)} pictures")
-                continue
-            bpps = np.array([rows_of[p.id].bpp for p in data.pictures]) if codec != ORIGINAL else bits
-            values = {name: math.nan if v is None else v for name, v in scores[key]["values"].items()}
-            aps = np.array(scores[key]["resampled"], np.float64)
-            made.setdefault(codec, []).append(Point(label, float(bpps.mean()), values, aps, bpps[samples].mean(1)))
-        original = made.pop(ORIGINAL, None)
-        if not original:
-            left_out.append("everything: the uncompressed pictures are not complete, see failures.csv")
-            say(f"{detector.name}: {left_out[-1]}")
+
+def _points(
+    group: _Group,
+    key_of: Mapping[tuple[str, str, str], str],
+    scores: Mapping[str, Mapping[str, Any]],
+    data: Dataset,
+    samples: Samples,
+) -> Seen | str:
+    """What one detector gave, or why that is nothing."""
+    detector, originals = group.detector, group.sets.get((ORIGINAL, ""), {})
+    if len(originals) < len(data.pictures):
+        return "everything is left out: the uncompressed pictures are not complete, see failures.csv"
+    made: dict[str, list[Point]] = {}
+    left_out = []
+    for (codec, label), rows_of in group.sets.items():
+        key = key_of.get((detector.name, codec, label), "")
+        if not key:
+            left_out.append(f"{codec} {label}: {len(rows_of)} of {len(data.pictures)} pictures")
             continue
-        points = {codec: sorted(found, key=lambda p: p.bpp) for codec, found in made.items()}
-        points = {codec: points[codec] for codec in by_codec if codec in points}
-        seen.append(Seen(detector, original[0], points, by_codec, left_out, len(data.pictures)))
-    return seen
+        bpps = np.array([p.bpp if codec == ORIGINAL else rows_of[p.id].bpp for p in data.pictures])
+        values = {name: math.nan if v is None else v for name, v in scores[key]["values"].items()}
+        drawn = {name: np.array(v, np.float64) for name, v in scores[key]["resampled"].items()}
+        again = np.array([kept(originals[p.id].found, rows_of[p.id].found) for p in data.pictures])
+        values["kept"], drawn["kept"] = float(_share(again.sum(0))), _share(again[samples].sum(1))
+        made.setdefault(codec, []).append(Point(label, float(bpps.mean()), values, drawn, bpps[samples].mean(1)))
+    (original,) = made.pop(ORIGINAL)
+    points = {codec: sorted(found, key=lambda p: p.bpp) for codec, found in made.items()}
+    points = {codec: points[codec] for codec in group.rows if codec in points}
+    return Seen(detector, original, points, group.rows, left_out, len(data.pictures))
 
 
 _Task: TypeAlias = "tuple[Dataset, dict[int, Boxes], Samples]"
@@ -156,8 +194,18 @@ def _score_one(item: tuple[str, _Task]) -> dict[str, Any]:
     evaluated = _truth(data).evaluate(found)
     return {
         "values": {name: None if math.isnan(v) else v for name, v in evaluated.values.items()},
-        "resampled": [round(v, 6) for v in evaluated.resampled(list(samples)).tolist()],
+        "resampled": {
+            name: [None if math.isnan(v) else round(v, 6) for v in drawn.tolist()]
+            for name, drawn in evaluated.resampled(list(samples)).items()
+        },
     }
+
+
+def _share(counts: Any) -> Any:
+    """The share of (found again, there before) along the last axis; nan where there was nothing."""
+    again, before = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    with np.errstate(invalid="ignore"):
+        return again / before
 
 
 @lru_cache(maxsize=2)
@@ -166,7 +214,7 @@ def _truth(data: Dataset) -> Truth:
 
 
 def _identity(data: Dataset, found: Mapping[int, Boxes], samples: Samples) -> str:
-    about = [data.sha256, list(data.scored), version_of("pycocotools"), samples.shape, SEED]
+    about = [data.sha256, list(data.scored), version_of("pycocotools"), samples.shape, SEED, SIZES]
     digest = hashlib.sha256(json.dumps(about).encode())
     for image, boxes in found.items():
         digest.update(f"{image} {len(boxes)} ".encode() + np.ascontiguousarray(boxes).tobytes())

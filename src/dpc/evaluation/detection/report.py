@@ -1,10 +1,11 @@
 """The report of rows: precision against mean rate, differences at equal bytes, rates at equal precision, one page.
 
 table.csv         detector, codec, quality or goal, bpp, and all that pycocotools reports, of every measured point
-at-rate.csv       detector, codec, bpp, AP, low, high
-differences.csv   detector, codec, other, bpp, AP of codec minus AP of other, low, high
+at-rate.csv       detector, figure, codec, bpp, value, low, high
+differences.csv   detector, figure, codec, other, bpp, figure of codec minus figure of other, low, high
 bd-rate.csv       detector, codec, anchor, percent, low, high, share of the resamples that have it, overlap
 curve-NAME-DETECTOR.svg, .png
+                  figure: AP, APs, APm, APl (small, medium, large boxes), kept (share of detections)
 scores.json       what pycocotools gave for each set of boxes, so that it need not be computed again
 detect.html       everything and example pictures, with nothing outside it
 
@@ -27,8 +28,8 @@ from dpc.evaluation.compression.report import ANCHORS
 from dpc.evaluation.detection import examples as pictures_of
 from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
-from dpc.evaluation.detection.page import page_of
-from dpc.evaluation.detection.points import SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
+from dpc.evaluation.detection.page import Differences, Rates, Spreads, page_of
+from dpc.evaluation.detection.points import FIGURES, SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
 from dpc.evaluation.detection.rows import ORIGINAL
 from dpc.evaluation.detection.scoring import NAMES, Truth
 from dpc.files import atomic_write
@@ -80,50 +81,7 @@ def report(
     # the DPC that was asked for now, or any, is set against the others
     subject = next((c for c in [*result.codecs, *codecs] if figures.is_own(c) and c in codecs), anchor)
     files: dict[str, Path] = {}
-
-    def table(name: str, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-        figures.save_table(out, name, header, lines, files)
-
-    table(
-        "table.csv",
-        ("detector", "codec", "point", "pictures", "bpp", *NAMES, "AP_low", "AP_high"),
-        [
-            (s.detector.name, codec, p.label, s.pictures, p.bpp, *(p.values[n] for n in NAMES), around.low, around.high)
-            for s in seen
-            for codec, points in [(ORIGINAL, [s.original]), *s.points.items()]
-            for p in points
-            for around in [spread(p.values["AP"], p.aps)]
-        ],
-    )
-    at = {(s.detector.name, c, g): there for s in seen for c in s.points for g in goals if (there := s.at(c, g))}
-    spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
-    table(
-        "at-rate.csv",
-        ("detector", "codec", "bpp", "AP", "low", "high"),
-        [(*key, s.value, s.low, s.high) for key, s in spreads.items()],
-    )
-    differences = {
-        (d, codec, other, g): spread(value - against[0], drawn - against[1])
-        for (d, codec, g), (value, drawn) in at.items()
-        for other in codecs
-        if other != codec and (against := at.get((d, other, g)))
-    }
-    table(
-        "differences.csv",
-        ("detector", "codec", "other", "bpp", "difference", "low", "high"),
-        [(*key, s.value, s.low, s.high) for key, s in differences.items()],
-    )
-    rates = {
-        (s.detector.name, codec): rate
-        for s in seen
-        for codec in s.points
-        if codec != anchor and anchor in s.points and (rate := rate_at_equal_ap(s, anchor, codec))
-    }
-    table(
-        "bd-rate.csv",
-        ("detector", "codec", "anchor", "percent", "low", "high", "share", "overlap"),
-        [(d, c, anchor, s.value, s.low, s.high, s.share, overlap) for (d, c), (s, overlap) in rates.items()],
-    )
+    spreads, differences, rates = _tables(seen, goals, codecs, anchor, out, files)
     drawn = [
         [figures.save(_figure(s, name), out, f"curve-{name}-{s.detector.name}", files) for name in DRAWN] for s in seen
     ]
@@ -137,6 +95,62 @@ def report(
     return Written(files["detect.html"], files, _summary(seen, goals, spreads))
 
 
+def _tables(
+    seen: Sequence[Seen], goals: Sequence[float], codecs: Sequence[str], anchor: str, out: Path, files: dict[str, Path]
+) -> tuple[Spreads, Differences, Rates]:
+    """Figures at the rates, their differences, rates at equal AP, and the tables of them in files."""
+
+    def table(name: str, header: str, lines: Iterable[Sequence[Any]]) -> None:
+        figures.save_table(out, name, header.split(), lines, files)
+
+    table(
+        "table.csv",
+        f"detector codec point pictures bpp {' '.join(NAMES)} kept AP_low AP_high",
+        [
+            (
+                *(s.detector.name, codec, p.label, s.pictures, p.bpp),
+                *(p.values[n] for n in (*NAMES, "kept")),
+                *(around.low, around.high),
+            )
+            for s in seen
+            for codec, points in [(ORIGINAL, [s.original]), *s.points.items()]
+            for p in points
+            for around in [spread(p.values["AP"], p.drawn["AP"])]
+        ],
+    )
+    at = {
+        (s.detector.name, figure, c, g): there
+        for s in seen
+        for figure in FIGURES
+        for c in s.points
+        for g in goals
+        if (there := s.at(c, g, figure))
+    }
+    spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
+    lines = [(*key, s.value, s.low, s.high) for key, s in spreads.items()]
+    table("at-rate.csv", "detector figure codec bpp value low high", lines)
+    differences = {
+        (d, figure, codec, other, g): spread(value - against[0], drawn - against[1])
+        for (d, figure, codec, g), (value, drawn) in at.items()
+        for other in codecs
+        if other != codec and (against := at.get((d, figure, other, g)))
+    }
+    pairs = [(*key, s.value, s.low, s.high) for key, s in differences.items()]
+    table("differences.csv", "detector figure codec other bpp difference low high", pairs)
+    rates = {
+        (s.detector.name, codec): rate
+        for s in seen
+        for codec in s.points
+        if codec != anchor and anchor in s.points and (rate := rate_at_equal_ap(s, anchor, codec))
+    }
+    table(
+        "bd-rate.csv",
+        "detector codec anchor percent low high share overlap",
+        [(d, c, anchor, s.value, s.low, s.high, s.share, overlap) for (d, c), (s, overlap) in rates.items()],
+    )
+    return spreads, differences, rates
+
+
 def _figure(s: Seen, name: str) -> Figure:
     made = figures.new_figure(7.2, 4.6)
     axes = made.subplots()
@@ -146,7 +160,7 @@ def _figure(s: Seen, name: str) -> Figure:
         bpps = [p.bpp for p in points]
         axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
         axes.plot(bpps, [p.values[name] for p in points], label=figures.label(codec), **style)
-        around = [spread(p.values["AP"], p.aps) for p in points]
+        around = [spread(p.values["AP"], p.drawn["AP"]) for p in points]
         bounds = np.array([(a.low, a.high) for a in around])
         if bands and figures.is_own(codec) and np.isfinite(bounds).all():
             axes.fill_between(bpps, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.1)
@@ -167,7 +181,7 @@ def _summary(seen: Sequence[Seen], goals: Sequence[float], spreads: Mapping[Any,
         for codec in s.points:
             cells = [
                 f"{g:g} bpp {percent(found.value):>5}"
-                if (found := spreads.get((s.detector.name, codec, g)))
+                if (found := spreads.get((s.detector.name, "AP", codec, g)))
                 else f"{g:g} bpp     –"
                 for g in goals
             ]

@@ -1,7 +1,7 @@
 """Average precision by pycocotools, and its spread over pictures.
 
-Pictures are evaluated once (COCOeval.evaluate); a resample of them is a list of places in that, which
-COCOeval.accumulate turns into precision again. So every figure, that of a resample too, is pycocotools' own.
+Pictures are evaluated once (COCOeval.evaluate), and every figure of the set is pycocotools' own. A resample weighs the
+matches of that evaluation; a test holds it to what pycocotools gives for the resampled set written out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from numpy.typing import NDArray
 from dpc.errors import ToolMissing
 from dpc.evaluation.detection.dataset import Dataset
 
-__all__ = ["NAMES", "Evaluated", "Truth", "counted", "matches"]
+__all__ = ["NAMES", "SCORE", "SIZES", "Evaluated", "Truth", "counted", "kept", "matches"]
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl")
 """What pycocotools reports of boxes, in its order. AR is of 100 boxes."""
+
+SIZES = ("AP", "APs", "APm", "APl")
+"""Precision over all boxes, and over small, medium and large ones: what is resampled."""
+
+SCORE = 0.3  # finds below it count as not made, where single finds are counted
+MOST = 100  # finds of a picture and category that count, as COCO has it
+OVERLAP = 0.5  # IoU from which on two boxes are the same
 
 Boxes = NDArray[np.float64]
 
@@ -97,41 +104,99 @@ class Evaluated:
     def values(self) -> dict[str, float]:
         return {name: math.nan if value < 0 else value for name, value in self._values.items()}
 
-    def resampled(self, samples: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-        """AP of every sample; a sample is a list of places in the pictures, which may come several times."""
+    def resampled(self, samples: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
+        """Each of SIZES of every sample; a sample is a list of places in the pictures, which may come several times.
+
+        The matches are pycocotools'; precision is computed from them as its accumulate does, for all samples at once:
+        a picture that comes twice counts twice.
+        """
         evaluation = self._evaluation
-        whole = evaluation.params
-        count = len(whole.imgIds)
-        areas = len(whole.areaRng)
-        # of every category that has boxes: its pictures, all sizes of boxes
-        by_category = [
-            evaluation.evalImgs[k * areas * count : k * areas * count + count] for k in range(len(whole.catIds))
-        ]
-        used = [k for k, images in enumerate(by_category) if any(e and (e["gtIgnore"] == 0).any() for e in images)]
-        kept = {name: getattr(evaluation, name) for name in ("params", "evalImgs", "_paramsEval", "eval")}
-        values = []
-        try:
-            for sample in samples:
-                params = type(whole)("bbox")
-                params.imgIds = list(range(len(sample)))
-                params.catIds = [whole.catIds[k] for k in used]
-                params.areaRng, params.areaRngLbl = whole.areaRng[:1], whole.areaRngLbl[:1]
-                params.maxDets = whole.maxDets[-1:]
-                evaluation.params = evaluation._paramsEval = params
-                evaluation.evalImgs = [by_category[k][i] for k in used for i in sample]
-                with _quiet():
-                    evaluation.accumulate()
-                precision = evaluation.eval["precision"]
-                values.append(float(np.mean(precision[precision > -1])) if (precision > -1).any() else math.nan)
-        finally:
-            for name, value in kept.items():
-                setattr(evaluation, name, value)
-        return np.array(values)
+        count, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
+        weights = np.stack([np.bincount(sample, minlength=count) for sample in samples]).astype(np.float64)
+        found: dict[str, NDArray[np.float64]] = {}
+        for area, name in enumerate(SIZES):
+            of_category = []
+            for k in range(len(evaluation.params.catIds)):
+                place = (k * areas + area) * count
+                images = evaluation.evalImgs[place : place + count]
+                if any(e and (e["gtIgnore"] == 0).any() for e in images):
+                    of_category.append(_precision(images, weights, evaluation.params.recThrs))
+            found[name] = _mean(of_category, len(samples))
+        return found
+
+
+def _mean(of_category: Sequence[NDArray[np.float64]], samples: int) -> NDArray[np.float64]:
+    """The mean over the categories that a sample has boxes of (the others are nan); nan where it has none."""
+    if not of_category:
+        return np.full(samples, math.nan)
+    values = np.stack(of_category)
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(there, values, 0).sum(0) / there.sum(0)
+    return mean
+
+
+def _precision(
+    images: Sequence[Mapping[str, Any] | None], weights: NDArray[np.float64], recalls: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean precision of a category in every sample, over all IoU and the given recalls; nan without a box.
+
+    images: what pycocotools found in each picture. weights: (samples, pictures), how often a picture comes.
+    """
+    there = [(i, e) for i, e in enumerate(images) if e]
+    boxes = np.zeros(len(images))
+    for i, e in there:
+        boxes[i] = np.count_nonzero(e["gtIgnore"] == 0)
+    total = weights @ boxes
+    limit = MOST  # best finds of a picture and category
+    scores = np.concatenate([e["dtScores"][:limit] for _, e in there])
+    picture = np.concatenate([np.full(len(e["dtScores"][:limit]), i) for i, e in there])
+    right = np.concatenate([e["dtMatches"][:, :limit] for _, e in there], 1) > 0
+    left_out = np.concatenate([e["dtIgnore"][:, :limit] for _, e in there], 1).astype(bool)
+    order = np.argsort(-scores, kind="mergesort")
+    often = weights[:, picture[order]][:, None]  # (samples, 1, finds)
+    hits = np.cumsum(often * (right & ~left_out)[:, order], -1)  # (samples, IoU, finds)
+    misses = np.cumsum(often * (~right & ~left_out)[:, order], -1)
+    precision = hits / (hits + misses + np.spacing(1))
+    precision = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
+    out = np.full(len(weights), math.nan)
+    for i in np.flatnonzero(total):
+        recall = hits[i] / total[i]
+        values = np.zeros((len(recall), len(recalls)))
+        for t, line in enumerate(recall):
+            at = np.searchsorted(line, recalls, side="left")
+            inside = at < len(line)
+            values[t, inside] = precision[i, t, at[inside]]
+        out[i] = values.mean()
+    return out
 
 
 def counted(truth: Truth, found: Boxes, score: float) -> Boxes:
     """The finds that count: those of a category that is scored, with at least this score."""
     return found[(found[:, 1] >= score) & np.isin(found[:, 0], truth.categories)]
+
+
+def kept(before: Boxes, after: Boxes, score: float = SCORE) -> tuple[int, int]:
+    """(how many finds are found again, how many there were), of one picture before and after it was coded.
+
+    before, after: (N, 6). Finds count with at least this score. Found again is one whose box overlaps, by OVERLAP or
+    more, a find of its category that no other one has taken; those with the highest scores choose first.
+    """
+    from pycocotools.mask import iou
+
+    before, after = (boxes[boxes[:, 1] >= score] for boxes in (before, after))
+    if not len(before) or not len(after):
+        return 0, len(before)
+    before = before[np.argsort(-before[:, 1], kind="stable")]
+    overlaps = np.asarray(iou(before[:, 2:], after[:, 2:], [0] * len(after)))
+    overlaps[before[:, :1] != after[None, :, 0]] = 0
+    found = 0
+    for line in overlaps:
+        best = int(line.argmax())
+        if line[best] >= OVERLAP:
+            found += 1
+            overlaps[:, best] = 0
+    return found, len(before)
 
 
 def matches(truth: Truth, image: int, found: Boxes, score: float) -> tuple[list[bool], list[bool]]:

@@ -1,236 +1,35 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<meta name="generator" content="{{generator}}">
-<link rel="icon" href="data:,">
-<title>{{title}}: codecs at equal size</title>
-<style>
-:root {
-  color-scheme: light dark;
-  --paper: #ffffff; --ink: #1c1f23; --soft: #575d66; --line: #d4d7dc; --edge: #80868f; --field: #f4f5f6;
-  --accent: #0b5cad; --on-accent: #ffffff; --stage: #6e6e6e;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #17191c; --ink: #e9ebee; --soft: #a9b0ba; --line: #34383f; --edge: #7d848f; --field: #212429;
-    --accent: #86bdf5; --on-accent: #10151b; --stage: #3a3a3a;
-  }
-}
-* { box-sizing: border-box; }
-[hidden] { display: none !important; }
-body {
-  margin: 0 auto; max-width: 112rem; padding: 1rem clamp(.75rem, 2.5vw, 2rem) 3rem;
-  background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
-  font-variant-numeric: tabular-nums; overflow-wrap: break-word;
-}
-h1 { margin: 0; font-size: 1.375rem; line-height: 1.3; }
-h2 { margin: 2.25rem 0 .5rem; font-size: 1.0625rem; }
-p { margin: .25rem 0; max-width: 70rem; }
-.soft { color: var(--soft); }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-
-/* controls */
-#controls { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; margin: 1rem 0 .75rem; align-items: center; }
-#controls > * { display: flex; align-items: center; gap: .375rem; min-width: 0; margin: 0; padding: 0; border: 0; }
-button, select, .segments label {
-  min-height: 2.5rem; padding: 0 .75rem; border: 1px solid var(--edge); border-radius: .375rem;
-  background: var(--paper); color: var(--ink); font: inherit; cursor: pointer;
-}
-select { padding: 0 .25rem 0 .5rem; min-width: 0; max-width: 100%; text-overflow: ellipsis; }
-button { min-width: 2.5rem; }
-button:hover, .segments label:hover { background: var(--field); }
-button:active, button[aria-pressed="true"] {
-  background: var(--accent); border-color: var(--accent); color: var(--on-accent);
-}
-.segments { gap: 0 !important; }
-.segments label { position: relative; display: flex; align-items: center; border-radius: 0; margin-left: -1px; }
-.segments label:first-of-type { border-radius: .375rem 0 0 .375rem; margin-left: 0; }
-.segments label:last-of-type { border-radius: 0 .375rem .375rem 0; }
-.segments input { position: absolute; opacity: 0; inset: 0; margin: 0; cursor: pointer; }
-.segments label:has(:checked) { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-.segments label:has(:focus-visible) { outline: 3px solid var(--accent); outline-offset: 2px; z-index: 1; }
-.picks label { display: flex; align-items: center; gap: .375rem; min-width: 0; }
-#zoom { min-width: 6.5rem; text-align: center; }
-.hidden-text { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-
-/* the stage */
-#stage { display: grid; gap: .75rem; grid-template-columns: 1fr; }
-#stage.side { grid-template-columns: 1fr 1fr; }
-#stage.all { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
-.pane { margin: 0; min-width: 0; }
-.frame {
-  position: relative; width: 100%; aspect-ratio: var(--shape); max-height: 66vh; min-height: 12rem;
-  background: var(--stage); overflow: hidden; user-select: none; -webkit-user-select: none; cursor: grab;
-}
-.frame.still { cursor: default; }
-.frame.moving { cursor: grabbing; }
-.frame:focus-visible { outline-offset: -3px; }
-canvas { display: block; position: absolute; inset: 0; width: 100%; height: 100%; image-rendering: pixelated; }
-.tag {
-  position: absolute; top: 0; max-width: 45%; padding: .125rem .5rem; background: #000000b8; color: #fff;
-  font-size: .875rem; pointer-events: none; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
-}
-.tag.a { left: 0; }
-.tag.b { right: 0; }
-.divider { position: absolute; top: 0; bottom: 0; width: 44px; margin-left: -22px; cursor: ew-resize; touch-action: none; }
-.divider::before {
-  content: ""; position: absolute; left: 21px; width: 2px; top: 0; bottom: 0; background: #fff; box-shadow: 0 0 0 1px #0009;
-}
-.divider::after {
-  content: "\2039\2002\203a"; position: absolute; top: 50%; left: 2px; width: 40px; height: 40px; margin-top: -20px;
-  border-radius: 50%; background: #fff; color: #1c1f23; box-shadow: 0 0 0 1px #0009;
-  font: 600 1.25rem/36px system-ui, sans-serif; text-align: center; white-space: nowrap;
-}
-.divider:focus-visible { outline: none; }
-.divider:focus-visible::after { box-shadow: 0 0 0 2px #fff, 0 0 0 5px #0b5cad; }
-.captions { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .75rem; }
-.captions > :last-child { text-align: right; }
-.caption { margin: .375rem 0 0; line-height: 1.4; padding: 0 0 .125rem; }
-.caption.off { color: var(--soft); }
-.caption.on b { text-decoration: underline 2px var(--accent); text-underline-offset: .25rem; }
-.caption > span { display: block; font-size: .9375rem; }
-.caption span span { white-space: nowrap; }
-
-/* the table, and the page without scripts */
-#pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
-#pictures figure { margin: 0; }
-#pictures img { display: block; max-width: 100%; height: auto; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; min-width: 40rem; }
-th, td { padding: .3125rem .875rem .3125rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th { font-weight: 600; }
-thead th { color: var(--soft); font-size: .875rem; white-space: nowrap; }
-thead small { display: block; font-size: .8125rem; font-weight: 400; }
-tbody th { white-space: nowrap; }
-th:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-ul { margin: .25rem 0; padding-left: 1.25rem; }
-summary { cursor: pointer; font-weight: 600; padding: .375rem 0; }
-details { margin-top: .75rem; }
-kbd {
-  padding: 0 .3125rem; border: 1px solid var(--edge); border-radius: .25rem; background: var(--field);
-  font: .875rem/1.4 ui-monospace, monospace; white-space: nowrap;
-}
-#keys dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: .5rem 0; }
-#keys dd { margin: 0; }
-#keys label { display: inline-flex; gap: .5rem; align-items: center; min-height: 2rem; }
-code { font-size: .9375rem; overflow-wrap: anywhere; }
-@media (max-width: 44rem) {
-  body { padding-top: .75rem; }
-  #controls { gap: .5rem; }
-  #controls > * { width: 100%; }
-  .segments label { flex: 1; justify-content: center; padding: 0 .25rem; white-space: nowrap; }
-  .picks label, .picks select { flex: 1; }
-  .zooms #zoom, #flicker button { flex: auto; padding: 0 .375rem; white-space: nowrap; }
-  #stage.side { grid-template-columns: 1fr; }
-  .frame { max-height: 60vh; }
-  #stage.side .frame { max-height: 38vh; }
-  .caption > span { font-size: .875rem; }
-  #keys dl { grid-template-columns: 1fr; gap: 0; }
-  #keys dd { margin-bottom: .375rem; }
-}
-</style>
-</head>
-<body>
-<header>
-<h1>{{title}}</h1>
-<p>{{summary}}</p>
-</header>
-<main>
-<noscript><p>The slider, the flicker view and the zoom need JavaScript. All pictures and figures follow.</p></noscript>
-
-<div id="viewer" hidden>
-<form id="controls" onsubmit="return false">
-<fieldset class="segments"><legend class="hidden-text">View</legend>
-<label><input type="radio" name="view" value="slider" checked>Slider</label>
-<label><input type="radio" name="view" value="flicker">Flicker</label>
-<label><input type="radio" name="view" value="side">Side by side</label>
-<label><input type="radio" name="view" value="all">All</label>
-</fieldset>
-<div class="picks">
-<label><span class="hidden-text">Picture on the left, A</span><select id="a"></select></label>
-<button type="button" id="swap" aria-label="Swap A and B" title="Swap A and B (X)">&#8644;</button>
-<label><span class="hidden-text">Picture on the right, B</span><select id="b"></select></label>
-</div>
-<div class="zooms" role="group" aria-label="Zoom">
-<button type="button" id="out" aria-label="Zoom out" title="Zoom out (&minus;)">&minus;</button>
-<output id="zoom" aria-live="polite" aria-label="Zoom"></output>
-<button type="button" id="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
-<button type="button" id="fit" title="The whole picture (0)">Fit</button>
-<button type="button" id="one" title="One picture pixel on one screen pixel (1)">100 %</button>
-</div>
-<div id="flicker" role="group" aria-label="Flicker">
-<button type="button" id="switch" title="Space">Switch</button>
-<button type="button" id="hold" title="H">Hold for other</button>
-<button type="button" id="auto" aria-pressed="false" title="T">Take turns</button>
-</div>
-</form>
-<div id="stage"></div>
-<p id="status" class="hidden-text" role="status"></p>
-<details id="keys"><summary>Keys and gestures</summary>
-<dl>
-<dt><kbd>S</kbd> <kbd>F</kbd> <kbd>B</kbd> <kbd>A</kbd></dt><dd>slider, flicker, side by side, all</dd>
-<dt><kbd>&larr;</kbd> <kbd>&rarr;</kbd></dt><dd>move the divider in the slider view; everywhere else, with <kbd>&uarr;</kbd>
-<kbd>&darr;</kbd>, the picture</dd>
-<dt><kbd>Shift</kbd> + arrow</dt><dd>move the picture, also in the slider view</dd>
-<dt><kbd>+</kbd> <kbd>&minus;</kbd></dt><dd>zoom in, zoom out; from 100 % on in whole factors, so that every picture pixel
-stays a sharp square</dd>
-<dt><kbd>0</kbd></dt><dd>the whole picture</dd>
-<dt><kbd>1</kbd> <kbd>2</kbd> <kbd>3</kbd> <kbd>4</kbd> <kbd>6</kbd> <kbd>8</kbd></dt><dd>100 % to 800 %; at 100 % one picture pixel is
-one pixel of the screen</dd>
-<dt><kbd>N</kbd> <kbd>P</kbd></dt><dd>next and previous picture on the right; with <kbd>Shift</kbd> on the left</dd>
-<dt><kbd>X</kbd></dt><dd>swap left and right</dd>
-<dt><kbd>Space</kbd></dt><dd>flicker view: switch between A and B</dd>
-<dt><kbd>H</kbd></dt><dd>flicker view: the other picture, as long as the key is held</dd>
-<dt><kbd>T</kbd></dt><dd>flicker view: take turns, 0.8 seconds each</dd>
-<dt>Mouse, touch</dt><dd>drag the divider or the picture; double-click, <kbd>Ctrl</kbd> + wheel or pinch to zoom</dd>
-</dl>
-<label><input type="checkbox" id="shortcuts" checked>Keys work anywhere on the page (otherwise only on the
-divider and the picture that has the focus)</label>
-</details>
-</div>
-
-<section id="pictures" aria-label="Pictures">
-{{figures}}
-</section>
-
-<section aria-labelledby="figures-title">
-<h2 id="figures-title">Figures</h2>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="figures-title">
-{{table}}
-</div>
-{{missing}}
-</section>
-
-<section aria-labelledby="conditions-title">
-<h2 id="conditions-title">How this was made</h2>
-{{conditions}}
-</section>
-</main>
-
-<script>
 "use strict";
 (async () => {
   const byId = (id) => document.getElementById(id);
   const make = (tag, className) => Object.assign(document.createElement(tag), { className: className ?? "" });
-  const pictures = [...document.querySelectorAll("#pictures figure")].map((figure) => ({
+  const everything = [...document.querySelectorAll("#pictures figure")].map((figure) => ({
     name: figure.dataset.name,
+    group: figure.dataset.group ?? "",
     caption: figure.querySelector("figcaption"),
     image: figure.querySelector("img"),
+    errors: [], // error maps, made when they are looked at
   }));
-  await Promise.all(pictures.map((picture) => picture.image.decode()));
-  const W = pictures[0].image.naturalWidth;
-  const H = pictures[0].image.naturalHeight;
+  const groups = [...new Set(everything.map((picture) => picture.group))];
+  let pictures = []; // of one photograph: the original first
+  let W = 0, H = 0, entering = 0;
+  async function enter(group) {
+    const turn = ++entering;
+    const chosen = everything.filter((picture) => picture.group === group);
+    await Promise.all(chosen.map((picture) => picture.image.decode()));
+    if (turn !== entering) return false; // another one was chosen in the meantime
+    pictures = chosen;
+    W = pictures[0].image.naturalWidth;
+    H = pictures[0].image.naturalHeight;
+    return true;
+  }
+  await enter(groups[0]);
   const LEVELS = [1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
   const TURN = 800; // ms; slow enough for people whom flashing harms
 
   // zoom: screen pixels per picture pixel, null fits the picture; x, y: the picture point in the middle of a
   // frame; split: where the divider is, 0 to 1; other: the flicker view shows B; held: and for now the reverse
   const state = { view: "slider", a: 0, b: Math.min(1, pictures.length - 1), zoom: null, x: W / 2, y: H / 2,
-    split: 0.5, other: false, held: false };
+    split: 0.5, other: false, held: false, error: "" };
   let panes = []; // {frame, canvas, shows: () => pictures on it, divider}
   let turns = 0;
 
@@ -271,6 +70,55 @@ divider and the picture that has the focus)</label>
     show();
   }
 
+  // error maps: the luma error, halved again and again; an octave is what a halving takes away
+
+  const WHITE = 32; // levels that are shown white
+  const HALVINGS = 5;
+  function pixels(image) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: W, height: H });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, W, H);
+    return Float32Array.from({ length: W * H }, (_, i) =>
+      0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]);
+  }
+  function halved({ w, h, v }) {
+    const [w2, h2] = [(w + 1) >> 1, (h + 1) >> 1];
+    const out = new Float32Array(w2 * h2);
+    for (let y = 0; y < h2; y++) {
+      for (let x = 0; x < w2; x++) {
+        const [left, right] = [2 * x, Math.min(2 * x + 1, w - 1)];
+        const [top, bottom] = [2 * y * w, Math.min(2 * y + 1, h - 1) * w];
+        out[y * w2 + x] = (v[top + left] + v[top + right] + v[bottom + left] + v[bottom + right]) / 4;
+      }
+    }
+    return { w: w2, h: h2, v: out };
+  }
+  function errorMap(picture, octave) {
+    if (picture.errors[octave]) return picture.errors[octave];
+    const [before, after] = [pictures[0].image, picture.image].map(pixels);
+    const levels = [{ w: W, h: H, v: after.map((value, i) => value - before[i]) }];
+    while (levels.length <= HALVINGS) levels.push(halved(levels.at(-1)));
+    const at = (n, x, y) => levels[n].v[(y >> n) * levels[n].w + (x >> n)];
+    const value = (x, y) => {
+      if (octave === 0) return at(0, x, y);
+      return octave > HALVINGS ? at(HALVINGS, x, y) : at(octave - 1, x, y) - at(octave, x, y);
+    };
+    const canvas = Object.assign(document.createElement("canvas"), { width: W, height: H });
+    const context = canvas.getContext("2d");
+    const map = context.createImageData(W, H);
+    for (let y = 0; y < H; y++) {
+      for (let x = 0; x < W; x++) {
+        const heat = (3 * 255 * Math.abs(value(x, y))) / WHITE; // black, red, yellow, white
+        map.data.set([heat, heat - 255, heat - 510, 255], 4 * (y * W + x)); // clamped to 0 to 255
+      }
+    }
+    context.putImageData(map, 0, 0);
+    return (picture.errors[octave] = canvas);
+  }
+  const shown = (i) =>
+    state.error === "" || i === 0 ? pictures[i].image : errorMap(pictures[i], Number(state.error));
+
   // drawing
 
   let drawing = 0;
@@ -282,6 +130,8 @@ divider and the picture that has the focus)</label>
     for (const radio of byId("controls").elements.view) radio.checked = radio.value === state.view;
     byId("a").value = state.a;
     byId("b").value = state.b;
+    byId("error").value = state.error;
+    byId("scale").hidden = state.error === "";
     byId("out").disabled = z <= Math.min(1, fitting());
     byId("in").disabled = z >= LEVELS.at(-1);
     byId("auto").setAttribute("aria-pressed", String(turns !== 0));
@@ -296,9 +146,9 @@ divider and the picture that has the focus)</label>
     context.imageSmoothingQuality = "high";
     context.clearRect(0, 0, width, height);
     const left = Math.round(width / 2 - state.x * z), top = Math.round(height / 2 - state.y * z);
-    const place = (i) => context.drawImage(pictures[i].image, left, top, Math.round(W * z), Math.round(H * z));
-    const shown = pane.shows();
-    place(shown[0]);
+    const place = (i) => context.drawImage(shown(i), left, top, Math.round(W * z), Math.round(H * z));
+    const now = pane.shows();
+    place(now[0]);
     if (divider) {
       const x = Math.round(state.split * width);
       context.save();
@@ -306,16 +156,17 @@ divider and the picture that has the focus)</label>
       context.rect(x, 0, width - x, height);
       context.clip();
       context.clearRect(0, 0, width, height);
-      place(shown[1]);
+      place(now[1]);
       context.restore();
       divider.style.left = `${(100 * x) / width}%`;
       const percent = Math.round(100 * state.split);
       divider.setAttribute("aria-valuenow", String(percent));
       divider.setAttribute("aria-valuetext",
-        `${percent} % ${pictures[shown[0]].name}, ${100 - percent} % ${pictures[shown[1]].name}`);
+        `${percent} % ${pictures[now[0]].name}, ${100 - percent} % ${pictures[now[1]].name}`);
     }
-    canvas.setAttribute("aria-label", shown.map((i) => pictures[i].name).join(" | "));
-    pane.label?.(shown[0]);
+    const names = now.map((i) => pictures[i].name + (state.error === "" || i === 0 ? "" : ", error map"));
+    canvas.setAttribute("aria-label", names.join(" | "));
+    pane.label?.(now[0]);
     frame.classList.toggle("still", !movable());
     frame.style.touchAction = movable() ? "none" : "pan-y";
   }
@@ -448,6 +299,25 @@ divider and the picture that has the focus)</label>
     say(`${side.toUpperCase()}: ${pictures[state[side]].name}`);
     build();
   }
+  async function choose(group) {
+    const names = [pictures[state.a].name, pictures[state.b].name];
+    if (!(await enter(group))) return;
+    const [a, b] = names.map((name, i) => Math.max(pictures.findIndex((p) => p.name === name), 0) || i);
+    Object.assign(state, { a: Math.min(a, pictures.length - 1), b: Math.min(b, pictures.length - 1), x: W / 2, y: H / 2 });
+    fill();
+    say(`${group} is shown`);
+    build();
+  }
+  function error(kind) {
+    state.error = kind;
+    const { selectedOptions } = Object.assign(byId("error"), { value: kind });
+    say(`Error map: ${selectedOptions[0].textContent}`);
+    show();
+  }
+  function nextError() {
+    const kinds = [...byId("error").options].map((option) => option.value);
+    error(kinds[(kinds.indexOf(state.error) + 1) % kinds.length]);
+  }
   function swap() {
     [state.a, state.b] = [state.b, state.a];
     say(`A: ${pictures[state.a].name}, B: ${pictures[state.b].name}`);
@@ -544,7 +414,7 @@ divider and the picture that has the focus)</label>
     "+": () => zoomBy(1), "=": () => zoomBy(1), "-": () => zoomBy(-1), 0: () => zoomTo(null),
     s: () => setView("slider"), f: () => setView("flicker"), b: () => setView("side"), a: () => setView("all"),
     n: () => pick("b", state.b + 1), p: () => pick("b", state.b - 1),
-    N: () => pick("a", state.a + 1), P: () => pick("a", state.a - 1), x: swap,
+    N: () => pick("a", state.a + 1), P: () => pick("a", state.a - 1), x: swap, e: nextError,
   };
   for (const z of [1, 2, 3, 4, 6, 8]) KEYS[z] = () => zoomTo(z);
   const FLICKER_KEYS = { " ": change, h: () => hold(true), t: () => takeTurns(!turns) };
@@ -587,8 +457,17 @@ divider and the picture that has the focus)</label>
   addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "h" && state.held) hold(false); });
   addEventListener("blur", () => hold(false));
 
+  function fill() {
+    for (const side of ["a", "b"]) {
+      byId(side).replaceChildren(...pictures.map((p, i) => new Option(`${side.toUpperCase()}: ${p.name}`, i)));
+    }
+  }
+  fill();
+  byId("groups").hidden = groups.length < 2;
+  byId("group").replaceChildren(...groups.map((group) => new Option(group)));
+  byId("group").addEventListener("change", () => choose(byId("group").value));
+  byId("error").addEventListener("change", () => error(byId("error").value));
   for (const side of ["a", "b"]) {
-    pictures.forEach((picture, i) => byId(side).add(new Option(`${side.toUpperCase()}: ${picture.name}`, i)));
     byId(side).addEventListener("change", () => pick(side, Number(byId(side).value)));
   }
   for (const radio of byId("controls").elements.view) radio.addEventListener("change", () => setView(radio.value));
@@ -610,6 +489,3 @@ divider and the picture that has the focus)</label>
   byId("pictures").hidden = true;
   build();
 })();
-</script>
-</body>
-</html>
