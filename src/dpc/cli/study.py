@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpc.cli.options import LpipsWeights, numbers, words
+from dpc.cli.options import MAX_SEED, LpipsWeights, numbers, words
 from dpc.errors import ToolMissing
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def simulate(
     spammers: Annotated[
         int, typer.Option("--spammers", metavar="N", min=0, max=10_000, help="More, who answer at random.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=MAX_SEED)] = 0,
     database: Database = None,
 ) -> None:
     """Rehearse a study with raters that are no people; everything of theirs is labelled as simulated."""

@@ -14,12 +14,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from dpc.errors import DPCError
+from dpc.files import atomic_write
 from dpc.networks.model import Model
 from dpc.training.recipe import Recipe, from_dict, to_dict
 
@@ -55,33 +56,32 @@ class Keeper:
         """
         about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(recipe))} | about
         full = {"model": model.state_dict(), "ema": average, "optimiser": optimiser.state_dict()}
-        last, previous = self.folder / "last.pt", self.folder / "previous.pt"
-        _write(last.with_suffix(".part"), about | full)
+        last = self.folder / "last.pt"
+
+        def write(file: BinaryIO) -> None:
+            torch.save(about | full, file)
+            self._keep_previous(last)
+
+        atomic_write(last, write)
+        self._rotate = True
+        small = about | {"ema": half(average)}
+        atomic_write(self.folder / "weights.pt", lambda file: torch.save(small, file))
+        return last
+
+    def _keep_previous(self, last: Path) -> None:
+        previous = self.folder / "previous.pt"
+        spare = previous.with_suffix(".part")
         if self._rotate:
-            spare = previous.with_suffix(".part")
             with contextlib.suppress(OSError):  # a file system without hard links keeps no previous one
                 spare.unlink(missing_ok=True)
                 os.link(last, spare)
                 os.replace(spare, previous)
-        os.replace(last.with_suffix(".part"), last)
-        self._rotate = True
-        weights = self.folder / "weights.pt"
-        _write(weights.with_suffix(".part"), about | {"ema": half(average)})
-        os.replace(weights.with_suffix(".part"), weights)
-        return last
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights in float16 where nothing that counts is lost by it: an artifact stores the same ones so."""
     exact = ("scales.", "log_gain", "offset", "z_index")
     return {k: v if k.startswith(exact) or k.endswith(("kernel", "upsample")) else v.half() for k, v in state.items()}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with open(path, "wb") as f:
-        torch.save(content, f)
-        f.flush()
-        os.fsync(f.fileno())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpc.files import atomic_write
+
 RATES = (0.15, 0.25, 0.5)  # bpp of the validation curves
 COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#8a6d1f")
 
@@ -94,9 +96,7 @@ def page(folder: Path) -> Path:
         f"{''.join(p for p in panels if p)}"
     )
     target = folder / "curves.html"
-    part = folder / "curves.part"
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, target)
+    atomic_write(target, text)
     return target
 
 

@@ -119,7 +119,10 @@ def _ray(function: Callable[[Task], Result], tasks: Iterable[Task], count: int) 
     if own:
         # a cluster by RAY_ADDRESS, or else one on this machine
         local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
-        ray.init(log_to_driver=False, configure_logging=False, **local)
+        try:
+            ray.init(log_to_driver=False, configure_logging=False, **local)
+        except Exception as error:  # ray raises whatever its start happens to hit
+            raise DPCError(f"ray does not start, or its cluster is not reached: {line(error)[:200]}") from error
     try:
         remote: Any = ray.remote(num_cpus=1)(_listed)
         source = iter(tasks)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from PIL import Image
 
 from dpc.codec.image import SUFFIXES, load
 from dpc.errors import DPCError, ImageError
+from dpc.files import atomic_write
 from dpc.networks.sizes import CELL
 from dpc.training.data.synthetic import synthetic
 
@@ -141,20 +142,19 @@ class Photos:
 
     def _decode(self, items: list[Item]) -> None:
         entries, offset, digest = [], 0, hashlib.sha256()
-        part = self.pixels_path.with_suffix(f".{os.getpid()}.part")
-        try:
-            with open(part, "wb") as out:
-                for item, pixels in zip(items, _decoded(items), strict=True):
-                    digest.update(pixels.data)
-                    out.write(pixels.data)
-                    entry = {"name": item.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset}
-                    entries.append(entry if item.held is None else entry | {"held": item.held})
-                    offset += pixels.size
-            os.replace(part, self.pixels_path)
-            part.write_text(json.dumps({"sha256": digest.hexdigest(), "entries": entries}))
-            os.replace(part, self.pixels_path.with_suffix(".json"))
-        finally:
-            part.unlink(missing_ok=True)
+
+        def write(out: BinaryIO) -> None:
+            nonlocal offset
+            for item, pixels in zip(items, _decoded(items), strict=True):
+                digest.update(pixels.data)
+                out.write(pixels.data)
+                entry = {"name": item.name, "width": pixels.shape[1], "height": pixels.shape[0], "offset": offset}
+                entries.append(entry if item.held is None else entry | {"held": item.held})
+                offset += pixels.size
+
+        atomic_write(self.pixels_path, write)
+        index = json.dumps({"sha256": digest.hexdigest(), "entries": entries})
+        atomic_write(self.pixels_path.with_suffix(".json"), index)
 
     def __len__(self) -> int:
         return len(self._entries)
