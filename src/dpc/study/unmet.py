@@ -49,10 +49,8 @@ def refusal(missed: Sequence[Unmet], plan: Plan, own_rates: bool, say: Callable[
     for offer in help_:
         say(f"  {offer}")
     worst = max(missed, key=Unmet.spread)
-    return OptionError(
-        f"at rate {plan.rates[worst.rate]} {_line(worst)}; the tolerance is {plan.design.tolerance:.1%}: "
-        f"in study.toml set {help_[0]}"
-    )
+    limit = "" if worst.out_of_reach else f"; the tolerance is {plan.design.tolerance:.1%}"
+    return OptionError(f"at rate {plan.rates[worst.rate]} {_line(worst)}{limit}: in study.toml set {help_[0]}")
 
 
 def _line(unmet: Unmet) -> str:
