@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from paths import ROOT
+from pictures import profile_of
 from PIL import Image
 
 from dpc.codec import container
@@ -88,7 +89,7 @@ def pictures() -> dict[str, tuple[bytes, float]]:
     """Name -> (PNG, quality) of every golden file."""
     veiled = photograph(180, 60, 48, 40)
     veiled.putalpha(Image.fromarray(np.tile(np.arange(0, 240, 5, dtype=np.uint8), (40, 1))))
-    profile = noise(300).tobytes()  # profiles are handed on unread
+    profile = profile_of("RGB")  # one without a code
     return {
         "photo": (_saved(photograph(150, 40, 96, 80)), 70),
         "photo-low": (_saved(photograph(150, 40, 96, 80)), 10),

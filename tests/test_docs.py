@@ -15,7 +15,7 @@ from paths import ROOT
 
 import dpc
 from dpc.cli import app
-from dpc.cli.codec import FORMATS
+from dpc.codec.formats import FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLI = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
@@ -194,3 +194,18 @@ def test_the_hooks_are_what_make_lint_runs() -> None:
     (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for tool in re.findall(r"\$\(BIN\)/([\w-]+)", lint):
         assert f".venv/bin/{tool}" in hooks
+
+
+def test_the_table_of_output_formats_is_the_one_of_the_code() -> None:
+    page = (ROOT / "docs" / "guide" / "metadata.md").read_text(encoding="utf-8")
+
+    def size(limit: int) -> str:
+        return "no" if not limit else "any" if limit >= 1 << 32 else f"{limit:,} bytes"
+
+    for ending, form in FORMATS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{ending}`" in line]
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == f"{form.side:,}"
+        assert [cell.startswith("yes") for cell in cells[2:5]] == [form.alpha, form.grey, form.icc]
+        assert cells[5:7] == [size(form.exif), size(form.xmp)]
+        assert cells[7] == {"field": "yes", "exif": "in EXIF", None: "no"}[form.density]

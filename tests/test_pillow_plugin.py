@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT
-from PIL import Image, ImageCms, UnidentifiedImageError
+from pictures import profile_of
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import dpc
 from dpc import api
-from dpc.codec.container import pack, unpack
+from dpc.codec import colour
+from dpc.codec.container import Colour, pack, unpack
 
 PHOTO = ROOT / "demo" / "photo.png"
 
@@ -147,12 +149,43 @@ def test_profile(crop: Image.Image) -> None:
             return before
 
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = profile_of("RGB")
     source = crop.copy()
     assert profile() is None
-    assert profile(icc_profile=srgb) == srgb
-    source.info["icc_profile"] = srgb
-    assert profile() == srgb
+    assert colour.recognise(profile(icc_profile=srgb) or b"") == Colour.SRGB
+    assert profile(icc_profile=other) == other
+    source.info["icc_profile"] = other
+    assert profile() == other
     assert profile(icc_profile=None) is None
+    assert profile(strip=True) is None
+
+
+def test_xmp_and_density(crop: Image.Image) -> None:
+    def info(**options: object) -> dict[object, object]:
+        with Image.open(io.BytesIO(saved(source, **options))) as image:
+            return image.info
+
+    source = crop.copy()
+    assert info() == {}
+    source.info.update(xmp=b"<own/>", dpi=(300, 300))
+    assert info() == {"xmp": b"<own/>", "dpi": pytest.approx((300, 300), abs=0.01)}
+    assert info(xmp=b"<given/>", dpi=None) == {"xmp": b"<given/>"}
+    assert info(strip=True) == {}
+
+
+@pytest.mark.parametrize("piece", [7, 100_000])
+def test_a_parser_is_fed_piece_by_piece(piece: int, crop: Image.Image) -> None:
+    data = saved(crop)
+    parser = ImageFile.Parser()
+    for at in range(0, len(data), piece):
+        parser.feed(data[at : at + piece])
+    image = parser.close()
+    assert (image.format, image.size) == ("DPC", crop.size)
+    assert image.tobytes() == dpc.decode(data).tobytes()
+    cut = ImageFile.Parser()
+    cut.feed(data[:-1])
+    with pytest.raises(OSError):
+        cut.close()
 
 
 def test_orientation_is_applied_once(crop: Image.Image) -> None:

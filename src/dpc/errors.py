@@ -14,6 +14,8 @@
     ├── ToolMissing                 an optional program or package is not installed
     └── OptionError (ValueError)    an option outside its range, or options that exclude each other
 
+PictureWarning, a UserWarning, says what of an input picture is not kept.
+
 A message is one line that names the value, the limit and the way out.
 """
 
@@ -27,6 +29,7 @@ __all__ = [
     "ModelError",
     "NotADPCFile",
     "OptionError",
+    "PictureWarning",
     "TooLarge",
     "ToolMissing",
     "Truncated",
@@ -78,6 +81,10 @@ class WrongModel(ModelError):
 
 class ImageError(DPCError):
     """The input picture cannot be taken: unreadable, animated, or of an unsupported mode."""
+
+
+class PictureWarning(UserWarning):
+    """Something of the input, beside its colours, is not kept: a profile of another colour space, damaged XMP."""
 
 
 class ToolMissing(DPCError):

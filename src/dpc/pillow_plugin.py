@@ -1,7 +1,7 @@
 """Pillow reads and writes .dpc files once `register()` was called.
 
     dpc.register()
-    image = Image.open("photo.dpc")         size, mode, profile and EXIF; the pixels are decoded by load()
+    image = Image.open("photo.dpc")         size, mode and info; the pixels are decoded by load()
     image.save("smaller.dpc", bpp=0.2)      or quality=, or max_bytes=
 
 Reading raises what Pillow's users expect, with the DPCError as its cause: UnidentifiedImageError from open,
@@ -16,7 +16,8 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dpc.codec import lossless
-from dpc.codec.container import HEADER_BYTES, MAGIC, inflated, peek, unpack
+from dpc.codec.container import HEADER_BYTES, MAGIC, peek, unpack
+from dpc.codec.metadata import info_of
 from dpc.errors import DPCError, FormatError, ImageError
 
 __all__ = ["DPCDecoder", "DPCImageFile", "register"]
@@ -39,7 +40,7 @@ def _accept(prefix: bytes) -> bool:
 
 
 class DPCImageFile(ImageFile.ImageFile):
-    """A picture of mode L, LA, RGB or RGBA; info holds icc_profile and exif where the file does."""
+    """A picture of mode L, LA, RGB or RGBA; info holds icc_profile, exif, xmp and dpi where the file does."""
 
     format = "DPC"
     format_description = "Deep Perceptual Compression"
@@ -50,19 +51,20 @@ class DPCImageFile(ImageFile.ImageFile):
         head = self.fp.read(HEADER_BYTES)
         try:
             header = peek(head)
-            # The chunks decide mode, profile and EXIF; the pixels stay coded.
+            # The chunks decide mode and info; the pixels stay coded.
             file = unpack(head + self.fp.read())
             alpha = lossless.has_alpha(file.body) if file.lossless else file.alpha is not None
-            icc = None if file.icc is None else inflated(file.icc)
+            self.info.update(info_of(file))
         except FormatError as error:
             raise UnidentifiedImageError(str(error)) from error
         self._size = header.width, header.height
         self._mode = ("L" if header.grey else "RGB") + "A" * alpha
-        if icc is not None:
-            self.info["icc_profile"] = icc
-        if file.exif is not None:
-            self.info["exif"] = b"Exif\0\0" + file.exif
         self.tile = [ImageFile._Tile("dpc", (0, 0, *self._size), 0, None)]
+
+    def load_seek(self, pos: int) -> None:
+        """Go to a place in the file. That it is here tells ImageFile.Parser to wait for the whole file."""
+        if self.fp is not None:
+            self.fp.seek(pos)
 
 
 class DPCDecoder(ImageFile.PyDecoder):
@@ -87,10 +89,10 @@ class DPCDecoder(ImageFile.PyDecoder):
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Options: quality, bpp, max_bytes, lossless, roi and model as in dpc.encode.
+    """Options: quality, bpp, max_bytes, lossless, roi, model and strip as in dpc.encode.
 
     exif: True (default) keeps the picture's own, bytes or an Image.Exif replace it, None or False drop it.
-    icc_profile: bytes replace the picture's profile, None drops it.
+    icc_profile, xmp, dpi: replace the picture's own, None drops it.
     """
     from dpc.api import encode
 
@@ -98,24 +100,14 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     exif = options.get("exif", True)
     if isinstance(exif, Image.Exif):
         exif = exif.tobytes()
-    if isinstance(exif, bytes) or "icc_profile" in options:
+    own = {key: options[key] for key in ("icc_profile", "xmp", "dpi") if key in options}
+    if isinstance(exif, bytes):
+        own["exif"] = exif
+    if own:
         image = image.copy()
-        if isinstance(exif, bytes):
-            image.info["exif"] = exif
-        if "icc_profile" in options:
-            image.info["icc_profile"] = options["icc_profile"]
-    fp.write(
-        encode(
-            image,
-            quality=options.get("quality"),
-            bpp=options.get("bpp"),
-            max_bytes=options.get("max_bytes"),
-            lossless=options.get("lossless"),
-            roi=options.get("roi"),
-            model=options.get("model"),
-            exif=bool(exif),
-        )
-    )
+        image.info.update(own)
+    as_given = {key: options.get(key) for key in ("quality", "bpp", "max_bytes", "lossless", "roi", "model")}
+    fp.write(encode(image, **as_given, exif=bool(exif), strip=bool(options.get("strip"))))
 
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:

@@ -16,14 +16,15 @@ import make_tiny
 import numpy as np
 import pytest
 from paths import ROOT
+from pictures import LCMS_SRGB, camera_exif, noise, profile_of
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 import dpc
 from dpc.cli import app
-from dpc.cli.codec import FORMATS
 from dpc.cli.inputs import plan
 from dpc.cli.options import parse_size
+from dpc.codec.formats import FORMATS
 
 PHOTO = ROOT / "demo" / "photo.png"
 
@@ -138,15 +139,80 @@ def test_exif_is_kept_or_dropped(crop: Image.Image, tmp_path: Path) -> None:
 
 
 def test_the_profile_is_kept(crop: Image.Image, tmp_path: Path) -> None:
-    from PIL import ImageCms
-
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile_of("RGB")
     crop.save(tmp_path / "a.png", icc_profile=profile)
     assert run("encode", tmp_path / "a.png").exit_code == 0
     for ending in ("png", "jpg", "tif", "webp"):
         assert run("decode", tmp_path / "a.dpc", tmp_path / f"b.{ending}").exit_code == 0
         with Image.open(tmp_path / f"b.{ending}") as image:
             assert image.info.get("icc_profile") == profile, ending
+
+
+def test_a_profile_of_srgb_takes_no_bytes(crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(tmp_path / "a.png")
+    crop.save(tmp_path / "b.png", icc_profile=LCMS_SRGB)
+    assert run("encode", tmp_path / "a.png", tmp_path / "b.png", "--out-dir", tmp_path).exit_code == 0
+    assert (tmp_path / "a.dpc").stat().st_size == (tmp_path / "b.dpc").stat().st_size
+
+
+def test_what_is_beside_a_picture_is_dropped_where_that_is_asked(crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(
+        tmp_path / "a.jpg", exif=camera_exif(), xmp=b"<x/>", icc_profile=profile_of("RGB"), dpi=(300, 300), quality=95
+    )
+    for options, kept in (
+        ([], {"icc", "exif", "xmp", "density"}),
+        (["--no-icc"], {"exif", "xmp", "density"}),
+        (["--no-exif", "--no-xmp"], {"icc", "density"}),
+        (["--strip"], set()),
+    ):
+        assert run("encode", "-f", *options, tmp_path / "a.jpg").exit_code == 0
+        assert dpc.inspect(tmp_path / "a.dpc").chunks.keys() - {"body"} == kept
+
+
+def test_a_profile_that_is_not_kept_is_said(crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(tmp_path / "a.png", icc_profile=profile_of("CMYK"))
+    assert "its ICC profile is not kept, it is for CMYK" in run("encode", tmp_path / "a.png").stdout
+    to_stream = run("encode", tmp_path / "a.png", "-")
+    assert "its ICC profile is not kept, it is for CMYK" in to_stream.stderr
+    with pytest.warns(dpc.PictureWarning, match="it is for CMYK"):
+        dpc.encode(tmp_path / "a.png")
+
+
+def test_what_a_format_has_no_place_for_is_one_line(crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(tmp_path / "a.png", exif=camera_exif(Make="X" * 66000))
+    assert run("encode", tmp_path / "a.png").exit_code == 0
+    result = run("decode", tmp_path / "a.dpc", tmp_path / "b.jpg")
+    assert result.exit_code == 0 and (tmp_path / "b.jpg").exists()
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"dpc: {tmp_path / 'b.jpg'}: .jpg has no place for: EXIF (66,")
+    result = run("decode", tmp_path / "a.dpc", tmp_path / "b.tif")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_the_exif_of_a_camera_reaches_a_tiff(crop: Image.Image, tmp_path: Path) -> None:
+    crop.save(tmp_path / "a.jpg", exif=camera_exif())
+    assert run("encode", tmp_path / "a.jpg").exit_code == 0
+    result = run("decode", tmp_path / "a.dpc", tmp_path / "b.tif")
+    assert (result.exit_code, result.stderr) == (0, "")
+    with Image.open(tmp_path / "b.tif") as image:
+        assert image.getexif().get_ifd(0x8769)[0x9003] == "2024:01:01 00:00:00"
+
+
+def test_a_side_that_a_format_does_not_know(tmp_path: Path) -> None:
+    Image.new("RGB", (16384, 1)).save(tmp_path / "w.png")
+    assert run("encode", tmp_path / "w.png").exit_code == 0
+    line = error_line(run("decode", tmp_path / "w.dpc", tmp_path / "w.webp"))
+    assert "16384x1 pixels are too many on a side for .webp, it takes 16383; choose png, tif" in line
+    assert not (tmp_path / "w.webp").exists()
+
+
+def test_hidden_colours_take_no_bytes(tmp_path: Path) -> None:
+    alpha = np.zeros((128, 128), np.uint8)
+    alpha[48:80, 48:80] = 255
+    seen = alpha[:, :, None] > 0
+    ramp = np.arange(128, dtype=np.uint8)[:, None, None] + np.zeros((128, 128, 3), np.uint8)
+    files = {dpc.encode(np.dstack([np.where(seen, ramp, under), alpha])) for under in (noise(128, 128, 3), np.uint8(9))}
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -156,7 +222,7 @@ def test_decode_writes_every_format(ending: str, dpc_file: Path, tmp_path: Path)
     assert run("decode", "--format", ending, "--out-dir", folder, dpc_file).exit_code == 0
     for path in (named, folder / f"coded.{ending}"):
         with Image.open(path) as image:
-            assert (image.format, image.size) == (FORMATS[ending][0], (96, 80))
+            assert (image.format, image.size) == (FORMATS[ending].name, (96, 80))
 
 
 # nothing is overwritten, nothing is left half done
@@ -292,7 +358,7 @@ def test_a_folder_that_may_not_be_written_to_is_said_before_the_work(
     assert "may not be written to; name another output" in error_line(run("encode", png, tmp_path / "a.dpc"))
 
 
-def test_transparency_is_kept_or_refused(crop: Image.Image, tmp_path: Path) -> None:
+def test_transparency_is_kept_or_said_to_be_lost(crop: Image.Image, tmp_path: Path) -> None:
     clear = crop.copy()
     clear.putalpha(Image.linear_gradient("L").resize(crop.size))
     clear.save(tmp_path / "a.png")
@@ -303,8 +369,9 @@ def test_transparency_is_kept_or_refused(crop: Image.Image, tmp_path: Path) -> N
         with Image.open(tmp_path / f"b.{ending}") as image:
             assert np.array_equal(np.asarray(image), expected), ending
     for ending in ("bmp", "jpg"):
-        line = error_line(run("decode", tmp_path / "a.dpc", tmp_path / f"b.{ending}"))
-        assert f"which .{ending} does not keep; choose png, tif" in line and not (tmp_path / f"b.{ending}").exists()
+        result = run("decode", tmp_path / "a.dpc", tmp_path / f"b.{ending}")
+        assert result.exit_code == 0 and (tmp_path / f"b.{ending}").exists()
+        assert f".{ending} has no place for: transparency (the picture is on white)" in result.stderr
 
 
 def test_a_rate_that_a_picture_cannot_have_is_said(png: Path, tmp_path: Path) -> None:

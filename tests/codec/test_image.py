@@ -9,10 +9,8 @@ import re
 import struct
 import subprocess
 import sys
-import zlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,65 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pictures import LCMS_SRGB, UInt8, camera_exif, noise, opened, png, profile_of, saved, tiff
 from PIL import Image, ImageCms, ImageOps
 
 from dpc.codec import image as dpc_image
+from dpc.codec.colour import profile, to_srgb
+from dpc.codec.container import Colour
 from dpc.codec.image import Picture, Source, alpha_from_bytes, alpha_to_bytes, load, to_pil
+from dpc.codec.metadata import Beside
+from dpc.codec.tiff import tiff_bytes
 from dpc.errors import Corrupt, DPCError, ImageError, TooLarge
-
-UInt8 = npt.NDArray[np.uint8]
-
-
-def noise(*shape: int) -> UInt8:
-    return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of a kind that Pillow does not write. rows: filter bytes and samples."""
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    )
-
-
-def tiff(order: str, *entries: tuple[int, int, int, int], thumbnail: bytes = b"") -> bytes:
-    """A TIFF structure as EXIF has it: entries of (tag, type 3 or 4, count, value), then anything."""
-    layouts = {3: "HHIHxx", 4: "HHII"}
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(entries))
-    body = b"".join(struct.pack(order + layouts[entry[1]], *entry) for entry in entries)
-    return head + body + bytes(4) + thumbnail
-
-
-def cmyk_profile() -> bytes:
-    """A small printer profile: 2 x 2 x 2 x 2 table to Lab, its cyan far from the one of the plain formula."""
-    straight = bytes(range(256))
-    nodes = bytearray()
-    for node in range(16):
-        c, m, y, k = node >> 3 & 1, node >> 2 & 1, node >> 1 & 1, node & 1
-        light = max(0, 255 - 80 * (c + m + y) - 220 * k)
-        nodes += bytes([light, 128 - 20 * c + 50 * m, 128 - 10 * c + 60 * y])
-    matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
-    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + straight * 4 + bytes(nodes) + straight * 3
-    head = struct.pack(">I4sI4s4s4s", 144 + len(table), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
-    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
-    head += struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
-    assert len(head) == 128
-    return head + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
-
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
 
 # --- sources
 
@@ -107,7 +56,8 @@ def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
             assert picture.rgb.dtype == np.uint8
             assert picture.rgb.flags.c_contiguous
             assert np.array_equal(picture.rgb, pixels)
-            assert (picture.alpha, picture.grey, picture.icc, picture.exif) == (None, False, None, None)
+            assert (picture.alpha, picture.grey, picture.icc, picture.beside) == (None, False, None, Beside())
+            assert (picture.colour, picture.notes) == (Colour.UNKNOWN, ())
         assert not file.closed
 
 
@@ -206,7 +156,8 @@ def test_rgb_with_alpha_and_without_where_it_is_opaque() -> None:
     pixels = noise(4, 6, 4)
     picture = load(saved(Image.fromarray(pixels)))
     assert not picture.grey
-    assert np.array_equal(picture.rgb, pixels[:, :, :3]), "colours under a clear pixel are kept"
+    seen = pixels[:, :, 3] > 0
+    assert np.array_equal(picture.rgb[seen], pixels[seen][:, :3])
     assert picture.alpha is not None
     assert np.array_equal(picture.alpha, pixels[:, :, 3])
     pixels[:, :, 3] = 255
@@ -242,7 +193,8 @@ def test_palette(transparency: int | bytes | None, alpha: list[list[int]] | None
 )
 def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) -> None:
     picture = load(data)
-    assert picture.rgb[0, :, 2].tolist() == grey
+    assert np.abs(picture.rgb[0].astype(int) - grey[0]).max() <= 2, "what is not seen goes on with what is"
+    assert picture.rgb[0, 0].tolist() == [grey[0]] * 3
     assert picture.alpha is not None
     assert picture.alpha[0].tolist() == alpha
 
@@ -269,7 +221,7 @@ def test_sixteen_bit_files() -> None:
 
 def test_cmyk_goes_through_its_profile_which_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpc_image, "_STRIP_PIXELS", 20)
-    profile = cmyk_profile()
+    profile = profile_of("CMYK")
     image = Image.fromarray(noise(9, 8, 4), "CMYK")
     picture = load(saved(image, "TIFF", icc_profile=profile))
     through = ImageCms.profileToProfile(
@@ -280,7 +232,7 @@ def test_cmyk_goes_through_its_profile_which_is_dropped(monkeypatch: pytest.Monk
     plain = np.asarray(image.convert("RGB"))
     assert np.abs(picture.rgb.astype(int) - plain).mean() > 5, "the profile must make a difference"
     assert picture.icc is None
-    for useless in (None, b"not a profile", SRGB):
+    for useless in (None, b"not a profile", LCMS_SRGB):
         image.info["icc_profile"] = useless
         picture = load(image)
         assert np.array_equal(picture.rgb, plain)
@@ -377,15 +329,12 @@ def test_orientation_is_applied_and_reset(kind: str, orientation: int) -> None:
     upright = ImageOps.exif_transpose(opened(data))
     assert np.array_equal(picture.rgb, np.asarray(upright))
     assert picture.rgb.shape[:2] == ((6, 10) if orientation in (5, 6, 7, 8) else (10, 6))
-    if kind == "TIFF":
-        assert picture.exif is None
-    else:
-        assert picture.exif is not None
-        kept = Image.Exif()
-        kept.load(picture.exif)
-        assert dict(kept) == {0x0112: 1, 0x010F: "a camera"}
-        again = saved(to_pil(picture.rgb), exif=picture.exif)
-        assert np.array_equal(load(again).rgb, picture.rgb), "turned once only"
+    assert picture.beside.exif is not None
+    kept = Image.Exif()
+    kept.load(picture.beside.exif)
+    assert dict(kept) == ({} if kind == "TIFF" else {0x0112: 1}) | {0x010F: "a camera"}
+    again = saved(to_pil(picture.rgb), exif=picture.beside.exif)
+    assert np.array_equal(load(again).rgb, picture.rgb), "turned once only"
 
 
 def test_alpha_and_grey_turn_too() -> None:
@@ -405,7 +354,7 @@ def test_orientation_in_xmp_is_applied() -> None:
     image.info["xmp"] = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     picture = load(image)
     assert np.array_equal(picture.rgb, np.rot90(noise(3, 5, 3), -1))
-    assert picture.exif is None
+    assert picture.beside.exif is None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -418,7 +367,7 @@ def test_only_the_entry_of_the_orientation_changes(order: str, kind: int, prefix
     image = Image.fromarray(noise(3, 5, 3))
     image.info["exif"] = prefix + exif(kind, 8)
     picture = load(image)
-    assert picture.exif == exif(3, 1)
+    assert picture.beside.exif == exif(3, 1)
     assert np.array_equal(picture.rgb, np.rot90(noise(3, 5, 3)))
 
 
@@ -426,7 +375,7 @@ def test_exif_without_an_orientation_is_kept_as_it_is() -> None:
     image = Image.fromarray(noise(3, 5, 3))
     image.info["exif"] = tiff("<", (0x0128, 3, 1, 2), thumbnail=b"and more")
     picture = load(image)
-    assert picture.exif == image.info["exif"]
+    assert picture.beside.exif == image.info["exif"]
     assert np.array_equal(picture.rgb, noise(3, 5, 3))
 
 
@@ -449,7 +398,7 @@ GOOD_EXIF = tiff(">", (0x0112, 3, 1, 6), (0x0128, 3, 1, 2))
 def test_broken_exif_is_dropped_and_the_picture_taken(exif: bytes) -> None:
     image = Image.fromarray(noise(3, 5, 3))
     image.info["exif"] = exif
-    assert load(image).exif is None
+    assert load(image).beside.exif is None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -457,22 +406,243 @@ def test_broken_exif_is_dropped_and_the_picture_taken(exif: bytes) -> None:
 def test_any_exif_is_survived_and_never_asks_for_a_turn(rest: bytes, start: bytes) -> None:
     image = Image.fromarray(noise(3, 5, 3))
     image.info["exif"] = start + rest
-    kept = load(image).exif
+    kept = load(image).beside.exif
     if kept is not None:
         assert len(kept) == len(start + rest)
         again = Image.fromarray(noise(3, 5, 3))
         again.info["exif"] = kept
         assert np.array_equal(load(again).rgb, noise(3, 5, 3))
-        assert load(again).exif == kept
+        assert load(again).beside.exif == kept
+
+
+# --- colours
 
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [("RGB", "PNG"), ("RGB", "JPEG"), ("RGB", "TIFF"), ("RGBA", "WEBP"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG")],
 )
-def test_the_profile_is_kept(mode: str, kind: str) -> None:
-    data = saved(Image.fromarray(noise(4, 4, 3)).convert(mode), kind, icc_profile=SRGB)
-    assert load(data).icc == SRGB
+def test_a_profile_of_srgb_becomes_a_code(mode: str, kind: str) -> None:
+    picture = load(saved(Image.fromarray(noise(4, 4, 3)).convert(mode), kind, icc_profile=LCMS_SRGB))
+    assert (picture.colour, picture.icc, picture.notes) == (Colour.SRGB, None, ())
+
+
+@pytest.mark.parametrize("space", [Colour.DISPLAY_P3, Colour.ADOBE_RGB])
+def test_other_common_profiles_become_codes(space: Colour) -> None:
+    image = Image.fromarray(noise(4, 4, 3))
+    picture = load(saved(image, icc_profile=profile(space)))
+    assert (picture.colour, picture.icc, picture.notes) == (space, None, ())
+    assert np.array_equal(picture.rgb, noise(4, 4, 3))
+    grey = load(saved(image.convert("L"), icc_profile=profile(space, grey=True)))
+    assert grey.colour == (Colour.SRGB if space == Colour.DISPLAY_P3 else space), "the same greys"
+
+
+def test_a_profile_without_a_code_is_kept() -> None:
+    picture = load(saved(Image.fromarray(noise(4, 4, 3)), icc_profile=profile_of("RGB")))
+    assert (picture.colour, picture.icc, picture.notes) == (Colour.ICC, profile_of("RGB"), ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "icc", "reason"),
+    [
+        ("RGB", profile_of("CMYK"), "it is for CMYK and the picture is RGB"),
+        ("L", profile_of("RGB"), "it is for RGB and the picture is grey"),
+        ("RGB", profile(Colour.SRGB, grey=True), "it is for GRAY and the picture is RGB"),
+        ("CMYK", LCMS_SRGB, "it is for RGB and the picture is CMYK"),
+        ("RGB", bytes(3144), "it is damaged"),
+    ],
+)
+def test_a_profile_of_another_space_is_dropped_and_said(mode: str, icc: bytes, reason: str) -> None:
+    image = Image.fromarray(noise(4, 4, 3)).convert(mode)
+    image.info["icc_profile"] = icc
+    picture = load(image)
+    assert (picture.colour, picture.icc) == (Colour.UNKNOWN, None)
+    assert picture.notes == (f"its ICC profile is not kept, {reason}",)
+
+
+def test_without_a_profile_colours_are_converted() -> None:
+    image = Image.fromarray(noise(9, 8, 3))
+    image.info["icc_profile"] = profile(Colour.ADOBE_RGB)
+    picture = load(image, icc=False)
+    convert = to_srgb(profile(Colour.ADOBE_RGB), "RGB")
+    assert convert is not None
+    assert np.array_equal(picture.rgb, np.asarray(convert(image)))
+    assert np.abs(picture.rgb.astype(int) - noise(9, 8, 3)).mean() > 5
+    assert (picture.colour, picture.icc) == (Colour.UNKNOWN, None)
+    image.info["icc_profile"] = LCMS_SRGB
+    assert np.array_equal(load(image, icc=False).rgb, noise(9, 8, 3))
+
+
+CHRM = {
+    Colour.SRGB: (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    Colour.DISPLAY_P3: (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+    Colour.ADOBE_RGB: (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000),
+}
+
+
+def gama(value: int) -> tuple[bytes, bytes]:
+    return b"gAMA", struct.pack(">I", value)
+
+
+def chrm(space: Colour) -> tuple[bytes, bytes]:
+    return b"cHRM", struct.pack(">8I", *CHRM[space])
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([(b"sRGB", b"\0")], Colour.SRGB),
+        ([(b"sRGB", b"\0"), gama(100000)], Colour.SRGB),
+        ([gama(45455)], Colour.SRGB),
+        ([gama(45455), chrm(Colour.SRGB)], Colour.SRGB),
+        ([chrm(Colour.DISPLAY_P3)], Colour.DISPLAY_P3),
+        ([gama(45470), chrm(Colour.ADOBE_RGB)], Colour.ADOBE_RGB),
+        ([(b"cICP", bytes([1, 13, 0, 1]))], Colour.SRGB),
+        ([(b"cICP", bytes([12, 13, 0, 1])), (b"sRGB", b"\0")], Colour.DISPLAY_P3),
+        ([(b"cICP", bytes([2, 2, 0, 1]))], Colour.UNKNOWN),
+        ([(b"tEXt", b"a\0b")], Colour.UNKNOWN),
+    ],
+)
+def test_what_a_png_says_of_its_colours(chunks: list[tuple[bytes, bytes]], expected: Colour) -> None:
+    picture = load(png(1, 1, 8, 2, b"\0\x40\x80\xc0", *chunks))
+    assert (picture.colour, picture.icc, picture.notes) == (expected, None, ())
+    assert picture.rgb.tolist() == [[[0x40, 0x80, 0xC0]]]
+
+
+def test_a_png_of_another_gamma_becomes_srgb() -> None:
+    for colour_type, row in ((2, b"\0\x40\x40\x40"), (0, b"\0\x40")):
+        picture = load(png(1, 1, 8, colour_type, row, gama(100000)))
+        assert picture.colour == Colour.SRGB
+        assert np.abs(picture.rgb.astype(int) - 137).max() <= 1, "0.251 of the light is 137 in sRGB"
+    wide = load(png(1, 1, 8, 2, b"\0\x00\xff\x00", (b"cICP", bytes([9, 14, 0, 1]))))
+    assert wide.colour == Colour.SRGB
+    assert wide.rgb.tolist() == [[[0, 255, 0]]]
+    muted = load(png(1, 1, 8, 2, b"\0\x60\x90\x60", (b"cICP", bytes([9, 14, 0, 1])))).rgb[0, 0].astype(int)
+    assert muted[0] < 0x50 and muted[1] > 0x90, "the same numbers are a stronger green in BT.2020"
+
+
+def test_colours_that_8_bits_cannot_show_are_said() -> None:
+    picture = load(png(1, 1, 8, 2, b"\0\x40\x80\xc0", (b"cICP", bytes([9, 16, 0, 1]))))
+    assert picture.colour == Colour.UNKNOWN
+    (note,) = picture.notes
+    assert "PQ" in note
+
+
+def test_what_avif_and_heic_say_of_their_colours() -> None:
+    image = Image.new("RGB", (16, 16), (64, 128, 192))
+    data = saved(image, "AVIF", quality=100, subsampling="4:4:4")
+    assert load(data).colour == Colour.SRGB
+    srgb, p3 = (b"colrnclx" + struct.pack(">HH", *points) for points in ((1, 13), (12, 13)))
+    assert data.count(srgb) == 1
+    picture = load(data.replace(srgb, p3))
+    assert picture.colour == Colour.DISPLAY_P3
+    assert np.abs(picture.rgb.astype(int) - [64, 128, 192]).max() <= 2
+    assert load(saved(image, "AVIF", icc_profile=profile(Colour.ADOBE_RGB))).colour == Colour.ADOBE_RGB
+
+
+def test_heic_is_read_where_pillow_heif_is_there() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    file = heif.from_pillow(Image.new("RGB", (64, 64), (64, 128, 192)))
+    file.save(out, quality=95, color_primaries=12, transfer_characteristics=13, save_nclx_profile=True)
+    picture = load(out.getvalue())
+    assert picture.colour == Colour.DISPLAY_P3
+    assert np.abs(picture.rgb.astype(int) - [64, 128, 192]).max() <= 6
+
+
+def test_what_jpeg_2000_says_of_its_colours() -> None:
+    data = saved(Image.fromarray(noise(16, 16, 3)), "JPEG2000")
+    assert load(data).colour == Colour.SRGB
+    at = data.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", data, at)
+    icc = profile(Colour.ADOBE_RGB)
+    box = struct.pack(">I4sBBB", 11 + len(icc), b"colr", 2, 0, 0) + icc
+    head = data.index(b"jp2h") - 4
+    (whole,) = struct.unpack_from(">I", data, head)
+    longer = struct.pack(">I", whole + len(box) - length)
+    assert load(data[:head] + longer + data[head + 4 : at] + box + data[at + length :]).colour == Colour.ADOBE_RGB
+
+
+# --- beside the picture
+
+
+def test_density_is_kept_in_pixels_per_metre() -> None:
+    image = Image.fromarray(noise(4, 6, 3))
+    for kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        assert load(saved(image, kind, dpi=(300, 150))).beside.density == (11811, 5906), kind
+    assert load(saved(image, "PNG")).beside.density is None
+    assert load(saved(image, "JPEG", exif=camera_exif())).beside.density is None, "Pillow makes 72 up"
+    turned = load(saved(image, "PNG", dpi=(300, 150), exif=camera_exif(Orientation=6)))
+    assert turned.beside.density == (5906, 11811)
+
+
+def test_density_that_exif_has_is_not_kept_twice() -> None:
+    exif = camera_exif(XResolution=300.0, YResolution=300.0, ResolutionUnit=2)
+    image = Image.fromarray(noise(4, 6, 3))
+    assert load(saved(image, "JPEG", exif=exif, dpi=(300, 300))).beside.density is None
+    assert load(saved(image, "JPEG", exif=exif, dpi=(72, 72))).beside.density == (2835, 2835)
+
+
+@pytest.mark.parametrize("dpi", [(0, 0), (float("nan"), 1), (1e300, 1), "300", (300,), None])
+def test_a_density_that_makes_no_sense_is_none(dpi: object) -> None:
+    image = Image.fromarray(noise(4, 6, 3))
+    image.info["dpi"] = dpi
+    assert load(image).beside.density is None
+
+
+def test_xmp_is_kept_upright_and_without_padding() -> None:
+    packet = b'<?xpacket begin=""?><x:xmpmeta><rdf:Description tiff:Orientation="6" a="b"/></x:xmpmeta>'
+    padded = packet + b" " * 2000 + b'<?xpacket end="w"?>'
+    image = Image.fromarray(noise(3, 5, 3))
+    for kind in ("JPEG", "WEBP", "AVIF"):
+        xmp = load(saved(image, kind, xmp=padded)).beside.xmp
+        assert xmp == packet.replace(b'"6"', b'"1"') + b'\n<?xpacket end="w"?>', kind
+    image.info["xmp"] = b"<tiff:Orientation>8</tiff:Orientation>"
+    picture = load(image)
+    assert np.array_equal(picture.rgb, np.rot90(noise(3, 5, 3)))
+    assert picture.beside.xmp == b"<tiff:Orientation>1</tiff:Orientation>"
+
+
+def test_xmp_that_is_no_text_is_dropped_and_said() -> None:
+    image = Image.fromarray(noise(3, 5, 3))
+    image.info["xmp"] = b"\xff\xfe<"
+    picture = load(image)
+    assert picture.beside.xmp is None
+    assert picture.notes == ("its XMP is not kept, it is not UTF-8",)
+
+
+def test_descriptive_tags_of_a_tiff_become_exif() -> None:
+    exif = Image.Exif()
+    exif.load(camera_exif(ImageDescription="a shed", Copyright="me"))
+    exif[33550] = (1.0, 2.0, 0.0)  # GeoTIFF
+    exif[50839] = b"x" * 100  # ImageJ
+    image = Image.fromarray(noise(4, 6, 3))
+    plain = Image.Exif()
+    plain.load(exif.tobytes())
+    picture = load(tiff_bytes(image, plain, None, None, None)[0])
+    assert picture.beside.exif is not None
+    kept = Image.Exif()
+    kept.load(picture.beside.exif)
+    assert (kept[0x010F], kept[0x010E], kept[0x8298], kept[33550]) == ("a camera", "a shed", "me", (1.0, 2.0, 0.0))
+    assert kept.get_ifd(0x8769)[0x9003] == "2024:01:01 00:00:00"
+    assert kept.get_ifd(0x8769)[0x927C] == b"maker\0note"
+    assert kept.get_ifd(0x8825)[2] == (48.0, 51.0, 30.0)
+    assert kept.get_ifd(0xA005)[1] == "R98"
+    assert 256 not in kept and 273 not in kept, "how the TIFF's own pixels lie"
+    assert picture.notes == ("of its TIFF tags these are not kept: ImageJ data",)
+
+
+def test_nothing_hidden_can_be_recovered() -> None:
+    pixels = noise(40, 50, 4)
+    pixels[:, :, 3] |= 1
+    pixels[:, :25, 3] = 0
+    other = pixels.copy()
+    other[:, :25, :3] ^= 0x5A
+    for make in (lambda a: a, lambda a: saved(Image.fromarray(a)), lambda a: saved(Image.fromarray(a), "TIFF")):
+        one, two = load(make(pixels)), load(make(other))
+        assert np.array_equal(one.rgb, two.rgb)
+        assert np.array_equal(one.rgb[:, 25:], pixels[:, 25:, :3])
+    assert np.array_equal(other[:, :25, :3] ^ 0x5A, pixels[:, :25, :3]), "the caller's array is left alone"
 
 
 # --- what cannot be taken
@@ -551,7 +721,7 @@ def test_damaged_pictures_give_a_picture_or_a_dpc_error(kind: str, monkeypatch: 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     exif = Image.Exif()
     exif[0x0112] = 6
-    options = {"exif": exif, "icc_profile": SRGB} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    options = {"exif": exif, "icc_profile": LCMS_SRGB} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
     data = saved(Image.fromarray(noise(16, 16, 3)), kind, **options)
     chance = random.Random(3)
     for step in range(300):
@@ -660,11 +830,11 @@ def test_to_pil() -> None:
         assert np.array_equal(np.asarray(image.convert("RGB")), grey if mode.startswith("L") else rgb)
         if mode.endswith("A"):
             assert np.array_equal(np.asarray(image.getchannel("A")), alpha)
-    full = to_pil(rgb[:, ::-1], None, False, SRGB, exif)
-    assert full.info == {"icc_profile": SRGB, "exif": b"Exif\0\0" + exif}
+    full = to_pil(rgb[:, ::-1], None, False, {"icc_profile": LCMS_SRGB, "exif": b"Exif\0\0" + exif})
+    assert full.info == {"icc_profile": LCMS_SRGB, "exif": b"Exif\0\0" + exif}
     assert full.getexif()[0x0112] == 1
-    again = load(saved(full, "PNG", icc_profile=SRGB, exif=full.info["exif"]))
-    assert (again.icc, again.exif) == (SRGB, exif)
+    again = load(saved(full, "PNG", icc_profile=LCMS_SRGB, exif=full.info["exif"]))
+    assert (again.colour, again.beside.exif) == (Colour.SRGB, exif)
 
 
 modes = st.sampled_from([(), (1,), (3,), (4,)])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,27 +18,13 @@ from dpc.cli.options import BPP, MAX_JOBS, QUALITY, AllThreads, BatchEngine, For
 from dpc.cli.places import STDIO, is_stream, is_url
 from dpc.cli.results import Results
 from dpc.codec import container
-from dpc.errors import DPCError, OptionError
+from dpc.codec.formats import FORMATS
+from dpc.errors import DPCError
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["FORMATS", "decode", "encode", "inspect", "models_app"]
+__all__ = ["decode", "encode", "inspect", "models_app"]
 
 models_app = typer.Typer()
 
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    "png": ("PNG", {"compress_level": 3}),
-    "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    "webp": ("WEBP", {"lossless": True, "exact": True}),
-    "bmp": ("BMP", {}),
-    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-}
-"""What `dpc decode` writes: file name ending -> Pillow's name of the format and its options."""
-
-WITH_ALPHA = ("png", "tif", "tiff", "webp")  # formats that keep transparency
 NEAR = 0.05  # a rate further than this share from --bpp is said to be the nearest there is
 
 Paths = Annotated[
@@ -78,6 +63,9 @@ def encode(
     ] = None,
     model: Model = None,
     no_exif: Annotated[bool, typer.Option("--no-exif", help="Drop EXIF data (camera, time, place).")] = False,
+    no_xmp: Annotated[bool, typer.Option("--no-xmp", help="Drop XMP data.")] = False,
+    no_icc: Annotated[bool, typer.Option("--no-icc", help="Drop the colour profile, the colours become sRGB.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Drop all three and the pixel density.")] = False,
     threads: AllThreads = None,
     out_dir: OutDir = None,
     listed: Listed = None,
@@ -93,7 +81,8 @@ def encode(
     if sum(value is not None and value is not False for value in targets.values()) > 1:
         raise typer.BadParameter("--quality, --bpp, --max-bytes and --lossless exclude each other, give one of them")
     inputs = plan(paths or [], out_dir, "dpc", ["dpc"], is_picture, listed)
-    work = _Encode(targets, {"roi": roi, "model": model, "exif": not no_exif, "threads": threads})
+    kept = {"exif": not no_exif, "xmp": not no_xmp, "icc": not no_icc, "strip": strip}
+    work = _Encode(targets, {"roi": roi, "model": model, "threads": threads, **kept})
     _run(inputs, work, model, table, force=force, skip=skip_existing, jobs=jobs, engine=engine)
 
 
@@ -112,6 +101,8 @@ class _Encode:
         info = dpc.inspect(data)
         what = "lossless" if info.lossless else f"quality {info.quality:.0f}"
         note = "; ".join([f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, {what}", *hints])
+        if job.target == STDIO and hints:
+            typer.echo(f"dpc: {named(job.source, '; '.join(hints))}", err=True)
         bpp = targets.get("bpp")
         if not info.lossless and bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
             note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
@@ -179,6 +170,8 @@ class _Decode:
     threads: int | None
 
     def __call__(self, job: Job, progress: Callable[[float], None]) -> Output:
+        from dpc.codec.output import picture_bytes
+
         data = read(job.source)
         limits: dict[str, Any] = {"region": self.region, "max_pixels": self.max_pixels}
         if self.model is None:
@@ -189,7 +182,11 @@ class _Decode:
             image = api.codec(self.model, self.threads).decode(data, **limits, progress=progress)
         ending = self.format or "png" if job.target == STDIO else Path(job.target).suffix[1:].lower()
         note = f"{image.width}x{image.height} {image.mode}"
-        return Output(picture_bytes(image, ending), note, dpc.inspect(data).quality)
+        written, left_out = picture_bytes(image, ending)
+        if left_out:
+            place = typer.format_filename("the output" if job.target == STDIO else job.target)
+            typer.echo(f"dpc: {place}: .{ending} has no place for: {', '.join(left_out)}", err=True)
+        return Output(written, note, dpc.inspect(data).quality)
 
     def check(self, source: str) -> None:
         """Refuse what is no .dpc file, before its output is looked at."""
@@ -267,14 +264,3 @@ def models_add(
 def _print_model(model: dpc.ModelInfo) -> None:
     notes = ", default" * model.default + ", exact pixels" * model.exact_pixels
     typer.echo(f"{model.name} ({model.id[:16]}{notes}), {model.bytes:,} bytes: {model.description}")
-
-
-def picture_bytes(image: Image.Image, ending: str) -> bytes:
-    """The picture as a file of one of FORMATS, with its colour profile and EXIF."""
-    if image.mode in ("LA", "RGBA") and ending not in WITH_ALPHA:
-        raise OptionError(f"this picture is transparent, which .{ending} does not keep; choose {', '.join(WITH_ALPHA)}")
-    name, options = FORMATS[ending]
-    kept = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
-    out = io.BytesIO()
-    image.save(out, name, **options, **kept)
-    return out.getvalue()

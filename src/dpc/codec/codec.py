@@ -10,6 +10,7 @@ Everything between y and y_hat is done strip by strip.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,14 +21,15 @@ from numpy.typing import NDArray
 from dpc.codec import artifact, container, image, lossless, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
-from dpc.codec.container import DEFAULT_MAX_PIXELS, Colour, DPCFile
+from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
+from dpc.codec.metadata import info_of
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import Box, positions_of
 from dpc.codec.timing import Clock
 from dpc.codec.transforms import Progress, Strip, Transforms, luma, positions, strips
-from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, WrongModel
+from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, TooLarge, WrongModel
 
 __all__ = [
     "DEFAULT_QUALITY",
@@ -81,6 +83,9 @@ class Codec:
         lossless: bool | None = None,
         roi: image.Source | NDArray[Any] | None = None,
         exif: bool = True,
+        icc: bool = True,
+        xmp: bool = True,
+        strip: bool = False,
         progress: Progress | None = None,
         note: Note | None = None,
     ) -> bytes:
@@ -91,14 +96,18 @@ class Codec:
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
         lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
-        uint8, or floats in 0..1. Mid-grey is as asked. exif: False drops EXIF data. progress: called with the share
-        that is done. note: called with a line for the user where there is something to say.
+        uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
+        to sRGB and keeps no profile. strip: True drops all that is beside the picture, its pixel density too.
+        progress: called with the share that is done. note: called with a line for the user where there is something to
+        say; without it, what of the source cannot be kept is a PictureWarning.
         Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
         with clock.part("file"):
-            picture = image.load(source)
-            about = _about(picture, exif)
+            picture = image.load(source, icc and not strip)
+            about = _about(picture, exif and not strip, xmp and not strip, not strip)
+            for line in picture.notes:
+                note(line) if note is not None else warnings.warn(line, PictureWarning, stacklevel=3)
             exact = _lossless_file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
         if exact is not None and target.holds(len(exact), pixels):
@@ -138,11 +147,11 @@ class Codec:
     ) -> Any:
         """The picture in a .dpc file (bytes, path or binary file object).
 
-        A PIL image of mode L, LA, RGB or RGBA with its profile and EXIF in `info`; with as_array a uint8 array (H, W),
-        (H, W, 2), (H, W, 3) or (H, W, 4). region: only the pixels of this box, (left, top, right, bottom) as Pillow's
-        crop has it, for the price of the strips of 512 rows that it lies in. max_pixels: a larger picture is refused
-        before memory is taken; None for the limit of the format. Raises FormatError for a damaged file, TooLarge,
-        OptionError, WrongModel for another model's.
+        A PIL image of mode L, LA, RGB or RGBA, its info with icc_profile, exif, xmp and dpi; with as_array a uint8
+        array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4). region: only the pixels of this box, (left, top, right, bottom)
+        as Pillow's crop has it, for the price of the strips of 512 rows that it lies in. max_pixels: a larger picture
+        is refused before memory is taken; None for the limit of the format. Raises FormatError for a damaged file,
+        TooLarge, OptionError, WrongModel for another model's.
         """
         file = container.unpack(file_bytes(source))
         if file.model is None or file.level is None:
@@ -231,17 +240,18 @@ def decode_lossless(
     return _finished(rgb[part], None if alpha is None else alpha[part], file, as_array)
 
 
-def _about(picture: image.Picture, exif: bool) -> dict[str, Any]:
-    """The fields of a file that do not depend on how its colours are coded."""
-    icc = None if picture.icc is None else container.deflated(picture.icc)
+def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict[str, Any]:
+    """The fields of a file that do not depend on how its colours are coded; of those beside them what is wanted."""
     return {
         "width": picture.rgb.shape[1],
         "height": picture.rgb.shape[0],
         "grey": picture.grey,
-        "colour": Colour.UNKNOWN if icc is None else Colour.ICC,
+        "colour": picture.colour,
         "alpha": None if picture.alpha is None else image.alpha_to_bytes(picture.alpha),
-        "icc": icc,
-        "exif": picture.exif if exif else None,
+        "icc": None if picture.icc is None else container.deflated(picture.icc),
+        "exif": picture.beside.exif if exif else None,
+        "xmp": picture.beside.xmp if xmp else None,
+        "density": picture.beside.density_bytes() if density else None,
     }
 
 
@@ -279,9 +289,8 @@ def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:
 
 def _finished(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file: DPCFile, as_array: bool) -> Any:
     """What decode gives back. An array is made without a picture beside it: large ones would be there three times."""
-    icc = None if file.icc is None else container.inflated(file.icc)
     if not as_array:
-        return image.to_pil(rgb, alpha, file.grey, icc, file.exif)
+        return image.to_pil(rgb, alpha, file.grey, info_of(file))
     colours = luma(rgb) if file.grey else rgb
     return colours if alpha is None else np.dstack([colours, alpha])
 

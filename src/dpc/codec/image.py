@@ -1,7 +1,7 @@
 """Pictures in files, bytes, Pillow and numpy <-> uint8 arrays, as they cross the boundary of the codec.
 
-    load   source -> open -> limits -> strips of rows -> 8 bits, RGB, upright -> Picture
-    to_pil arrays -> PIL.Image
+    load   source -> open -> limits -> strips of rows -> 8 bits, RGB, upright, nothing under alpha 0 -> Picture
+    to_pil arrays and the rest of the file -> PIL.Image
 
 What becomes of each kind of input is the table in docs/format.md, "Pictures in and out".
 """
@@ -12,19 +12,23 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import PIL
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from dpc.codec.container import MAGIC, check_size
+from dpc.codec import colour, hidden, metadata
+from dpc.codec.colour_tags import declared
+from dpc.codec.container import MAGIC, Colour, check_size
+from dpc.codec.metadata import Beside
 from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
 
 __all__ = ["SUFFIXES", "Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "pictures_in", "to_pil"]
@@ -35,7 +39,6 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | B
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
 _COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _STRIP_PIXELS = 1 << 20
-_EXIF_PREFIX = b"Exif\0\0"
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  # of pictures, where a folder is given
 
@@ -44,16 +47,23 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  
 class Picture:
     """A picture that can be encoded, the right way up.
 
-    rgb: (H, W, 3) uint8; the three channels are equal where grey is true. alpha: (H, W) uint8, or None when
-    every pixel is opaque. icc: the colour profile that rgb is in, None for sRGB or unknown. exif: a TIFF
-    structure without the "Exif" prefix, its orientation 1, or None.
+    rgb: (H, W, 3) uint8; the three channels are equal where grey is true. alpha: (H, W) uint8, or None when every pixel
+    is opaque; where it is 0, rgb holds nothing of what was there. colour: the space that rgb is in. icc: the profile,
+    for Colour.ICC only. beside: EXIF, XMP, pixel density. notes: what of the source was not kept, a line each.
     """
 
     rgb: UInt8
     alpha: UInt8 | None
     grey: bool
-    icc: bytes | None
-    exif: bytes | None
+    colour: Colour = Colour.UNKNOWN
+    icc: bytes | None = None
+    beside: Beside = Beside()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def profile(self) -> bytes | None:
+        """The ICC profile through which rgb becomes sRGB; None where it is sRGB or unknown."""
+        return colour.profile(self.colour) if self.colour in (Colour.DISPLAY_P3, Colour.ADOBE_RGB) else self.icc
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -66,19 +76,20 @@ def pictures_in(folder: Path) -> list[Path]:
     return found
 
 
-def load(source: Source) -> Picture:
+def load(source: Source, icc: bool = True) -> Picture:
     """The picture in a path, bytes, a binary file object, a PIL image, or a (H, W[, 1|3|4]) uint8 array.
 
-    A file object is read from its start and left open. Raises ImageError for what is no picture, is damaged,
-    moves, or is of a mode that has no place here. Raises TooLarge, before any pixel is decoded, for a picture
-    above the limits of the format or above Pillow's own guard (PIL.Image.MAX_IMAGE_PIXELS).
+    icc: False converts colours that are not in sRGB to it, so that no profile is left. A file object is read from its
+    start and left open. Raises ImageError for what is no picture, is damaged, moves, or is of
+    a mode that has no place here. Raises TooLarge, before any pixel is decoded, for a picture above the limits of the
+    format or above Pillow's own guard (PIL.Image.MAX_IMAGE_PIXELS).
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "the picture")
+        return _from_pil(source, "the picture", icc)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), "the picture")
+        return _from_file(io.BytesIO(source), "the picture", icc)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         try:
@@ -86,9 +97,9 @@ def load(source: Source) -> Picture:
         except OSError as exc:
             raise ImageError(f"{name} cannot be opened: {exc.strerror}; give the path of a picture") from exc
         with file:
-            return _from_file(file, name)
+            return _from_file(file, name, icc)
     if hasattr(source, "read"):
-        return _from_file(source, "the picture")
+        return _from_file(source, "the picture", icc)
     raise ImageError(
         f"a {type(source).__name__} is not a picture; give a path, bytes, a binary file object, "
         "a PIL image or a uint8 array"
@@ -96,21 +107,19 @@ def load(source: Source) -> Picture:
 
 
 def to_pil(
-    rgb: UInt8, alpha: UInt8 | None = None, grey: bool = False, icc: bytes | None = None, exif: bytes | None = None
+    rgb: UInt8, alpha: UInt8 | None = None, grey: bool = False, info: Mapping[str, Any] = MappingProxyType({})
 ) -> Image.Image:
-    """A PIL image of mode L, LA, RGB or RGBA, its info holding icc_profile and exif where given.
+    """A PIL image of mode L, LA, RGB or RGBA.
 
-    rgb: (H, W, 3) uint8; where grey, its ITU-R 601 luma is taken. alpha: (H, W) uint8.
+    rgb: (H, W, 3) uint8; where grey, its ITU-R 601 luma is taken. alpha: (H, W) uint8. info: as `metadata.info_of`
+    gives it.
     """
     image = Image.fromarray(np.ascontiguousarray(rgb))
     if grey:
         image = image.convert("L")
     if alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
-    if icc is not None:
-        image.info["icc_profile"] = icc
-    if exif is not None:
-        image.info["exif"] = _EXIF_PREFIX + exif
+    image.info.update(info)
     return image
 
 
@@ -172,11 +181,15 @@ def _from_array(array: npt.NDArray[Any]) -> Picture:
     _check_size(array.shape[1], array.shape[0], "the array")
     pixels = array if array.ndim == 3 else array[:, :, None]
     grey = pixels.shape[2] == 1
+    if pixels.shape[2] == 4 and (alpha := _unless_opaque(pixels[:, :, 3])) is not None:
+        rgb = pixels[:, :, :3].copy()
+        hidden.cover(rgb, alpha)
+        return Picture(rgb, alpha, False)
     rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if grey else pixels[:, :, :3])
-    return Picture(rgb, _unless_opaque(pixels[:, :, 3]) if pixels.shape[2] == 4 else None, grey, None, None)
+    return Picture(rgb, None, grey)
 
 
-def _from_file(file: BinaryIO, name: str) -> Picture:
+def _from_file(file: BinaryIO, name: str, icc: bool) -> Picture:
     try:
         image = _opened(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -193,7 +206,7 @@ def _from_file(file: BinaryIO, name: str) -> Picture:
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
         raise ImageError(f"{name} cannot be read ({_line(exc)}); convert it to PNG or JPEG") from exc
     with image:
-        return _from_pil(image, name)
+        return _from_pil(image, name, icc)
 
 
 def _opened(file: BinaryIO) -> Image.Image:
@@ -218,7 +231,7 @@ def _with_heif() -> bool:
     return True
 
 
-def _from_pil(image: Image.Image, name: str) -> Picture:
+def _from_pil(image: Image.Image, name: str, icc: bool) -> Picture:
     try:
         _check_size(image.width, image.height, name)
         # the further pictures of a multi-picture JPEG are previews or gain maps of the first
@@ -231,8 +244,9 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
             raise ImageError(
                 f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; convert it to 8-bit grey or RGB"
             )
+        said, tiff = declared(image), metadata.of_tiff(image)  # while the file is open
         image.load()
-        return _convert(image)
+        return _convert(image, said, tiff, icc)
     except DPCError:
         raise
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
@@ -251,44 +265,87 @@ def _unless_opaque(alpha: UInt8) -> UInt8 | None:
     return None if alpha.min() == 255 else np.ascontiguousarray(alpha)
 
 
-def _convert(image: Image.Image) -> Picture:
-    """The Picture in a loaded PIL image.
+def _convert(
+    image: Image.Image,
+    said: tuple[bytes | None, bool, str | None],
+    tiff: tuple[bytes | None, tuple[str, ...]],
+    keep: bool,
+) -> Picture:
+    """The Picture in a loaded PIL image, of what its file said of colours and tags.
 
     Strips of rows are converted and written through a turned view of the result, so that no second whole
     picture is ever made.
     """
-    icc = image.info.get("icc_profile") or None
-    to_srgb = None
-    if image.mode == "CMYK":
-        to_srgb, icc = _cmyk_to_srgb(icc), None
-    orientation = _orientation(image)
+    space, icc, to_srgb, note = _colours(image, *said, keep)
+    turn = metadata.orientation(image)
     width, height = image.size
-    upright = (width, height) if orientation >= 5 else (height, width)
+    upright = (width, height) if turn >= 5 else (height, width)
     rgb = np.empty((*upright, 3), np.uint8)
     alpha = np.empty(upright, np.uint8) if image.has_transparency_data else None
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = _strip(image.crop((0, top, width, bottom)), to_srgb)
-        _as_stored(rgb, orientation)[top:bottom] = strip[:, :, :3]
+        _as_stored(rgb, turn)[top:bottom] = strip[:, :, :3]
         if alpha is not None:
-            _as_stored(alpha, orientation)[top:bottom] = strip[:, :, 3]
-    if alpha is not None:
-        alpha = _unless_opaque(alpha)
-    return Picture(rgb, alpha, image.mode in _GREY_MODES, icc, _upright_exif(image.info.get("exif")))
+            _as_stored(alpha, turn)[top:bottom] = strip[:, :, 3]
+    if alpha is not None and (alpha := _unless_opaque(alpha)) is not None:
+        hidden.cover(rgb, alpha)
+    beside = metadata.of_image(image, turn >= 5, tiff)
+    notes = (note, *beside.notes) if note else beside.notes
+    return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes)
 
 
-def _strip(strip: Image.Image, to_srgb: Callable[[Image.Image], Image.Image] | None) -> UInt8:
+def _colours(
+    image: Image.Image, icc: bytes | None, stated: bool, note: str | None, keep: bool
+) -> tuple[Colour, bytes | None, colour.Converter | None, str | None]:
+    """The space of the Picture, its profile, the conversion that leads there, and a note.
+
+    icc: the profile of the image's colours; stated: it stands in the file. One without a code is kept if it is stated
+    and keep is true; else the colours are converted to sRGB.
+    """
+    if icc is None:
+        return Colour.UNKNOWN, None, None, note
+    has = colour.space_of(icc)
+    if has is None:
+        return Colour.UNKNOWN, None, None, "its ICC profile is not kept, it is damaged"
+    kind = "grey" if image.mode in _GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
+    code = colour.recognise(icc)
+    if kind == "grey":
+        code = Colour.SRGB if code == Colour.DISPLAY_P3 else code  # the same greys
+        fits = has == "GRAY" or has == "RGB" and (code is not None or not stated)
+    else:
+        fits = has == kind
+    if not fits:
+        return Colour.UNKNOWN, None, None, f"its ICC profile is not kept, it is for {has} and the picture is {kind}"
+    if code == Colour.SRGB or code is not None and keep:
+        return code if keep else Colour.UNKNOWN, None, None, note
+    if keep and stated and kind != "CMYK":
+        return Colour.ICC, icc, None, note
+    to_srgb = colour.to_srgb(icc, "L" if has == "GRAY" else has)
+    if to_srgb is None:
+        return Colour.UNKNOWN, None, None, "its ICC profile is not kept, it cannot be used"
+    return Colour.SRGB if keep else Colour.UNKNOWN, None, to_srgb, note
+
+
+def _strip(strip: Image.Image, to_srgb: colour.Converter | None) -> UInt8:
     """(H, W, 3 or 4) uint8, 4 where the picture has transparency."""
     if strip.mode.startswith("I;16"):
         wide = np.asarray(strip).astype(np.uint32)
         grey = ((wide + 128) // 257).astype(np.uint8)
         clear = strip.info.get("transparency")
         opaque = np.where(wide == clear, 0, 255).astype(np.uint8)
-        return np.stack([grey, grey, grey] if clear is None else [grey, grey, grey, opaque], axis=2)
-    if to_srgb is not None:
-        return np.asarray(to_srgb(strip))
-    return np.asarray(strip.convert("RGBA" if strip.has_transparency_data else "RGB"))
+        pixels = np.stack([grey, grey, grey] if clear is None else [grey, grey, grey, opaque], axis=2)
+    elif strip.mode == "CMYK":
+        return np.asarray(strip.convert("RGB") if to_srgb is None else to_srgb(strip))
+    else:
+        pixels = np.asarray(strip.convert("RGBA" if strip.has_transparency_data else "RGB"))
+    if to_srgb is None:
+        return pixels
+    converted = np.asarray(to_srgb(Image.fromarray(np.ascontiguousarray(pixels[:, :, :3]))))
+    if strip.mode in _GREY_MODES:
+        converted = np.repeat(converted[:, :, 1:2], 3, axis=2)
+    return np.dstack([converted, pixels[:, :, 3:]])
 
 
 def _as_stored(upright: UInt8, orientation: int) -> UInt8:
@@ -297,50 +354,6 @@ def _as_stored(upright: UInt8, orientation: int) -> UInt8:
     down = -1 if orientation in (3, 4, 6, 7) else 1
     across = -1 if orientation in (2, 3, 7, 8) else 1
     return turned[::down, ::across]
-
-
-def _cmyk_to_srgb(icc: bytes | None) -> Callable[[Image.Image], Image.Image] | None:
-    """A converter through the profile; None, for Pillow's plain formula, without one that can be used."""
-    if icc is None:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "CMYK", "RGB").apply
-    except (OSError, ImageCms.PyCMSError):
-        return None
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation (1..8) of a loaded image, which Pillow also finds in XMP and in PNG text."""
-    try:
-        value: Any = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # damaged metadata is no reason to refuse a picture
-        return 1
-    return int(value) if value in range(2, 9) else 1
-
-
-def _upright_exif(data: bytes | None) -> bytes | None:
-    """EXIF without its prefix, its orientation (if there) 1; None for what is not EXIF.
-
-    Only the entry of the orientation changes: offsets, maker notes and thumbnail stay as they are.
-    """
-    exif = bytearray((data or b"").removeprefix(_EXIF_PREFIX))
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(exif[:4]))
-    if order is None:
-        return None
-    try:
-        (directory,) = struct.unpack_from(order + "I", exif, 4)
-        (count,) = struct.unpack_from(order + "H", exif, directory)
-    except struct.error:
-        return None
-    first = directory + 2
-    if len(exif) < first + 12 * count:
-        return None
-    for entry in range(first, first + 12 * count, 12):
-        (tag,) = struct.unpack_from(order + "H", exif, entry)
-        if tag == ExifTags.Base.Orientation:
-            struct.pack_into(order + "HIHH", exif, entry + 2, 3, 1, 1, 0)  # one SHORT, of value 1
-    return bytes(exif)
 
 
 def _line(exc: BaseException) -> str:

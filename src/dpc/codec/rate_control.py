@@ -119,7 +119,7 @@ class Target:
             return
         names = {"icc": "profile", "exif": "EXIF", "alpha": "alpha", "xmp": "XMP"}
         beside = "".join(f", its {name}" for key, name in names.items() if about.get(key))
-        drop = "drop EXIF, or " if about.get("exif") else "or "
+        drop = "drop EXIF and the like (strip), or " if any(map(about.get, ("icc", "exif", "xmp"))) else "or "
         raise OptionError(
             f"max_bytes={self.max_bytes}: at quality 1 this {about['width']}x{about['height']} picture{beside} and the "
             f"header take {len(data)} bytes; allow at least that, {drop}scale the picture down"

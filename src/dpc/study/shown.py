@@ -29,11 +29,11 @@ def srgb(path: Path) -> Rgb:
         raise ImageError(
             f"{path} is {rgb.shape[1]}x{rgb.shape[0]}; a study shows at most {LARGEST_PICTURE} pixels a side: cut it"
         )
-    if picture.icc is not None:
+    if picture.profile is not None:
         try:
             converted = ImageCms.profileToProfile(
                 Image.fromarray(np.ascontiguousarray(rgb)),
-                ImageCms.ImageCmsProfile(io.BytesIO(picture.icc)),
+                ImageCms.ImageCmsProfile(io.BytesIO(picture.profile)),
                 ImageCms.createProfile("sRGB"),
                 ImageCms.Intent.RELATIVE_COLORIMETRIC,
             )

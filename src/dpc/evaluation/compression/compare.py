@@ -232,9 +232,9 @@ def _srgb(source: str | Path | bytes, crop: Crop | None) -> tuple[Rgb, list[str]
         )
         rgb = rgb[y : y + height, x : x + width]
         alpha = None if alpha is None else alpha[y : y + height, x : x + width]
-    if picture.icc is not None:
+    if picture.profile is not None:
         try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.profile))
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(
                 Image.fromarray(np.ascontiguousarray(rgb)), profile, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC
