@@ -289,8 +289,9 @@ def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:
 
 def _finished(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file: DPCFile, as_array: bool) -> Any:
     """What decode gives back. An array is made without a picture beside it: large ones would be there three times."""
+    info = info_of(file)  # a damaged profile is an error for arrays too
     if not as_array:
-        return image.to_pil(rgb, alpha, file.grey, info_of(file))
+        return image.to_pil(rgb, alpha, file.grey, info)
     colours = luma(rgb) if file.grey else rgb
     return colours if alpha is None else np.dstack([colours, alpha])
 
