@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import ROOT
+from pictures import profile_of
 from PIL import Image
 
 import dpc
@@ -206,10 +207,8 @@ def test_opacity_survives_the_browser(tab: Tab) -> None:
 
 
 def test_profile_and_exif_are_handed_on(tab: Tab) -> None:
-    from PIL import ImageCms
-
     image = Image.fromarray(photo(40, 30))
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    profile = profile_of("RGB")
     exif = Image.Exif()
     exif[271] = "Maker"
     out = io.BytesIO()

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from browsing import Window
 from paths import ROOT, SHARED, needs
-from PIL import Image, ImageCms
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dpc.cli import app
 from dpc.cli.options import parse_crop
+from dpc.codec.colour import profile
+from dpc.codec.container import Colour
 from dpc.errors import DPCError, ImageError, OptionError
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import compare as benchmark
@@ -179,12 +181,12 @@ def test_a_codec_that_cannot_go_so_low_or_breaks_is_left_out(photo: Path, monkey
 def test_transparency_and_profile_are_taken_out(tmp_path: Path) -> None:
     rgba = np.zeros((40, 60, 4), np.uint8)
     rgba[:, :30] = (200, 10, 20, 255)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(rgba).save(tmp_path / "a.png", icc_profile=profile)
-    rgb, notes = benchmark._srgb(tmp_path / "a.png", None)
-    assert np.abs(rgb[:, :30].astype(int) - (200, 10, 20)).max() <= 1
-    assert (rgb[:, 30:] == 255).all()
-    assert len(notes) == 2
+    for space, red, count in ((Colour.SRGB, 200, 1), (Colour.DISPLAY_P3, 218, 2)):
+        Image.fromarray(rgba).save(tmp_path / "a.png", icc_profile=profile(space))
+        rgb, notes = benchmark._srgb(tmp_path / "a.png", None)
+        assert np.abs(rgb[:, :30, 0].astype(int) - red).max() <= 2
+        assert (rgb[:, 30:] == 255).all()
+        assert len(notes) == count
 
 
 def test_a_part_is_cut_out_first(photo: Path, original: np.ndarray[Any, Any]) -> None:
