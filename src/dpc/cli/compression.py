@@ -124,7 +124,7 @@ def report(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", metavar="D", help="The folder that was measured, to look at.")
     ] = None,
-    at: Annotated[float, typer.Option("--at", metavar="B", help="Bits per pixel of the pictures.")] = 0.25,
+    at: Annotated[float, typer.Option("--at", metavar="B", parser=BPP, help="Bits per pixel of the pictures.")] = 0.25,
     codecs: Annotated[
         str | None, typer.Option("--codecs", metavar="C,C", help="Of the pictures; default: DPC and four others.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpc.cli.options import LpipsWeights, words
+from dpc.cli.options import MAX_RESAMPLES, LpipsWeights, words
 
 __all__ = ["app", "pages"]
 
@@ -42,7 +42,9 @@ def agree(
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="M,M", help="Of a study; default: all that can be measured here.")
     ] = None,
-    resamples: Annotated[int, typer.Option("--resamples", metavar="N", min=10, help="Of the bootstrap.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=10, max=MAX_RESAMPLES, help="Of the bootstrap.")
+    ] = 1000,
     lpips_weights: LpipsWeights = None,
 ) -> None:
     """Say how well metrics predict votes: rank correlation within pictures, with intervals."""
