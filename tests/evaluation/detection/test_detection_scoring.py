@@ -165,6 +165,7 @@ def test_resamples_are_scored_as_pycocotools_scores_such_a_set(small: dataset.Da
     evaluated = scoring.Truth(small).evaluate(found)
     before = evaluated.values
     sample = np.array([0, 0, 3, 5, 2, 2])
+    assert all(len(values) == 0 for values in evaluated.resampled([]).values())
     resampled = evaluated.resampled([np.arange(6), sample, np.arange(6)])
     same, drawn, again = resampled["AP"]
     for name in scoring.SIZES:

@@ -112,7 +112,9 @@ class Evaluated:
         """
         evaluation = self._evaluation
         count, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
-        weights = np.stack([np.bincount(sample, minlength=count) for sample in samples]).astype(np.float64)
+        weights = np.zeros((len(samples), count))  # how often a picture comes
+        for line, sample in zip(weights, samples, strict=True):
+            np.add.at(line, sample, 1)
         found: dict[str, NDArray[np.float64]] = {}
         for area, name in enumerate(SIZES):
             of_category = []
