@@ -26,7 +26,9 @@ from dpc.evaluation.metrics.ssim import ssim
 
 KODAK = SHARED / "data" / "kodak"
 needs_kodak = needs("data", "kodak")
-NUMPY_METRICS = [m for n, m in METRICS.items() if not n.startswith(("lpips", "text", "plain")) and n != "dists"]
+NUMPY_METRICS = [
+    m for n, m in METRICS.items() if not n.startswith(("lpips", "text", "plain", "cvvdp")) and n != "dists"
+]
 
 
 def photo(height: int = 384, width: int = 512, seed: int = 0) -> Picture:
@@ -68,6 +70,7 @@ def test_table() -> None:
         "dists",
         "ssimulacra2",
         "butteraugli",
+        "cvvdp",
         "luma_below_4",
         "luma_below_8",
         "plain_2",

@@ -10,19 +10,16 @@ to it through pipes.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
-from dpc.errors import DPCError, OptionError, ToolMissing
+from dpc.errors import OptionError, ToolMissing
 from dpc.evaluation.codecs.protocol import Rgb, check
+from dpc.evaluation.worker import Worker
 
 __all__ = ["MODELS", "CompressAI"]
 
@@ -61,9 +58,9 @@ class CompressAI:
         if found is None:
             given = "none was named" if python is None else f"{python} is not a program"
             raise ToolMissing(f"{model} needs the Python of an environment with compressai, {given}; {how}")
-        self._command = [found, "-u", str(resources.files("dpc.evaluation.codecs") / "compressai_worker.py")]
+        script = str(resources.files("dpc.evaluation.codecs") / "compressai_worker.py")
+        self._worker = Worker([found, "-u", script], "CompressAI", threads)
         self._options = {"model": model, "metric": metric, "weights": weights, "threads": threads}
-        self._process: subprocess.Popen[bytes] | None = None
         try:
             asked = subprocess.run(
                 [found, "-c", "import compressai; print(compressai.__version__)"],
@@ -93,63 +90,13 @@ class CompressAI:
         check(self, quality)
         height, width = image.shape[:2]
         request = {"do": "encode", "quality": int(quality), "width": width, "height": height}
-        return self._ask(request, image.tobytes())[1]
+        return self._worker.ask(self._options | request, image.tobytes())[1]
 
     def decode(self, data: bytes) -> Rgb:
         """The picture, uint8 (H, W, 3)."""
-        answer, pixels = self._ask({"do": "decode"}, data)
+        answer, pixels = self._worker.ask(self._options | {"do": "decode"}, data)
         return np.frombuffer(pixels, np.uint8).reshape(answer["height"], answer["width"], 3).copy()
 
     def close(self) -> None:
         """End the worker."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-            self._errors.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_process", None) is not None:
-            self.close()
-
-    def _ask(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
-        if self._process is None:
-            self._errors = tempfile.TemporaryFile()
-            # what else it imports must not come from this process' environment
-            environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=environment | {"OMP_NUM_THREADS": str(self._options["threads"])},
-            )
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise DPCError("the worker has no pipes")
-        try:
-            send(stdin, self._options | request, payload)
-            answer, data = receive(stdout)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            self._errors.seek(0)
-            said = (self._errors.read().decode(errors="replace").strip() or "nothing").splitlines()[-1]
-            self.close()
-            raise DPCError(f"CompressAI's process ended and said: {said}") from error
-        if "error" in answer:
-            raise DPCError(f"CompressAI: {answer['error']}")
-        return answer, data
-
-
-def send(stream: IO[bytes], head: dict[str, Any], payload: bytes) -> None:
-    """A line of JSON with the length of what follows, and that."""
-    stream.write(json.dumps(head | {"bytes": len(payload)}).encode() + b"\n" + payload)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """What `send` sent; ValueError when the stream ends before."""
-    head = json.loads(stream.readline())
-    payload = stream.read(head["bytes"])
-    if len(payload) < head["bytes"]:
-        raise ValueError("the stream ended within an answer")
-    return head, payload
+        self._worker.close()

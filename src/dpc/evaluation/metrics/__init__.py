@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpc.errors import ToolMissing
-from dpc.evaluation.metrics import butteraugli, legibility, luma, ms_ssim, pair, psnr, ssim, ssimulacra2
+from dpc.evaluation.metrics import butteraugli, cvvdp, legibility, luma, ms_ssim, pair, psnr, ssim, ssimulacra2
 
 if TYPE_CHECKING:
     from dpc.evaluation.metrics.dists import DISTS
@@ -146,6 +146,18 @@ METRICS: dict[str, Metric] = {
             "Alakuijala et al. 2017, arXiv 1703.09978, by libjxl's butteraugli_main",
             butteraugli.butteraugli,
             version=butteraugli.version,
+        ),
+        Metric(
+            "cvvdp",
+            "ColorVideoVDP",
+            -_INF,
+            10.0,
+            True,
+            "Mantiuk et al. 2024, ACM TOG 43(4), by the package cvvdp in an environment of its own",
+            cvvdp.cvvdp,
+            "JOD",
+            cvvdp.version,
+            2,
         ),
         _luma("luma_below_4", "luma error below 1/4", functools.partial(luma.below, factor=4)),
         _luma("luma_below_8", "luma error below 1/8", functools.partial(luma.below, factor=8)),

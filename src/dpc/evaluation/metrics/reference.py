@@ -20,7 +20,7 @@ __all__ = ["DEFAULT", "NAMES", "PEAKS", "Reference", "usable", "versions"]
 PEAKS = tuple(f"peak_{period}" for period in PERIODS)
 NAMES = (*METRICS, *PEAKS)
 """All that can be measured: METRICS, and the error spectrum's ratios at its periods."""
-ON_REQUEST = ("lpips_vgg", "dists", "butteraugli", "text_read", "text_known")
+ON_REQUEST = ("lpips_vgg", "dists", "butteraugli", "cvvdp", "text_read", "text_known")
 """VGG16's trunk is half a gigabyte, Butteraugli cannot be had by pip, and reading takes seconds a page."""
 DEFAULT = tuple(name for name in NAMES if name not in ON_REQUEST)
 
