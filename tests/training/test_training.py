@@ -744,7 +744,7 @@ def test_export_calibrate_and_start_again(
         ({"horizon": 5.0}, "--horizon"),
         ({"minutes": 5.0, "horizon": 2.0}, "--horizon"),
         ({"resume": Path("a"), "start": Path("b")}, "--resume and --from exclude each other"),
-        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, "has networks of another generation"),
+        ({"start": ROOT / "tests" / "data" / "tiny.dpcmodel"}, r"another \[network\] than the recipe"),
         ({"device": "cuda:99"}, "torch sees no such device|there are"),
         ({"device": "abacus"}, "none that torch knows"),
         ({"devices": 3}, "--devices 3 does not divide the batch of 16"),
@@ -812,6 +812,26 @@ def test_a_released_model_is_named_unless_there_is_such_a_file(tmp_path: Path, m
     assert located(Path(DEFAULT)) == Path(DEFAULT)
     with pytest.raises(CheckpointError, match="there is no checkpoint dpc-0"):
         weights_of(Path("dpc-0"))
+
+
+def test_a_training_begins_where_the_first_generation_ended() -> None:
+    """dpc-7's rates and, without its deep synthesis, the picture of its linear transform codec."""
+    from dpc.codec.codec import Codec
+    from dpc.codec.image import load
+
+    weights = weights_of(Path(DEFAULT))
+    assert weights.network == Network()
+    model = Model(weights.network).eval()
+    model.load_state_dict(weights.state)
+    rgb = load(ROOT / "demo" / "photo.png").rgb[:256, :384]
+    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    codec = Codec(DEFAULT, 1)
+    y = codec.artifact.run("analysis", image=rgb[None].copy())[0]
+    np.testing.assert_allclose(model.g_a(x).detach().numpy(), y, atol=2e-3)
+    out = model(x, torch.full((1, 4, 6), 4.0))
+    bits = 8 * len(codec.encode(rgb, quality=1 + 99 * 4 / 7, lossless=False))
+    assert bits < float(out.bits_y + out.bits_z) < 3 * bits  # the means are to be learned anew
+    assert -10 * torch.log10((out.x_hat - x).square().mean()) > 24
 
 
 def test_several_devices_need_fabric(monkeypatch: pytest.MonkeyPatch) -> None:

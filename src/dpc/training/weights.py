@@ -53,9 +53,13 @@ def weights_of(path: Path) -> Weights:
     path = located(path)
     if is_artifact(path):
         from dpc.codec.artifact import Artifact
+        from dpc.training import first_generation
         from dpc.training.export.export import load
 
         artifact = Artifact(path)
+        if first_generation.is_first(artifact):
+            network = first_generation.network_of(artifact)
+            return Weights(network, first_generation.state_of(artifact), None, dict(artifact.metadata["training"]))
         model = load(artifact)
         return Weights(model.net, model.state_dict(), None, dict(artifact.metadata["training"]))
     state = load_checkpoint(path)

@@ -94,15 +94,9 @@ def _halo(net: Network) -> int:
 
 
 def network_of(source: Artifact) -> Network:
-    """The Network of an artifact. ModelError where it is one of the first generation."""
+    """The Network of an artifact of this generation."""
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in source.metadata["network"].items()}
-    try:
-        return Network(**fields)
-    except TypeError as error:
-        raise ModelError(
-            f"{source.name} has networks of another generation, which this version cannot train on ({error}); "
-            "give a model or checkpoint of this version"
-        ) from error
+    return Network(**fields)
 
 
 @torch.no_grad()
