@@ -5,140 +5,40 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import shutil
 import threading
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from paths import ROOT
-from pictures import profile_of
+from browser_tab import ENCODE, EXACT, Tab, photo, requirements, rgba, served
 from PIL import Image
+from pictures import profile_of
 
 import dpc
 from dpc.codec import artifact, container
 from dpc.codec.codec import Codec
 from dpc.web import server as web
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-BUILT = (Path(web.__file__).parent / "static" / "index.html.gz").exists()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH; apt-get install chromium"),
-    pytest.mark.skipif(not BUILT, reason="the page is not built; make web"),
-]
-DATA = ROOT / "tests" / "data"
-EXACT = DATA / "exact.dpcmodel"
-
-SCRIPT = """
-window.errors = [];
-addEventListener("securitypolicyviolation", e => errors.push(`${e.violatedDirective} ${e.blockedURI}`));
-window.fromBase64 = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-window.toBase64 = bytes => {
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
-  return btoa(text);
-};
-"""
-
-DECODE = """async ([text, options]) => {
-  try {
-    const { image, times, icc, exif, xmp, ...about } = await dpc.decode(fromBase64(text), options);
-    return { ...about, icc: icc && toBase64(icc), exif: exif && toBase64(exif), pixels: toBase64(image.data) };
-  } catch (error) {
-    return { error: error.name, message: error.message, isDPC: error instanceof dpc.DPCError };
-  }
-}"""
-
-ENCODE = """async ([text, width, height, options]) => {
-  try {
-    const image = new ImageData(new Uint8ClampedArray(fromBase64(text).buffer), width, height);
-    return { bytes: toBase64(await dpc.encode(image, options)) };
-  } catch (error) {
-    return { error: error.name, message: error.message };
-  }
-}"""
-
-
-class Tab:
-    """A page of the server with the package in `dpc`; no request may leave the machine."""
-
-    def __init__(self, browser: Any, url: str, path: str = "") -> None:
-        self.url = url
-        self.requests: list[str] = []
-        self.failures: list[str] = []
-        self.page = browser.new_page()
-        self.page.set_default_timeout(600_000)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.failures.append(str(error)))
-        self.page.add_init_script(SCRIPT)
-        self.page.goto(url + path)
-        self.page.evaluate("async () => { window.dpc = await import('/index.js'); }")
-
-    def decode(self, data: bytes, **options: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self.page.evaluate(DECODE, [base64.b64encode(data).decode(), options])
-        return found
-
-    def pixels(self, data: bytes) -> np.ndarray:
-        """(H, W, 4) uint8."""
-        found = self.decode(data)
-        assert "error" not in found, found
-        flat = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8)
-        return flat.reshape(found["height"], found["width"], 4)
-
-    def encode(self, picture: np.ndarray, **options: Any) -> bytes:
-        rgba = np.array(Image.fromarray(picture).convert("RGBA"))
-        text = base64.b64encode(rgba.tobytes()).decode()
-        found = self.page.evaluate(ENCODE, [text, rgba.shape[1], rgba.shape[0], options])
-        assert "error" not in found, found
-        return base64.b64decode(found["bytes"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytestmark = requirements()
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[web.Server]:
-    with web.Server(files=web.assets([EXACT])) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
 def tab(browser: Any, running: web.Server) -> Iterator[Tab]:
     opened = Tab(browser, running.url)
     yield opened
-    assert opened.failures == []
-    assert opened.page.evaluate("errors") == [], "the content security policy was broken"
-    assert {url.split("/")[2] for url in opened.requests if url.startswith("http")} == {running.url.split("/")[2]}
-
-
-def rgba(image: Image.Image) -> np.ndarray:
-    return np.array(image.convert("RGBA"))
-
-
-def photo(width: int, height: int, mode: str = "RGB") -> np.ndarray:
-    """A piece of the demo photograph, repeated where it is too small; with opacities where the mode has them."""
-    with Image.open(ROOT / "demo" / "photo.png") as image:
-        whole = np.array(image.convert("RGB"))
-    times = (-(-height // whole.shape[0]), -(-width // whole.shape[1]), 1)
-    piece = Image.fromarray(np.tile(whole, times)[:height, :width])
-    if mode in ("RGBA", "LA"):
-        piece.putalpha(Image.linear_gradient("L").resize((width, height)))
-    return np.array(piece.convert(mode))
+    opened.finish()
 
 
 MODELS = [*artifact.released(), "exact"]
-SIZES = [(1, 1), (2000, 1), (17, 33), (65, 64), (700, 300)]
+SIZES = [(1, 1), (2000, 1), (1, 2000), (17, 33), (65, 64), (700, 300), (300, 1100), (2000, 2000)]
 
 
 @pytest.mark.slow

@@ -17,35 +17,58 @@ export interface Source {
   height: number;
 }
 
-/** The file of a picture: learned, or lossless where that is allowed and takes no more bytes. */
+/**
+ * The file of a picture. lossless: true keeps every pixel; undefined does so where this takes no more bytes or fits the
+ * target; false never.
+ */
 export async function encode(
   source: Source,
   graphs: () => Promise<Graphs>,
   target: Target,
-  lossless: boolean,
+  lossless: boolean | undefined,
   step: Step,
 ): Promise<Uint8Array> {
-  checkTarget(target);
+  checkTarget(target, lossless);
   checkSize(source.width, source.height);
+  const exact = lossless === false || !(lossless || worthTrying(source)) ? null : await losslessFile(source);
+  if (exact && (lossless || exact.length <= sizeOf(target, source))) return exact;
   const learned = await encodeLearned(source, await graphs(), target, step);
-  if (!lossless || !isFlat(source)) return learned;
+  return exact && exact.length <= learned.length ? exact : learned;
+}
+
+async function losslessFile(source: Source): Promise<Uint8Array> {
   const { rgba, width, height } = source;
-  const about = { width, height, grey: isGrey(rgba), colour: "srgb" as const };
+  if (Math.max(width, height) > MAX_LOSSLESS_SIDE)
+    throw new OptionError(
+      `lossless: the picture has ${width}x${height} pixels, at most ${MAX_LOSSLESS_SIDE} a side can be kept without loss; cut it into parts, or give a quality`,
+    );
   const body = await writeLossless(rgba, width, height);
-  const exact = pack({ ...about, lossless: true, model: null, level: null, body });
-  return exact.length <= learned.length ? exact : learned;
+  const about = { width, height, grey: isGrey(rgba), colour: "srgb" as const };
+  return pack({ ...about, lossless: true, model: null, level: null, body });
 }
 
-/** Whether it is worth trying to store a picture without loss: many pixels equal their left neighbours. */
-function isFlat({ rgba, width, height }: Source): boolean {
+/** The bytes that are asked for; none where a quality is. */
+function sizeOf({ bpp, maxBytes }: Target, { width, height }: Source): number {
+  return maxBytes ?? (bpp === undefined ? -1 : (bpp * width * height) / 8);
+}
+
+const SMALL = 4096; // pixels of a picture that is always tried
+const FLAT = 0.5; // share of pixels that equal a neighbour; photographs lie below
+const ROWS = 256; // that are looked at
+
+/** Whether a picture may well take fewer bytes without loss: a small one, or one as flat as flags and pages are. */
+function worthTrying({ rgba, width, height }: Source): boolean {
   if (Math.max(width, height) > MAX_LOSSLESS_SIDE) return false;
+  if (width * height <= SMALL) return true;
+  if (Math.min(width, height) < 2) return false;
   const words = new Uint32Array(rgba.buffer, rgba.byteOffset, width * height);
-  let equal = 0;
-  for (let i = 1; i < words.length; i++) if (words[i] === words[i - 1]) equal++;
-  return equal >= FLAT * words.length;
+  let [equal, all] = [0, 0];
+  const every = Math.max(1, Math.floor((height - 1) / ROWS));
+  for (let row = 1; row < height; row += every)
+    for (let at = row * width + 1; at < (row + 1) * width; at++, all++)
+      if (words[at] === words[at - 1] || words[at] === words[at - width]) equal++;
+  return equal >= FLAT * all;
 }
-
-const FLAT = 0.5;
 
 async function encodeLearned(source: Source, graphs: Graphs, target: Target, step: Step): Promise<Uint8Array> {
   if (!graphs.artifact.has("analysis"))

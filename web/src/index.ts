@@ -68,8 +68,8 @@ export async function decode(
 export interface EncodeOptions extends JobOptions, Target {
   /** Name or identity of a model; default: the one that models.json calls so. */
   model?: string;
-  /** Whether a flat picture may be stored without loss where that is smaller; default true. */
-  lossless?: boolean;
+  /** True keeps every pixel; left out, that is done where it takes no more bytes or fits the target; false: never. */
+  lossless?: boolean | undefined;
 }
 
 /** A picture that can be encoded. A Blob is a file that the browser can show; its profile is applied, its EXIF dropped. */
@@ -77,9 +77,9 @@ export type Encodable = ImageData | ImageBitmap | HTMLImageElement | HTMLCanvasE
 
 /** Encode a picture as .dpc, at a quality (default 40), at bits per pixel, or within a size. */
 export async function encode(picture: Encodable, options: EncodeOptions = {}): Promise<Uint8Array> {
-  const { quality, bpp, maxBytes, model = null, lossless = true } = options;
+  const { quality, bpp, maxBytes, model = null, lossless } = options;
   const target: Target = { quality, bpp, maxBytes };
-  checkTarget(target);
+  checkTarget(target, lossless);
   const image = picture instanceof ImageData ? picture : await bitmapOf(picture);
   return ask<Uint8Array>(
     { op: "encode", image, target, model, lossless },

@@ -13,7 +13,13 @@ export interface Setup {
 /** A job of the worker, by its number. */
 export type Job = { id: number } & (
   | { op: "decode"; bytes: Uint8Array; maxPixels: number; as: "data" | "bitmap" | "png" }
-  | { op: "encode"; image: ImageBitmap | ImageData; target: Target; model: string | null; lossless: boolean }
+  | {
+      op: "encode";
+      image: ImageBitmap | ImageData;
+      target: Target;
+      model: string | null;
+      lossless: boolean | undefined;
+    }
   | { op: "prepare"; model: string | null; encode: boolean }
   | { op: "cancel" }
 );

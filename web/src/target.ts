@@ -14,8 +14,10 @@ export interface Target {
 }
 
 /** OptionError for a target that cannot be. */
-export function checkTarget(target: Target): void {
+export function checkTarget(target: Target, lossless?: boolean): void {
   const given = Object.entries(target).filter(([, value]) => value !== undefined && value !== null);
+  if (lossless && given.length)
+    throw new OptionError(`lossless and ${given[0]![0]} exclude each other; give one of them`);
   if (given.length > 1)
     throw new OptionError(`${given.map(([name]) => name).join(" and ")} exclude each other; give one of them`);
   for (const [name, value] of given)
