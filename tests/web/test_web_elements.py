@@ -79,7 +79,7 @@ def expected(files: dict[str, bytes], name: str) -> np.ndarray:
 EVENTS = """
 window.heard = [];
 for (const name of ["load", "error"])
-  addEventListener(name, e => {
+  document.addEventListener(name, e => {
     if (e.target instanceof Element) heard.push([name, e.target.id, e.detail?.name ?? null]);
   }, true);
 """
@@ -224,9 +224,10 @@ def test_the_page_from_photograph_to_file(browser: Any, tmp_path: Path, phone: b
         tab = Tab(browser, server.url, **size)
         out = io.BytesIO()
         Image.fromarray(photo(240, 160)).save(out, "PNG")
+        tab.page.evaluate("document.querySelector('#quality').value = 90")
         upload(tab, "cup.png", out.getvalue(), "image/png")
         tab.page.wait_for_selector("#download:not([hidden])")
-        tab.until("document.querySelectorAll('#rows tr').length >= 5")
+        tab.until("document.querySelectorAll('#rows tr').length >= 5", seconds=300)
         names = tab.page.locator("#rows td:first-child").all_text_contents()
         assert names == ["Original", "DPC", "JPEG", "WebP", "AVIF"]
         sizes = [int(text.replace(",", "")) for text in tab.page.locator("#rows td:nth-child(2)").all_text_contents()]
@@ -244,9 +245,7 @@ def test_the_page_from_photograph_to_file(browser: Any, tmp_path: Path, phone: b
         tab.page.check("input[value=size]")
         tab.page.fill("#size", "3")
         tab.page.click("#encode")
-        tab.until(
-            "document.querySelector('#rows tr:nth-child(5)') && !document.querySelector('#encode').disabled"
-        )
+        tab.until("document.querySelector('#rows tr:nth-child(5)') && !document.querySelector('#encode').disabled")
         assert int(tab.page.locator("#rows tr:nth-child(2) td:nth-child(2)").text_content().replace(",", "")) <= 3000
         tab.finish()
 

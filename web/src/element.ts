@@ -28,6 +28,8 @@ export class DPCImageElement extends HTMLElement {
   private address: string | null = null;
   private given: AbortController | null = null;
   private objectURL: string | null = null;
+  /** The address of the picture that is shown. */
+  private ready: string | null = null;
   private failure: Error | null = null;
   private waits: { resolve: () => void; reject: (error: Error) => void }[] = [];
   private readonly widths = new ResizeObserver(() => this.update());
@@ -88,7 +90,7 @@ export class DPCImageElement extends HTMLElement {
   }
   /** Whether nothing is on its way: the picture is there, failed, or was never named. */
   get complete(): boolean {
-    return this.given === null && (this.address === null || this.objectURL !== null || this.failure !== null);
+    return this.address === null || this.ready === this.address || this.failure !== null;
   }
   get naturalWidth(): number {
     return this.objectURL ? this.img.naturalWidth : 0;
@@ -99,7 +101,7 @@ export class DPCImageElement extends HTMLElement {
   /** Resolves when the picture can be shown; rejects with the error when it cannot. */
   decode(): Promise<void> {
     if (this.failure) return Promise.reject(this.failure);
-    if (this.objectURL) return this.img.decode();
+    if (this.address !== null && this.ready === this.address) return this.img.decode();
     return new Promise((resolve, reject) => this.waits.push({ resolve, reject }));
   }
 
@@ -122,7 +124,7 @@ export class DPCImageElement extends HTMLElement {
       this.given = null;
       this.failure = null;
       this.address = address;
-      if (address === null) this.show(null);
+      if (address === null) this.show((this.ready = null));
       else if (this.loading === "lazy") near.observe(this);
       else this.start();
     } else if (this.loading === "eager" && !this.complete && !this.given) this.start();
@@ -152,6 +154,7 @@ export class DPCImageElement extends HTMLElement {
   private finish(error: Error | null): void {
     this.given = null;
     this.failure = error;
+    this.ready = error ? null : this.address;
     if (error) this.show(null);
     const waits = this.waits.splice(0);
     for (const wait of waits) {
