@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from browser_tab import ENCODE, EXACT, Tab, photo, requirements, rgba, served
-from PIL import Image
 from pictures import profile_of
+from PIL import Image
 
 import dpc
 from dpc.codec import artifact, container
