@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -509,6 +510,13 @@ def test_what_a_png_says_of_its_colours(chunks: list[tuple[bytes, bytes]], expec
     picture = load(png(1, 1, 8, 2, b"\0\x40\x80\xc0", *chunks))
     assert (picture.colour, picture.icc, picture.notes) == (expected, None, ())
     assert picture.rgb.tolist() == [[[0x40, 0x80, 0xC0]]]
+
+
+def test_a_png_whose_code_points_say_nothing_has_its_profile() -> None:
+    icc = b"a\0\0" + zlib.compress(profile(Colour.ADOBE_RGB))
+    for points, expected in (((2, 2), Colour.ADOBE_RGB), ((12, 13), Colour.DISPLAY_P3)):
+        chunks = [(b"iCCP", icc), (b"cICP", bytes([*points, 0, 1]))]
+        assert load(png(1, 1, 8, 2, b"\0\x40\x80\xc0", *chunks)).colour == expected
 
 
 def test_a_png_of_another_gamma_becomes_srgb() -> None:

@@ -37,7 +37,9 @@ def declared(image: Image.Image) -> tuple[bytes | None, bool, str | None]:
     try:
         points = _code_points(image)
         if points is not None and (icc is None or image.format == "PNG"):
-            return colour.of_cicp(*points), False, None
+            made = colour.of_cicp(*points)
+            if made is not None or icc is None:
+                return made, False, None
         if icc is None and image.format == "JPEG2000":
             icc = _jpeg_2000(image)
         if icc is None and image.format == "PNG":

@@ -61,7 +61,7 @@ def _halved(image: Image.Image) -> Image.Image:
 
 def _filled(image: Image.Image) -> Image.Image:
     """RGB without hidden pixels; at least one is visible."""
-    if image.getextrema()[3] == (255, 255):
+    if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     return _over(image, _filled(_halved(image)), 0)
 
