@@ -82,7 +82,7 @@ def bench(
     chosen = qualities_of(qualities or [])
     goals = numbers("--bpp", bpp or "")
     plan = run.Plan(
-        codecs=tuple(words(codecs)) if codecs is not None else baselines.NAMES,
+        codecs=tuple(words(codecs)) if codecs is not None else baselines.USUAL,
         qualities=chosen,
         goals=goals or (() if chosen or match else run.GOALS),
         folders=folders_of(folder or []),

@@ -59,6 +59,24 @@ def test_a_picture_comes_back_and_more_bytes_are_better(name: str) -> None:
         c.encode(image, max(scale) + 1)
 
 
+def test_the_call_stands_beside_the_settings() -> None:
+    avif = codec("avif-best")
+    assert avif.command == (  # type: ignore[attr-defined]
+        "Image.save(format='AVIF', quality=Q, subsampling='4:4:4', speed=0, max_threads=1, advanced={'tune': 'iq'})"
+    )
+    assert codec("jpegxl-9").settings.startswith("VarDCT, effort 9") and codec("jpegxl").name == "jpegxl"
+
+
+def test_mozjpeg_takes_bytes_and_leaves_pixels() -> None:
+    image = photo(240, 320)
+    with Image.open(io.BytesIO(codec("jpeg-moz").encode(image, 50))) as small:
+        out = io.BytesIO()
+        Image.fromarray(image).save(out, "JPEG", quality=50, subsampling="4:2:0", progressive=True)
+        with Image.open(out) as plain:
+            assert np.array_equal(np.array(small), np.array(plain))
+    assert len(codec("jpeg-moz").encode(image, 50)) < len(out.getvalue())
+
+
 @pytest.mark.parametrize("name", ["dpc", "jpeg", "jpeg2000", "webp"])
 def test_sizes(name: str) -> None:
     c, image = codec(name), photo(150, 196)

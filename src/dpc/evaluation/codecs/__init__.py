@@ -8,7 +8,11 @@
     jpeg2000        OpenJPEG with its colour transform, 9/7 wavelet
     webp            method 6
     avif            4:4:4, speed 4, one thread
-    jpegxl          libjxl, effort 7                                  imagecodecs
+    avif-420        4:2:0, speed 4
+    avif-best, avif-best-420  speed 0, tune iq
+    jpegxl, jpegxl-9  libjxl, effort 7 or 9                           imagecodecs
+    jpegli          adaptive quantisation                             pyjpegli
+    jpeg-moz        scans and tables by mozjpeg                       mozjpeg-lossless-optimization
     heic            HEVC intra in its container, 4:4:4                pillow-heif
     bpg             libbpg, 4:4:4, x265, -m 9                         bpgenc, bpgdec
     bpg-like        x265 with the settings of bpg, no container       x265, ffmpeg
@@ -25,16 +29,19 @@ from collections.abc import Callable
 from functools import partial
 
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.evaluation.codecs import heic, jpegxl, learned, own, pillow, programs
+from dpc.evaluation.codecs import heic, jpegli, jpegxl, learned, own, pillow, programs
 from dpc.evaluation.codecs.folder import Entry, Folder
 from dpc.evaluation.codecs.protocol import Codec, Rgb, check
 from dpc.evaluation.codecs.sizes import at_bpp, at_bytes
 
-__all__ = ["NAMES", "Codec", "Entry", "Folder", "Rgb", "at_bpp", "at_bytes", "check", "get", "missing"]
+__all__ = ["NAMES", "USUAL", "Codec", "Entry", "Folder", "Rgb", "at_bpp", "at_bytes", "check", "get", "missing"]
 
 _MAKERS: dict[str, Callable[[], Codec]] = {
     **{name: partial(pillow.make, name) for name in pillow.FORMATS},
     "jpegxl": jpegxl.JpegXL,
+    "jpegxl-9": partial(jpegxl.JpegXL, 9),
+    "jpegli": jpegli.Jpegli,
+    "jpeg-moz": jpegli.MozJpeg,
     "heic": heic.Heic,
     "bpg": programs.Bpg,
     "bpg-like": programs.BpgLike,
@@ -42,6 +49,8 @@ _MAKERS: dict[str, Callable[[], Codec]] = {
 }
 NAMES = ("dpc", *_MAKERS)
 """The codecs that need no further choice."""
+USUAL = tuple(name for name in NAMES if name not in ("avif-best", "avif-best-420", "jpegxl-9"))
+"""Those of them that code a picture in about a second."""
 
 
 def get(name: str, *, threads: int | None = 1, python: str | None = None, weights: str | None = None) -> Codec:

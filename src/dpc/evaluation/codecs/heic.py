@@ -18,6 +18,7 @@ class Heic:
 
     name = "heic"
     seen = "ssim"
+    command = "save(quality=Q, subsampling='4:4:4', enc_params={preset: slow, tune: ssim, x265:pools: 1})"
     settings = "4:4:4, x265 preset slow, tune ssim, one thread"
     qualities = range(101)
 

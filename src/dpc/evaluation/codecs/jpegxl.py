@@ -10,18 +10,18 @@ from dpc.evaluation.codecs.protocol import Rgb, check, need
 
 __all__ = ["JpegXL"]
 
-EFFORT = 7
-
 
 class JpegXL:
     """Lossy JPEG XL (VarDCT), codestream only; the quality is the distance, 25 (smallest) down to 0.1."""
 
-    name = "jpegxl"
     seen = "butteraugli ssimulacra2"  # the encoder searches with the one and was tuned with both
-    settings = f"VarDCT, effort {EFFORT}, codestream, one thread; the quality is the distance"
     qualities = tuple(round(25 / 1.025**i, 3) for i in range(224))
 
-    def __init__(self) -> None:
+    def __init__(self, effort: int = 7) -> None:
+        self.name = "jpegxl" if effort == 7 else f"jpegxl-{effort}"
+        self.settings = f"VarDCT, effort {effort}, codestream, one thread; the quality is the distance"
+        self.command = f"jpegxl_encode(distance=Q, effort={effort}, lossless=False, usecontainer=False, numthreads=1)"
+        self._effort = effort
         self._codecs: Any = need("imagecodecs", "imagecodecs", "JPEG XL")
         self.version = f"imagecodecs {self._codecs.__version__}, {self._codecs.jpegxl_version()}"
 
@@ -29,7 +29,7 @@ class JpegXL:
         """The file at a distance."""
         check(self, quality)
         data = self._codecs.jpegxl_encode(
-            image, distance=quality, effort=EFFORT, lossless=False, usecontainer=False, numthreads=1
+            image, distance=quality, effort=self._effort, lossless=False, usecontainer=False, numthreads=1
         )
         return bytes(data)
 

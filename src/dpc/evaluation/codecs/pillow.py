@@ -35,6 +35,13 @@ def _jpeg(subsampling: str) -> Callable[[float], list[dict[str, Any]]]:
     ]
 
 
+def _avif_best(subsampling: str) -> Callable[[float], list[dict[str, Any]]]:
+    best = {"subsampling": subsampling, "speed": 0, "max_threads": 1, "advanced": {"tune": "iq"}}
+    return lambda q: [{"quality": int(q), **best}]
+
+
+_IQ = "ssimulacra2"  # aom's tune iq, which libavif takes for pictures, was tuned with it
+
 FORMATS: dict[str, Format] = {
     # sequential files are smaller at low rates (Kodak, quality 5: 0.141 to 0.154 bpp), progressive ones at high rates
     "jpeg": Format(
@@ -65,7 +72,19 @@ FORMATS: dict[str, Format] = {
         "4:4:4, speed 4, one thread, default tune",
         range(101),
         lambda q: [{"quality": int(q), "subsampling": "4:4:4", "speed": 4, "max_threads": 1}],
-        "ssimulacra2",  # aom's tune iq, which libavif takes for pictures, was tuned with it
+        _IQ,
+    ),
+    "avif-420": Format(
+        "AVIF",
+        "avif",
+        "4:2:0, speed 4, one thread, default tune",
+        range(101),
+        lambda q: [{"quality": int(q), "subsampling": "4:2:0", "speed": 4, "max_threads": 1}],
+        _IQ,
+    ),
+    "avif-best": Format("AVIF", "avif", "4:4:4, speed 0, tune iq, one thread", range(101), _avif_best("4:4:4"), _IQ),
+    "avif-best-420": Format(
+        "AVIF", "avif", "4:2:0, speed 0, tune iq, one thread", range(101), _avif_best("4:2:0"), _IQ
     ),
 }
 
@@ -84,6 +103,18 @@ class Pillow:
     @property
     def seen(self) -> str:
         return FORMATS[self.name].seen
+
+    @property
+    def command(self) -> str:
+        """The calls that make a file of quality Q; the smallest file counts."""
+        kind = FORMATS[self.name]
+        calls = []
+        for options in kind.options(kind.qualities[-1]):
+            named = {k: "Q" if k == "quality" else repr(v) for k, v in options.items() if k != "quality_layers"}
+            shown = ", ".join(f"{k}={v}" for k, v in named.items())
+            rate = ", quality_layers=[24 / Q]" if "quality_layers" in options else ""
+            calls.append(f"Image.save(format={kind.format!r}, {shown}{rate})")
+        return " or ".join(calls)
 
     @property
     def qualities(self) -> Sequence[float]:

@@ -28,6 +28,7 @@ class Bpg:
 
     name = "bpg"
     seen = "ssim"  # bpgenc asks x265 for tune ssim
+    command = "bpgenc -q Q -f 444 -c ycbcr -e x265 -m 9"
     settings = "4:4:4, YCbCr, x265, -m 9"
     qualities = range(51, -1, -1)
 
@@ -68,6 +69,7 @@ class BpgLike:
 
     name = "bpg-like"
     seen = "ssim"
+    command = "x265 --input-csp i444 --frames 1 --keyint 1 --preset veryslow --tune ssim --qp Q --range full --no-info"
     settings = "x265 intra as BPG has it (not BPG): 4:4:4, BT.601 full range, veryslow, tune ssim, bare stream"
     qualities = range(51, -1, -1)
 

@@ -24,7 +24,7 @@ class Codec(Protocol):
     name: short, for tables. version: of the programs or libraries that decide bytes and pixels, and the identity of
     a model. settings: in words, all that is not the quality. qualities: every quality, from the smallest file to the
     largest (for bpg that is from 51 down to 0). A codec may say what it was trained on or selected by as `seen`, see
-    dpc.evaluation.independence; without it that is unknown.
+    dpc.evaluation.independence (without it that is unknown), and the call that makes its files as `command`.
     """
 
     @property

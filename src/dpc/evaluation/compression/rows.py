@@ -4,6 +4,7 @@
                                       checkpoint, of a precomputed picture that of its files (Folder.identity)
     seen                              metrics that it was trained on or selected by: names, none or unknown
                                       (dpc.evaluation.independence)
+    command                           the call that made the file, Q for the quality; empty: not told
     image, sha256, width, height      which picture; the hash is of its file
     kind                              of picture, see dpc.evaluation.kinds; empty: not known
     quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
@@ -64,6 +65,7 @@ class Row:
     metrics: Mapping[str, float]
     seen: str = UNKNOWN
     kind: str = ""
+    command: str = ""
 
     @property
     def key(self) -> Key:
@@ -93,6 +95,7 @@ class _Cells(Coded):
     memory_mb: Memory
     seen: str = UNKNOWN
     kind: str = ""
+    command: str = ""
 
 
 def read(path: Path) -> list[Row]:

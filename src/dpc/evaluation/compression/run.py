@@ -281,6 +281,7 @@ class _Picture:
             tools=", ".join([tools(), *(v for v in versions(self._plan.metrics) if v not in tools())]),
             metrics=self._reference.measure(coded.rgb),
             seen=getattr(subject, "seen", UNKNOWN),
+            command=getattr(subject, "command", ""),
             kind=self._plan.kinds.get(self._path.stem, ""),
         )
 
