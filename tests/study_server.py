@@ -102,6 +102,8 @@ class Server:
         self.folder, self.options, self.port = folder, options, 0
         self.start()
 
+    log = ""  # what it wrote to standard error, when it has ended
+
     def start(self) -> None:
         command = [sys.executable, "-m", "dpc.cli", "study", "serve", str(self.folder), "--port", str(self.port)]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -131,7 +133,7 @@ def server(folder: Path, *options: str) -> Iterator[Server]:
         yield running
     finally:
         running.process.terminate()
-        running.process.communicate()
+        running.log = running.process.communicate()[1]
 
 
 class Browser:

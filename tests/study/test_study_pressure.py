@@ -14,22 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_server import Browser, Server, study
+from study_server import Browser, Server, server, study
 from test_study_server import postgres  # noqa: F401
 
 from dpc.study import database, store
 
 HEADERS = ("content-security-policy", "x-content-type-options", "referrer-policy")
-
-
-@contextmanager
-def server(folder: Path, *options: str) -> Iterator[Server]:
-    running = Server(folder, *options)
-    try:
-        yield running
-    finally:
-        running.process.terminate()
-        running.log = running.process.communicate()[1]  # type: ignore[attr-defined]
 
 
 def ask(port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, Any, str]:
@@ -114,7 +104,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
         with server(made.folder, "--database", f"sqlite:///{tmp_path}/disk/votes.sqlite") as running:
             refused_then_stored(running, fill)
-        one_line(running.log, "disk")  # type: ignore[attr-defined]
+        one_line(running.log, "disk")
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
@@ -129,7 +119,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
     with server(made.folder) as running:
         refused_then_stored(running, limit)
-    one_line(running.log, "")  # type: ignore[attr-defined]
+    one_line(running.log, "")
 
 
 def test_a_locked_database(tmp_path: Path) -> None:
@@ -145,7 +135,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
 
     with server(made.folder) as running:
         refused_then_stored(running, lock)
-    one_line(running.log, "database is locked")  # type: ignore[attr-defined]
+    one_line(running.log, "database is locked")
 
 
 def test_a_lock_in_postgresql(tmp_path: Path, postgres: str) -> None:  # noqa: F811
@@ -161,7 +151,7 @@ def test_a_lock_in_postgresql(tmp_path: Path, postgres: str) -> None:  # noqa: F
 
     with server(made.folder, "--database", postgres) as running:
         refused_then_stored(running, lock)
-    one_line(running.log, "lock timeout")  # type: ignore[attr-defined]
+    one_line(running.log, "lock timeout")
     with engine.begin() as c:
         database.TABLES.drop_all(c)
     engine.dispose()
