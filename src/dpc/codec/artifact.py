@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from dpc.codec.entropy import Tables
 from dpc.codec.graph_files import external_tensors
-from dpc.codec.runtime import onnxruntime
+from dpc.codec.runtime import onnxruntime, share_memory
 from dpc.codec.tiles import halo_of
 from dpc.errors import ModelError, UnknownModel, WrongModel
 from dpc.files import atomic_write
@@ -267,10 +267,14 @@ class Artifact:
 
         return {name: np.ascontiguousarray(array, kind(array)) for name, array in self.weights.items()}
 
-    def run(self, graph: str, **inputs: Array) -> list[Array]:
-        """Run a graph; arrays in, list of arrays out. Raises ModelError when onnxruntime cannot."""
+    def run(self, graph: str, *, release: bool = False, **inputs: Array) -> list[Array]:
+        """Run a graph; arrays in, list of arrays out. release: give the memory that it kept for its next run back.
+
+        Raises ModelError when onnxruntime cannot.
+        """
         try:
-            outputs: list[Array] = self._sessions.get(graph, self._session).run(None, inputs)
+            options = _releasing() if release else None
+            outputs: list[Array] = self._sessions.get(graph, self._session).run(None, inputs, options)
         except ModelError:
             raise
         except Exception as error:  # onnxruntime raises its own kinds, none of them public
@@ -285,6 +289,7 @@ class Artifact:
         if self.threads:
             options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        share_memory(options)
         options.enable_mem_pattern = False  # no faster here, and it takes twice the memory
         # every session has threads of its own: spinning, they would take the cores from each other and from the coder
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -304,6 +309,12 @@ class Artifact:
             )
         options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._handed[n]) for n in names])
         return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
+
+
+def _releasing() -> Any:
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _sizes(meta: Mapping[str, Any]) -> Sizes:

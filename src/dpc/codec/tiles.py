@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 STRIDE = 16  # pixels per latent position
 HYPER = 4  # latent positions per hyper-latent position
-SIDE = 112  # latent positions: a piece with its halo has at most SIDE rows, and SIDE * SIDE in all
+SIDE = 96  # latent positions: a piece with its halo has at most SIDE * SIDE
 HALO = 8  # latent positions; more than the networks of the shipped recipes see
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ def tiles(h: int, w: int, halo: int | None = None, part: Box | None = None) -> I
     """
     halo = HALO if halo is None else halo
     rows, columns = part or (slice(0, h), slice(0, w))
-    tall = list(_spans(rows, h, max(SIDE, 2 * halo + HYPER), halo))
+    tall = list(_spans(rows, h, max(SIDE, SIDE * SIDE // w, 2 * halo + HYPER), halo))
     tallest = max(outer.stop - outer.start for _, outer, _ in tall)
     for r_core, r_outer, r_inner in tall:
         for c_core, c_outer, c_inner in _spans(columns, w, max(SIDE * SIDE // tallest, 2 * halo + HYPER), halo):
@@ -42,16 +42,17 @@ def tiles(h: int, w: int, halo: int | None = None, part: Box | None = None) -> I
 
 
 def _spans(part: slice, whole: int, most: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Pieces of a part of 0..whole: of at most `most` with their halo, equally long, of whole HYPERs."""
+    """Pieces of a part of 0..whole, of at most `most` with their halo, which are all of one length, of whole HYPERs.
+
+    One length, since ONNX Runtime keeps memory for every shape that it has met.
+    """
     length, longest = part.stop - part.start, (most - 2 * halo) // HYPER * HYPER
     pieces = 1 if whole <= most else math.ceil(length / longest)
     step = HYPER * math.ceil(length / pieces / HYPER)
+    outer = min(whole, step + 2 * halo) if pieces > 1 else min(whole, part.stop + halo) - max(0, part.start - halo)
     for i in range(part.start, part.stop, step):
-        stop = min(i + step, part.stop)
-        low, high = max(0, i - halo), min(whole, stop + halo)
-        # a last piece too thin for the networks borrows more from its neighbour
-        low = min(low, max(0, high - 2 * halo))
-        yield slice(i, stop), slice(low, high), slice(i - low, stop - low)
+        stop, low = min(i + step, part.stop), max(0, min(i - halo, whole - outer))
+        yield slice(i, stop), slice(low, low + outer), slice(i - low, stop - low)
 
 
 def hyper(box: Box) -> Box:

@@ -78,10 +78,10 @@ class Transforms:
     def __init__(self, artifact: Artifact, clock: Clock) -> None:
         self.artifact, self._clock = artifact, clock
 
-    def run(self, graph: str, **inputs: Array) -> list[Array]:
-        """The outputs of a graph for one tile."""
+    def run(self, graph: str, *, release: bool = False, **inputs: Array) -> list[Array]:
+        """The outputs of a graph for one tile; release: of a large picture's last one, memory is given back."""
         with self._clock.part("network"):
-            return self.artifact.run(graph, **inputs)
+            return self.artifact.run(graph, release=release, **inputs)
 
     def tiles(self, h: int, w: int, part: Box | None = None) -> Iterator[tuple[Box, Box, Box]]:
         """Tiles whose halo is as wide as this model's networks see."""
@@ -98,7 +98,8 @@ class Transforms:
             missing = (rows.stop - rows.start - piece.shape[0], columns.stop - columns.start - piece.shape[1])
             if any(missing):
                 piece = np.pad(piece, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-            (out,) = self.run("analysis", image=np.ascontiguousarray(piece)[None])
+            release = 1 < len(every) == done + 1
+            (out,) = self.run("analysis", release=release, image=np.ascontiguousarray(piece)[None])
             y[(..., *core)] = out[0][(..., *inner)]
             progress((done + 1) / len(every))
         return y
@@ -179,7 +180,8 @@ class Transforms:
                 window.append(*next(source))
             window.drop(outer[0].start)
             weights = self.artifact.interpolation(levels.positions(outer))
-            (out,) = self.run("synthesis", y_hat=window.cut(outer)[None], weights=weights)
+            release = 1 < len(every) == done + 1
+            (out,) = self.run("synthesis", release=release, y_hat=window.cut(outer)[None], weights=weights)
             here, there = overlap(pixels(core), part)
             rgb[here] = out[0][pixels(inner)][there]
             progress((done + 1) / len(every))
