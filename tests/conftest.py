@@ -16,8 +16,12 @@ settings.register_profile("untimed", deadline=None)  # no test fails because a m
 settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/training, and those that drive a browser."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of tests/training, and those that drive a browser; leave nightly ones out unless asked for."""
+    if "nightly" not in config.option.markexpr:
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in nightly]
     training = Path(__file__).parent / "training"
     for item in items:
         if training in item.path.parents:

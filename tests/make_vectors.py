@@ -2,8 +2,9 @@
 
     python tests/make_vectors.py
 
-Valid files are made with the model tests/data/exact.dpcmodel, whose pixels are the same everywhere. They are kept once
-they exist, since another machine's encoder may choose other latents. All else is made again.
+Valid files are made with exact.dpcmodel and bytes.dpcmodel in tests/data, the first and the second generation of
+networks, whose pixels are the same everywhere. They are kept once they exist, since another machine's encoder may
+choose other latents. All else is made again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dpc.codec.container import MAGIC, Colour, DPCFile
 from dpc.errors import DPCError
 
 FOLDER = ROOT / "spec" / "vectors"
-MODEL = make_tiny.EXACT_MODEL
+MODELS = (make_tiny.EXACT_MODEL, make_tiny.BYTES_MODEL)
 
 
 def sealed(body: bytes) -> bytes:
@@ -126,12 +127,31 @@ def pixels() -> dict[str, tuple[Any, dict[str, Any]]]:
     }
 
 
-def valid(codec: Codec) -> dict[str, bytes]:
+def mapped() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Name -> picture and options of those of the second generation."""
+    photo = make_tiny.photograph
+    mask = np.zeros((200, 300))
+    mask[64:140, 70:200], mask[:, 250:] = 1, 0.7
+    tall = photo(100, 0, 70, 288).resize((70, 1030))
+    down = np.linspace(0, 1, 1030)[:, None].repeat(70, 1)
+    return {
+        "bytes-photo": (photo(150, 40, 96, 80), {"quality": 70}),
+        "bytes-strips": (tall, {"quality": 40}),
+        "map": (photo(60, 40, 300, 200), {"quality": 45, "roi": mask}),
+        "map-lowest": (photo(60, 40, 300, 200), {"quality": 1, "roi": mask}),
+        "map-highest": (photo(60, 40, 300, 200), {"quality": 100, "roi": mask}),
+        "map-strips": (tall, {"quality": 40, "roi": down}),
+        "map-small": (photo(60, 40, 20, 10), {"quality": 40, "roi": np.ones((10, 20))}),
+    }
+
+
+def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
     """Name -> file of every valid vector, those that exist as they are."""
     kept = {path.stem: path.read_bytes() for path in (FOLDER / "valid").glob("*.dpc")}
     files = {}
-    for name, (picture, options) in pixels().items():
-        files[name] = kept.get(name) or codec.encode(picture, **({"lossless": False} | options))
+    for one, pictures in ((codec, pixels()), (second, mapped())):
+        for name, (picture, options) in pictures.items():
+            files[name] = kept.get(name) or one.encode(picture, **({"lossless": False} | options))
     photo = container.unpack(files["photo"])
     profile = container.deflated(make_tiny.noise(300).tobytes())
     more = {
@@ -293,14 +313,20 @@ def error_of(codec: Codec, data: bytes) -> str:
 
 def main() -> None:
     """Write all of it."""
-    codec = Codec(Artifact(MODEL, 1))
-    files = valid(codec)
+    codec, second = (Codec(Artifact(model, 1)) for model in MODELS)
+    by_id = {None: codec, codec.artifact.id: codec, second.artifact.id: second}
+    files = valid(codec, second)
     photo = container.unpack(files["photo"])
     listed: dict[str, Any] = {
         "format": container.VERSION,
-        "model": str(MODEL.relative_to(ROOT)),
-        "identity": codec.artifact.identity,
-        "valid": [{"file": f"valid/{name}.dpc", **found(codec, data)} for name, data in sorted(files.items())],
+        "models": {
+            one.artifact.id.hex(): str(path.relative_to(ROOT))
+            for one, path in zip((codec, second), MODELS, strict=True)
+        },
+        "valid": [
+            {"file": f"valid/{name}.dpc", **found(by_id[container.peek(data).model], data)}
+            for name, data in sorted(files.items())
+        ],
         "invalid": [],
         "hostile": [],
     }

@@ -618,6 +618,72 @@ def test_max_pixels(tall: bytes) -> None:
     assert_refused(packed(container.unpack(tall), width=16000, height=16000), TooLarge, "max_pixels is 178956970")
 
 
+# the quality map
+
+
+BYTES = Artifact(make_tiny.BYTES_MODEL, 1)
+
+
+def masked(height: int, width: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros((height, width), bool)
+    mask[64 : height // 2, 64:] = True
+    return mask
+
+
+def test_a_mask_moves_the_quality_to_where_it_is_bright() -> None:
+    one, picture = Learned(BYTES), np.asarray(photo(192, 256))
+    mask = masked(256, 192)
+    plain, mapped = one.encode(picture, quality=50), one.encode(picture, quality=50, roi=mask)
+    assert container.unpack(plain).quality_map is None
+    assert 4 <= len(container.unpack(mapped).quality_map or b"") <= 12
+    inside, outside = (slice(72, 120), slice(72, 192)), (slice(144, 256), slice(0, 192))
+
+    def error(data: bytes, part: tuple[slice, slice]) -> float:
+        return float(np.square(one.decode(data, as_array=True)[part].astype(float) - picture[part]).mean())
+
+    assert error(mapped, inside) < 0.95 * error(plain, inside)
+    assert error(mapped, outside) > 1.05 * error(plain, outside)
+    as_file = one.encode(picture, quality=50, roi=png(Image.fromarray(mask)))
+    assert as_file == mapped == one.encode(picture, quality=50, roi=255 * mask.astype(np.uint8))
+    size = len(one.encode(picture, max_bytes=len(plain), roi=mask))
+    assert 0.97 * len(plain) <= size <= len(plain)
+
+
+def test_pixels_with_a_map_do_not_depend_on_threads_tiles_or_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = masked(1123, 150)
+    one = Learned(BYTES)
+    data = one.encode(TALL, quality=60, roi=mask)
+    wanted = one.decode(data, as_array=True)
+    other = Learned(Artifact(make_tiny.BYTES_MODEL, 2))
+    other._at_once = 3
+    np.testing.assert_array_equal(other.decode(data, as_array=True), wanted)
+    assert other.encode(TALL, quality=60, roi=mask) == data
+    monkeypatch.setattr(tiles, "SIDE", 24)
+    np.testing.assert_array_equal(other.decode(data, as_array=True), wanted)
+    np.testing.assert_array_equal(one.decode(data, region=(40, 490, 90, 560), as_array=True), wanted[490:560, 40:90])
+
+
+@pytest.mark.parametrize("texture", [False, True])
+def test_a_map_leaves_no_seams_between_cells(texture: bool) -> None:
+    """The error's step across the border of a cell, beside that across other borders of latent positions."""
+    one = Learned(BYTES)
+    picture = np.asarray(photo(320, 192)) if texture else np.full((192, 320, 3), (180, 190, 200), np.uint8)
+    mask = np.zeros((192, 320), bool)
+    mask[:, 128:192] = True
+
+    def step(**options: Any) -> float:
+        decoded = one.decode(one.encode(picture, quality=60, **options), as_array=True).astype(float)
+        steps = np.abs(np.diff((decoded - picture).mean(2), axis=1)).mean(0)[15::16]
+        return float(steps[[7, 11]].mean() / np.delete(steps, [7, 11]).mean())
+
+    assert step(roi=mask) < 1.5 * step()
+
+
+def test_a_mask_needs_a_model_that_allows_it() -> None:
+    with pytest.raises(OptionError, match="roi: tiny codes every picture at one quality; take a newer model"):
+        TINY.encode(TALL, roi=masked(1123, 150))
+
+
 # without loss
 
 

@@ -19,7 +19,8 @@ from dpc.codec.codec import Codec
 from dpc.errors import DPCError, FormatError
 
 VECTORS: dict[str, Any] = json.loads((make_vectors.FOLDER / "vectors.json").read_text(encoding="utf-8"))
-CODEC = Codec(Artifact(ROOT / VECTORS["model"], 1))
+CODECS = {model: Codec(Artifact(ROOT / path, 1)) for model, path in VECTORS["models"].items()}
+CODEC = next(iter(CODECS.values()))  # that of the invalid and hostile files
 MESSAGES = {  # of the rules of the learned body
     "S1": r"quality level \d+ is above the model's last, 448",
     "S2": "strip",
@@ -44,7 +45,8 @@ def names(kind: str) -> list[Any]:
 
 @pytest.mark.parametrize("vector", names("valid"))
 def test_valid(vector: dict[str, Any]) -> None:
-    assert {"file": vector["file"], **make_vectors.found(CODEC, data_of(vector))} == vector
+    codec = CODECS.get(vector["model"], CODEC)
+    assert {"file": vector["file"], **make_vectors.found(codec, data_of(vector))} == vector
 
 
 @pytest.mark.parametrize("vector", names("invalid"))
