@@ -106,6 +106,7 @@ def main() -> None:
                 assert len(list(out.iterdir())) == options.pictures
                 shutil.rmtree(out)
                 found[name].append((taken, used))
+                print(f"{name}: {taken:.1f} s, {used:.1f} s of processor time", file=sys.stderr, flush=True)
     about = f"{options.pictures} pictures of {options.side} x {options.side}"
     print(f"{about}, {cores()} cores, {options.rounds} rounds in turns")
     print("| | pictures a second | milliseconds of processor time a picture |\n|---|---|---|")
