@@ -65,6 +65,9 @@ def bench(
     kinds: Annotated[
         Path | None, typer.Option("--kinds", metavar="F", help="Kinds of the pictures; default kinds.csv beside them.")
     ] = None,
+    generations: Annotated[
+        str, typer.Option("--generations", metavar="N,N", help="Measure after encoding and decoding so many times.")
+    ] = "1",
     parquet: Annotated[bool, typer.Option("--parquet", help="Leave rows.parquet beside rows.csv.")] = False,
     lpips_weights: LpipsWeights = None,
     compressai: CompressAI = None,
@@ -90,6 +93,7 @@ def bench(
         metrics=tuple(words(metrics)) if metrics is not None else run.DEFAULT,
         weights=str(lpips_weights) if lpips_weights else None,
         kinds=lists.read(kinds) if kinds else {},
+        generations=tuple(int(n) for n in numbers("--generations", generations)),
         threads=threads,
         python=compressai,
         network_weights=compressai_weights,

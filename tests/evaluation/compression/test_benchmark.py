@@ -90,6 +90,28 @@ def test_keys_come_back_with_all_their_digits(tmp_path: Path) -> None:
     assert [r.key for r in read(file)] == [row(goal=8 * 1463 / 135300).key, row(quality=1 + 99 / 448).key]
 
 
+def test_generations_are_measured_against_the_original(images: Path, tmp_path: Path) -> None:
+    """The third file is that of what the second became; what is there is not measured again; kinds come along."""
+    (images / "kinds.csv").write_text("image,kind\np0,text\n")
+    plan = Plan(("jpeg",), {"": (20,)}, metrics=("psnr",), generations=(1, 3))
+    done = bench(plan, images, tmp_path / "out")
+    found = {(r.image, r.codec): r for r in done.rows}
+    assert {name for _, name in found} == {"jpeg", "jpeg x3"} and done.new == len(found)
+    for path in sorted(images.glob("*.png")):
+        with Image.open(path) as im:
+            original = picture = np.array(im.convert("RGB"))
+        jpeg = baselines.get("jpeg")
+        for _ in range(3):
+            data = jpeg.encode(picture, 20)
+            picture = jpeg.decode(data)
+        third = found[path.stem, "jpeg x3"]
+        assert third.bytes == len(data) and third.metrics["psnr"] == pytest.approx(psnr(original, picture))
+        assert third.kind == ("text" if path.stem == "p0" else "") and third.seen == "none" and third.command
+    assert bench(plan, images, tmp_path / "out").new == 0
+    with pytest.raises(OptionError, match="generations are 1 to 100"):
+        bench(replace(plan, generations=(0,)), images, tmp_path / "out")
+
+
 def test_parquet_holds_the_same_rows(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     rows = [row(), row(goal=0.25, metrics={"psnr": 30.0, "ms_ssim": math.nan, "peak_2": 0.0})]

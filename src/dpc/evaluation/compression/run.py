@@ -30,6 +30,7 @@ from dpc.provenance import commit, tools
 __all__ = ["GOALS", "Plan", "Result", "bench", "pictures"]
 
 GOALS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
+MOST_GENERATIONS = 100
 NEAR = 0.05  # a file further than this share from the rate that it was brought to is told
 
 
@@ -39,7 +40,8 @@ class Plan(Subjects):
 
     goals: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file in
     the folders as well. weights: folder of the metrics' weights. kinds: of pictures, by file name without ending; by
-    default those of kinds.csv beside the pictures.
+    default those of kinds.csv beside the pictures. generations: after how many times of encoding and decoding, at the
+    quality of the first, a codec is measured; "avif x3" is the name of the third.
     """
 
     goals: tuple[float, ...] = ()
@@ -47,6 +49,7 @@ class Plan(Subjects):
     metrics: tuple[str, ...] = DEFAULT
     weights: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
+    generations: tuple[int, ...] = (1,)
 
     def points(self, codec: str, goals: Sequence[float] = ()) -> list[tuple[float | None, float | None]]:
         """(quality, None) and (None, goal) of a codec; goals: of one picture, beside those of all."""
@@ -90,6 +93,8 @@ def bench(
         raise OptionError(
             "a rate of 0 bpp or less, or without end, cannot be reached; give rates such as 0.15,0.25,0.5"
         )
+    if not plan.generations or not all(1 <= n <= MOST_GENERATIONS for n in plan.generations):
+        raise OptionError(f"generations are 1 to {MOST_GENERATIONS}; give some such as 1,3,10")
     paths = pictures(images)
     plan = replace(plan, kinds=plan.kinds or kinds.beside(images))
     plan, missing = _usable(plan)
@@ -229,15 +234,27 @@ class _Picture:
         tried: dict[float, bytes] = {}
         for quality, goal in points:
             try:
-                codec = self._plan.codec(name)
-                model = getattr(codec, "model", "")
-                if not self._have(codec, quality, goal, model):
-                    coded = _code(codec, self._rgb, quality, goal, tried)
-                    memory = peak(name, codec, self._rgb, coded.quality, self._plan.threads)
-                    yield self._row(coded, codec, goal, model, memory)
+                yield from self._generations(name, quality, goal, tried)
             except Exception as error:  # a codec's fault of any kind costs this row only
                 what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
                 yield Failure(name, self._path.stem, what, engines.line(error))
+
+    def _generations(
+        self, name: str, quality: float | None, goal: float | None, tried: dict[float, bytes]
+    ) -> Iterator[Row]:
+        """A row for each generation that is not known."""
+        codec = self._plan.codec(name)
+        model = getattr(codec, "model", "")
+        wanted = [n for n in self._plan.generations if not self._have(codec, quality, goal, model, n)]
+        if not wanted:
+            return
+        coded = _code(codec, self._rgb, quality, goal, tried)
+        memory = peak(name, codec, self._rgb, coded.quality, self._plan.threads)
+        for n in range(1, max(wanted) + 1):
+            if n > 1:
+                coded = _code(codec, coded.rgb, coded.quality, None)
+            if n in wanted:
+                yield self._row(coded, codec, goal, model, memory, n)
 
     def precomputed(self, folder: Folder, entry: Entry) -> Iterator[Row | Failure]:
         """The row of a precomputed file."""
@@ -249,19 +266,27 @@ class _Picture:
         except Exception as error:  # a picture's or a metric's fault costs this row only
             yield Failure(folder.name, self._path.stem, f"quality {entry.quality:g}", engines.line(error))
 
-    def _have(self, subject: Codec | Folder, quality: float | None, goal: float | None, model: str) -> bool:
-        key = (subject.name, subject.version, subject.settings, self._sha256, quality, goal)
+    def _have(
+        self, subject: Codec | Folder, quality: float | None, goal: float | None, model: str, generation: int = 1
+    ) -> bool:
+        key = (_name(subject, generation), subject.version, subject.settings, self._sha256, quality, goal)
         before, metrics = self._known.get(key, ("", frozenset()))
         return before == model and metrics >= set(self._plan.metrics)
 
     def _row(
-        self, coded: _Coded, subject: Codec | Folder, goal: float | None, model: str, memory: float = math.nan
+        self,
+        coded: _Coded,
+        subject: Codec | Folder,
+        goal: float | None,
+        model: str,
+        memory: float = math.nan,
+        generation: int = 1,
     ) -> Row:
         if self._reference is None:
             text = known_text(self._path)
             self._reference = Reference(self._rgb, self._plan.metrics, self._plan.weights, text)
         return Row(
-            codec=subject.name,
+            codec=_name(subject, generation),
             version=subject.version,
             settings=subject.settings,
             model=model,
@@ -284,6 +309,11 @@ class _Picture:
             command=getattr(subject, "command", ""),
             kind=self._plan.kinds.get(self._path.stem, ""),
         )
+
+
+def _name(subject: Codec | Folder, generation: int) -> str:
+    """A codec's name in rows: "avif x3" after three times."""
+    return subject.name if generation == 1 else f"{subject.name} x{generation}"
 
 
 @dataclass(frozen=True)
