@@ -11,7 +11,7 @@ warns of a larger picture and refuses one of more than twice as many pixels.
 
 from __future__ import annotations
 
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -106,7 +106,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     if own:
         image = image.copy()
         image.info.update(own)
-    as_given = {key: options.get(key) for key in ("quality", "bpp", "max_bytes", "lossless", "roi", "model")}
+    as_given: dict[str, Any] = {key: options.get(key) for key in ("quality", "bpp", "max_bytes", "lossless", "roi", "model")}
     fp.write(encode(image, **as_given, exif=bool(exif), strip=bool(options.get("strip"))))
 
 

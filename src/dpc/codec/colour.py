@@ -286,13 +286,13 @@ def _adaptation(white: XYZ) -> tuple[XYZ, XYZ, XYZ]:
     """The matrix that takes colours seen under a white to D50, after Bradford."""
     scale = [d / s for d, s in zip(_times(_BRADFORD, _D50), _times(_BRADFORD, white), strict=True)]
     rows: list[XYZ] = []
-    columns = tuple(zip(*_BRADFORD, strict=True))
+    first, second, third = zip(*_BRADFORD, strict=True)
     for unit in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         cone = _times(_BRADFORD, unit)
         scaled = (cone[0] * scale[0], cone[1] * scale[1], cone[2] * scale[2])
-        rows.append(_solve(columns, scaled))
+        rows.append(_solve((first, second, third), scaled))
     a, b, c = zip(*rows, strict=True)
-    return a, b, c  # type: ignore[return-value]
+    return a, b, c
 
 
 def of_chromaticities(
