@@ -106,7 +106,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     if own:
         image = image.copy()
         image.info.update(own)
-    as_given: dict[str, Any] = {key: options.get(key) for key in ("quality", "bpp", "max_bytes", "lossless", "roi", "model")}
+    names = ("quality", "bpp", "max_bytes", "lossless", "roi", "model")
+    as_given: dict[str, Any] = {key: options.get(key) for key in names}
     fp.write(encode(image, **as_given, exif=bool(exif), strip=bool(options.get("strip"))))
 
 
