@@ -170,3 +170,47 @@ def test_a_grey_mask_is_no_map() -> None:
 def test_bad_masks_are_refused(mask: npt.NDArray[Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         from_mask(mask, 9, 9)
+
+
+# what a picture gets without a mask
+
+
+def scene(height: int, width: int) -> Any:
+    """Plain ground, with letters on the upper left and texture on the right."""
+    rgb = np.full((height, width, 3), 230, np.uint8)
+    rng = np.random.default_rng(1)
+    rgb[:, width // 2 :] = rng.integers(0, 256, (height, width - width // 2, 3))
+    for y in range(10, 110, 14):
+        for x in range(8, 110, 10):
+            rgb[y : y + 9, x : x + 3] = 20
+    return rgb
+
+
+def test_letters_on_plain_ground_are_raised_and_texture_is_lowered() -> None:
+    deltas = quality_map.quality_map(scene(320, 512))
+    assert deltas is not None and deltas.shape == (5, 8)
+    assert (deltas[:2, :2] >= quality_map.RAISE - 2).all()
+    assert (deltas[3:, :3] == 0).all()
+    assert (deltas[:, 5:] == -quality_map.LOWER).all()
+
+
+def test_a_picture_of_one_kind_has_no_map() -> None:
+    assert quality_map.quality_map(np.full((200, 300, 3), 77, np.uint8)) is None
+    noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3)).astype(np.uint8)
+    assert quality_map.quality_map(noise) is None
+    assert quality_map.quality_map(scene(63, 512)) is None  # less than a cell high
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (65, 127), (200, 70), (1025, 131)])
+def test_the_map_has_a_delta_for_every_cell(height: int, width: int) -> None:
+    deltas = quality_map.quality_map(scene(height, width))
+    assert deltas is not None and deltas.shape == (-(-height // 64), -(-width // 64))
+    assert np.abs(deltas).max() <= quality_map.LARGEST
+
+
+def test_bands_see_what_is_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = np.concatenate([scene(320, 256), scene(320, 256)[::-1]])
+    whole = quality_map.quality_map(rgb)
+    for band in (64, 192, 1024):
+        monkeypatch.setattr(quality_map, "BAND", band)
+        np.testing.assert_array_equal(quality_map.quality_map(rgb), whole)

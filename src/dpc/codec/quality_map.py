@@ -20,6 +20,11 @@ from dpc.errors import Corrupt, OptionError
 CELL = STRIDE * HYPER  # pixels
 UNIT = 16  # fine levels in a delta of 1
 LARGEST = 8  # deltas lie in -LARGEST..LARGEST
+RAISE, LOWER = 5, 2  # the largest deltas up and down without a mask
+PLAIN = 4.0  # levels squared: activity below which a sample lies on plain ground
+STEEP = 12.0  # levels between neighbours: the least step of a hard edge
+BAND = 512  # rows of pixels that are looked at at a time, a multiple of CELL
+AROUND = 8  # samples around them
 MASK = 4  # the delta of a white cell of a mask; -MASK of a black one
 
 Int = NDArray[np.int32]
@@ -32,8 +37,68 @@ _WEIGHTS = (
 
 
 def quality_map(rgb: NDArray[np.uint8]) -> Int | None:
-    """The deltas that a picture gets without a mask, (rows, columns) of cells; None for the same quality everywhere."""
-    return None
+    """The deltas that a picture (H, W, 3) gets without a mask, one for each cell; None for the same quality everywhere.
+
+    Cells in which letters or hard edges stand on plain ground get up to RAISE more, cells of texture, which hides
+    errors, up to LOWER less. It looks at the luma at half the resolution, some rows of cells at a time.
+    """
+    height, width = rgb.shape[:2]
+    if min(height, width) < CELL:
+        return None
+    bands = [_looked_at(rgb, top) for top in range(0, height, BAND)]
+    edges, texture = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+    for axis in (0, 1):  # a smooth map takes fewer bits
+        ends = [(1, 1), (0, 0)] if axis == 0 else [(0, 0), (1, 1)]
+        wide = np.pad(texture, ends, mode="edge")
+        before, after = (np.take(wide, range(k, k + texture.shape[axis]), axis) for k in (0, 2))
+        texture = (before + 2 * texture + after) / 4
+    deltas: Int = np.round(RAISE * edges - LOWER * texture).astype(np.int32)
+    return deltas if (deltas != deltas[0, 0]).any() else None
+
+
+def _looked_at(rgb: NDArray[np.uint8], top: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much of the cells from row `top` on, BAND rows of pixels, is hard edges on plain ground, and how much texture
+    they have; each from 0 to 1."""
+    low, high = max(0, top - 2 * AROUND), min(len(rgb), top + BAND + 2 * AROUND)
+    luma = rgb[low:high] @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = np.pad(luma, [(0, n % 2) for n in luma.shape], mode="edge")
+    h, w = luma.shape
+    luma = luma.reshape(h // 2, 2, w // 2, 2).mean((1, 3))
+    hidden = _activity(luma)
+    across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
+    steep = np.zeros(luma.shape, bool)
+    steep[:, :-1] |= across > STEEP
+    steep[:-1] |= down > STEEP
+    part = slice((top - low) // 2, min((top - low + BAND) // 2, h // 2))
+    edges = _cell_means(steep[part] & (hidden[part] < PLAIN))
+    texture = _cell_means(np.log2(1 + hidden[part]))
+    return np.clip(edges / 0.04, 0, 1), np.clip((texture - 4) / 3, 0, 1)
+
+
+def _activity(luma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The smallest of the four 5x5 variances around a sample, three samples away diagonally: on plain ground beside an
+    edge one of the four is small, so an edge hides nothing there."""
+    mean = _box(luma)
+    variance = np.pad(np.maximum(_box(luma * luma) - mean * mean, 0), 3, mode="edge")
+    h, w = luma.shape
+    pairs = np.minimum(variance[:h], variance[6:])
+    return np.minimum(pairs[:, :w], pairs[:, 6:])
+
+
+def _box(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """5x5 means, the border repeated."""
+    x = np.pad(x, 2, mode="edge")
+    x = x[:-4] + x[1:-3] + x[2:-2] + x[3:-1] + x[4:]
+    return np.asarray((x[:, :-4] + x[:, 1:-3] + x[:, 2:-2] + x[:, 3:-1] + x[:, 4:]) / 25, np.float32)
+
+
+def _cell_means(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Means over cells, of samples at half the resolution; the last cells may be smaller."""
+    rows, columns = (np.arange(0, n, CELL // 2) for n in x.shape)
+    total = np.add.reduceat(np.add.reduceat(x, rows, 0, np.float64), columns, 1)
+    area = np.outer(np.diff(rows, append=x.shape[0]), np.diff(columns, append=x.shape[1]))
+    means: NDArray[np.float64] = total / area
+    return means
 
 
 def from_mask(mask: NDArray[Any], height: int, width: int) -> Int | None:
