@@ -169,7 +169,7 @@ def test_the_command(tmp_path: Path, images: Path, precomputed: Path) -> None:
     command += ["--codecs", "jpeg", "--folder", f"bpg={precomputed}", "--crops", "1", "--quality", "70"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    files = {"rows.csv", "failures.csv", "table.md", "curves.png", "curves.svg", "crops-0.3.png", "crops-0.5.png"}
+    files = {"rows.csv", "table.md", "curves.png", "curves.svg", "crops-0.3.png", "crops-0.5.png"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == files
     found = {r.codec: r for r in read(tmp_path / "out" / "rows.csv")}
     assert set(found) == {"dpc:tiny", "jpeg", "bpg"} and found["dpc:tiny"].model == Artifact(TINY).identity
