@@ -144,8 +144,8 @@ def test_pattern_finds_a_mesh_and_nothing_in_noise() -> None:
     fine = torch.randn(2, 3, 192, 192, generator=generator) * 0.02
     for period, least in ((2, 0.003), (4, 0.01), (8, 0.01)):
         at = (torch.arange(192) % period == 0).float()
-        mesh = fine * (1 + 2 * at)  # noise that is three times as strong in every n-th column
-        along, down = pattern(x * 0 + 0.5, 0.5 + mesh), pattern(x * 0 + 0.5, 0.5 + mesh.transpose(2, 3))
+        grid = fine * (1 + 2 * at)  # noise that is three times as strong in every n-th column
+        along, down = pattern(x * 0 + 0.5, 0.5 + grid), pattern(x * 0 + 0.5, 0.5 + grid.transpose(2, 3))
         assert (along > least).all() and (down > least).all(), period
     board = ((torch.arange(192)[:, None] + torch.arange(192)) % 2 * 2 - 1) / 255  # a checkerboard of one level
     assert (pattern(x, x + board) > 0.003).all()

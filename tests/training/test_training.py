@@ -533,7 +533,7 @@ def test_the_recipes_of_the_package_are_read_and_survive_json(name: str) -> None
     assert recipe.from_dict(recipe.to_dict(plan)) == plan
 
 
-def test_the_twins_differ_from_dpc_in_nothing_but_the_loss() -> None:
+def test_the_ablation_differs_from_dpc_in_nothing_but_the_loss() -> None:
     free = {"name", "description", "stages", "lambda_min", "lambda_max"}
     tables = [recipe.to_dict(recipe.read(n)) for n in ("dpc", "msssim", "mse")]
     kept = [{k: v for k, v in t.items() if k not in free} for t in tables]

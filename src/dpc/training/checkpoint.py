@@ -2,7 +2,7 @@
 
     last.pt       all that a training needs to go on: model, average, optimiser, step, minutes, recipe, schedule
     previous.pt   the one before it
-    weights.pt    the averaged weights in float16: enough to export, to judge and to start from
+    weights.pt    the averaged weights in float16: enough to export, to evaluate and to start from
 
 There is no state of random numbers in them: all that is drawn in a step follows from the recipe's seed and the step.
 """

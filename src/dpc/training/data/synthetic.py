@@ -1,7 +1,7 @@
 """Synthetic crops: pages, windows, tables, diagrams and signs, on plain ground, on a gradient or on a photograph.
 
-Photographs hold little text, and a codec that never saw any smears it: see docs/training.md. A crop depends on the
-generator and on the typefaces of fonts.py alone.
+Photographs hold little text, and a codec that never saw any smears it: see docs/guide/training.md. A crop depends on
+the generator and on the typefaces of fonts.py alone.
 """
 
 from __future__ import annotations

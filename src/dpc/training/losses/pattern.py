@@ -19,12 +19,13 @@ def opponent(x: Tensor) -> Tensor:
 
 
 def pattern(x: Tensor, x_hat: Tensor) -> Tensor:
-    """How much x_hat shows a mesh of period 2, 4 or 8 pixels that x does not have: (N,) float32, 0 for none.
+    """How much x_hat shows a grid artefact of period 2, 4 or 8 pixels that x does not have: (N,) float32, 0 for none.
 
-    x, x_hat: (N, 3, H, W) float in [0, 1]. A mesh has differences between neighbours that are larger at some phases of
-    the grid than at others, whatever their sign. So: the mean absolute first and second difference at each of 8 phases,
-    over the whole crop, their logarithms, and the variance of these over the phases; mean over both differences, rows
-    and columns, and over luma, R-G and B-G of x_hat and the luma of the error. Doubled pixels have 0.1 or more.
+    x, x_hat: (N, 3, H, W) float in [0, 1]. A grid artefact has differences between neighbours that are larger at some
+    phases of the grid than at others, whatever their sign. So: the mean absolute first and second difference at each of
+    8 phases, over the whole crop, their logarithms, and the variance of these over the phases; mean over both
+    differences, rows and columns, and over luma, R-G and B-G of x_hat and the luma of the error. Doubled pixels have
+    0.1 or more.
     To that comes what such differences cannot see, a fixed pattern that is added to the picture. LPIPS rewards one: it
     takes it for texture. So: the variance, in levels squared and times STEADY, of the error's means at the phases of a
     4x4 grid within each crop, and at those of the 16x16 grid of the latents over the whole batch (one crop is too
