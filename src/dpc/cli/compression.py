@@ -83,11 +83,11 @@ def bench(
     if parquet:
         rows.need_pyarrow()  # before time is spent
     chosen = qualities_of(qualities or [])
-    goals = numbers("--bpp", bpp or "")
+    targets = numbers("--bpp", bpp or "")
     plan = run.Plan(
         codecs=tuple(words(codecs)) if codecs is not None else baselines.USUAL,
         qualities=chosen,
-        goals=goals or (() if chosen or match else run.GOALS),
+        targets=targets or (() if chosen or match else run.TARGETS),
         folders=folders_of(folder or []),
         match=match,
         metrics=tuple(words(metrics)) if metrics is not None else run.DEFAULT,
@@ -106,9 +106,10 @@ def bench(
         typer.echo(f"left out, {name}: {why}", err=True)
     for failure in result.failures:
         typer.echo(f"failed, {failure.image} {failure.codec} {failure.what}: {failure.reason}", err=True)
-    for (codec, goal), count in sorted(run.far(plan, result).items()):
+    for (codec, target), count in sorted(run.far(plan, result).items()):
         typer.echo(
-            f"{codec}: {count} files are more than {run.NEAR:.0%} away from {goal:g} bpp, as near as it comes", err=True
+            f"{codec}: {count} files are more than {run.NEAR:.0%} away from {target:g} bpp, as near as it comes",
+            err=True,
         )
     typer.echo(f"{out / 'rows.csv'}: {len(result.rows)} rows, {result.new} of them new; {len(result.failures)} failed")
     if result.failures:

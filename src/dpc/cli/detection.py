@@ -107,7 +107,7 @@ def detect(
     plan = run.Plan(
         detectors=tuple(detector),
         codecs=tuple(words(codecs) if codecs is not None else common),
-        goals=numbers("--bpp", bpp),
+        targets=numbers("--bpp", bpp),
         match=match,
         qualities=qualities_of(qualities or []),
         folders=folders_of(folder or []),
@@ -141,7 +141,7 @@ def detect(
         data,
         truth,
         out,
-        goals=plan.goals,
+        targets=plan.targets,
         resamples=resamples,
         anchor=anchor,
         examples=examples,

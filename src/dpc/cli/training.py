@@ -180,7 +180,7 @@ def evaluate(
     from dpc.training.weights import is_artifact, located
 
     pictures(images)  # says at once what is wrong with them
-    goals, qualities = numbers("--bpp", bpp), numbers("--quality", quality)
+    targets, qualities = numbers("--bpp", bpp), numbers("--quality", quality)
     others, places = words(codecs), folders_of(folder or [])
     artifacts = []
     for path in map(located, models):
@@ -195,7 +195,7 @@ def evaluate(
         artifacts,
         images,
         out,
-        goals,
+        targets,
         qualities=qualities,
         codecs=others,
         folders=places,

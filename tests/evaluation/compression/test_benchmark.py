@@ -64,7 +64,7 @@ def images(tmp_path: Path) -> Path:
 def row(**changes: Any) -> Row:
     given: dict[str, Any] = {
         "codec": "c", "version": "v, 1", "settings": 'a "quoted" one', "model": "", "image": "p", "sha256": "ab",
-        "width": 10, "height": 20, "quality": 1 / 3, "goal": None, "bytes": 25, "bpp": 1.0, "encode_s": 0.25,
+        "width": 10, "height": 20, "quality": 1 / 3, "target": None, "bytes": 25, "bpp": 1.0, "encode_s": 0.25,
         "decode_s": math.nan, "memory_mb": 1.5, "dpc": "0", "commit": "", "tools": "", "metrics": {"psnr": math.inf},
     }  # fmt: skip
     return Row(**given | changes)
@@ -72,7 +72,7 @@ def row(**changes: Any) -> Row:
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
-    rows = [row(), row(goal=0.25, metrics={"psnr": 30.0, "ms_ssim": math.nan})]
+    rows = [row(), row(target=0.25, metrics={"psnr": 30.0, "ms_ssim": math.nan})]
     append(file, rows[:1])
     append(file, rows[1:])
     back = read(file)
@@ -84,10 +84,10 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_keys_come_back_with_all_their_digits(tmp_path: Path) -> None:
-    """A goal that was computed from a file's size must be known again, or its row is measured again."""
+    """A target that was computed from a file's size must be known again, or its row is measured again."""
     file = tmp_path / "rows.csv"
-    append(file, [row(goal=8 * 1463 / 135300), row(quality=1 + 99 / 448)])
-    assert [r.key for r in read(file)] == [row(goal=8 * 1463 / 135300).key, row(quality=1 + 99 / 448).key]
+    append(file, [row(target=8 * 1463 / 135300), row(quality=1 + 99 / 448)])
+    assert [r.key for r in read(file)] == [row(target=8 * 1463 / 135300).key, row(quality=1 + 99 / 448).key]
 
 
 def test_generations_are_measured_against_the_original(images: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_generations_are_measured_against_the_original(images: Path, tmp_path: P
 
 def test_parquet_holds_the_same_rows(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    rows = [row(), row(goal=0.25, metrics={"psnr": 30.0, "ms_ssim": math.nan, "peak_2": 0.0})]
+    rows = [row(), row(target=0.25, metrics={"psnr": 30.0, "ms_ssim": math.nan, "peak_2": 0.0})]
     write_parquet(tmp_path / "rows.parquet", rows)
     assert str(read(tmp_path / "rows.parquet")) == str(rows)
     assert not list(tmp_path.glob("*.part"))
@@ -163,19 +163,19 @@ def test_rows_are_those_of_real_files(images: Path, tmp_path: Path) -> None:
         assert (r.bytes, r.bpp) == (len(data), 8 * len(data) / (66 * 90))
         assert r.metrics["psnr"] == psnr(original, codec.decode(data))
         assert set(r.metrics) == {"psnr", "ssim"}
-        assert (r.width, r.height, r.goal) == (90, 66, None)
+        assert (r.width, r.height, r.target) == (90, 66, None)
         assert r.sha256 == hashlib.sha256((images / f"{r.image}.png").read_bytes()).hexdigest()
         assert r.encode_s > 0 and r.decode_s > 0 and (r.memory_mb > 0 or not Path("/proc/self/status").exists())
         assert r.version == codec.version and r.settings == codec.settings and "numpy" in r.tools
 
 
 def test_every_codec_is_brought_to_the_same_rate(images: Path, tmp_path: Path) -> None:
-    plan = Plan(("dpc", "jpeg", "jpeg2000"), goals=(1.0, 2.0), metrics=("psnr",))
+    plan = Plan(("dpc", "jpeg", "jpeg2000"), targets=(1.0, 2.0), metrics=("psnr",))
     done = bench(plan, images, tmp_path / "out")
     assert len(done.rows) == 3 * 3 * 2
     for r in done.rows:
         if r.codec != "dpc":
-            assert r.goal is not None and r.bpp == pytest.approx(r.goal, rel=0.12)
+            assert r.target is not None and r.bpp == pytest.approx(r.target, rel=0.12)
     own = [r for r in done.rows if r.codec == "dpc"]
     assert all(len(r.model) == 64 and r.model[:16] in r.version for r in own)
     assert bench(plan, images, tmp_path / "out").new == 0
@@ -409,7 +409,7 @@ def test_what_is_missing_is_left_out_and_named(images: Path, tmp_path: Path, mon
         ({"qualities": {"jpeg": (101.0,)}}, "jpeg takes a quality of 1 to 95, not 101"),
         ({"qualities": {"jpeg": (20.5,)}}, "jpeg takes whole qualities, not 20.5"),
         ({"qualities": {"jpg": (20.0,)}}, "qualities are given for 'jpg', which is no codec"),
-        ({"goals": (0.0,)}, "0 bpp"),
+        ({"targets": (0.0,)}, "0 bpp"),
         ({"metrics": ("vmaf",)}, "'vmaf' is unknown"),
         ({"folders": {"jpeg": "."}}, "give it another name"),
         ({"folders": {"mine": "nowhere"}}, "holds no sizes.csv"),
@@ -487,7 +487,7 @@ def test_codecs_are_brought_to_the_sizes_in_a_folder(images: Path, tmp_path: Pat
     assert found[0].cells["mine", "psnr"] is None
 
 
-def test_a_second_goal_makes_no_file_again(images: Path) -> None:
+def test_a_second_target_makes_no_file_again(images: Path) -> None:
     codec, made = baselines.get("jpeg"), []
 
     class Counted:
@@ -580,7 +580,7 @@ class _Page(HTMLParser):
 def test_a_report_of_a_run(images: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("bjontegaard")
-    plan = Plan(("dpc", "jpeg", "webp"), goals=(0.8, 1.2, 1.6, 2.0, 2.6), metrics=("psnr", "ssim", "peak_2"))
+    plan = Plan(("dpc", "jpeg", "webp"), targets=(0.8, 1.2, 1.6, 2.0, 2.6), metrics=("psnr", "ssim", "peak_2"))
     rows = bench(plan, images, tmp_path / "out").rows
     written = report([tmp_path / "out"], tmp_path / "report", (1.4, 9.0))
     assert all(path.is_file() and path.stat().st_size for path in written.values())

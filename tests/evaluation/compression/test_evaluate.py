@@ -63,8 +63,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_are_those_of_real_files_near_the_rates(tmp_path: Path, images: Path) -> None:
-    goals = (0.3, 0.55)
-    evaluate([TINY], images, tmp_path, goals, qualities=[50], codecs=["jpeg"], crops=0)
+    targets = (0.3, 0.55)
+    evaluate([TINY], images, tmp_path, targets, qualities=[50], codecs=["jpeg"], crops=0)
     rows = read(tmp_path / "rows.csv")
     mine = [r for r in rows if r.codec == "dpc:tiny"]
     assert len(mine) == 6 and {r.image for r in rows} == {"p0", "p1"}
@@ -74,11 +74,11 @@ def test_rows_are_those_of_real_files_near_the_rates(tmp_path: Path, images: Pat
         original = np.asarray(Image.open(path))
         data = codec.encode(path, quality=r.quality)
         decoded = np.asarray(codec.decode(data))
-        assert r.bytes == len(data) and (r.goal is None or r.bpp == pytest.approx(r.goal, rel=0.05))
+        assert r.bytes == len(data) and (r.target is None or r.bpp == pytest.approx(r.target, rel=0.05))
         assert r.metrics["psnr"] == pytest.approx(psnr(original, decoded))
         assert r.metrics["lpips_alex"] == pytest.approx(np.abs(original / 255 - decoded / 255.0).mean(), rel=1e-4)
         assert set(r.metrics) == set(evaluation.METRICS) and r.model == codec.artifact.identity
-    assert {r.goal for r in rows if r.codec == "jpeg"} == set(goals)
+    assert {r.target for r in rows if r.codec == "jpeg"} == set(targets)
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, images: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_folder_of_decoded_pictures_is_met_at_its_sizes(tmp_path: Path, images
     sheet = Image.open(tmp_path / "out" / "crops-0.4.png")
     assert sheet.size == (3 * (256 + 4), 256 + 22)
     assert len(sheet.convert("L").getcolors() or []) > 50
-    # the goals are read back as they were written
+    # the targets are read back as they were written
     lines: list[str] = []
     evaluate([TINY], images, tmp_path / "out", (0.4,), folders=folders, crops=0, say=lines.append)
     assert "0 new rows" in lines[-1]

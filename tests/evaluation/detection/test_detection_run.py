@@ -59,7 +59,7 @@ def row(**changes: Any) -> rows.Row:
     given: dict[str, Any] = {
         "detector": "d", "detector_version": "1", "detector_settings": "a; b", "codec": "c:d/e", "version": "v, 1",
         "settings": 'a "quoted" one', "model": "", "annotations": "ff", "image": 7, "file": "p.jpg", "sha256": "ab",
-        "width": 10, "height": 20, "quality": 12.5, "goal": None, "bytes": 25, "bpp": 1.0, "dpc": "0", "commit": "",
+        "width": 10, "height": 20, "quality": 12.5, "target": None, "bytes": 25, "bpp": 1.0, "dpc": "0", "commit": "",
         "tools": "", "found": rows.rounded(np.array([[1, 0.123456, 1.234, -2, 30, 40.006], [90, 1, 0, 0, 1, 1]])),
     }  # fmt: skip
     return rows.Row(**given | changes)
@@ -68,7 +68,7 @@ def row(**changes: Any) -> rows.Row:
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     file = rows.file_of(tmp_path / "rows", "c:d/e")
     assert file.name == "c-d-e.csv.gz"
-    given = [row(), row(goal=0.25, found=np.zeros((0, 6))), row(quality=math.nan, codec=rows.ORIGINAL)]
+    given = [row(), row(target=0.25, found=np.zeros((0, 6))), row(quality=math.nan, codec=rows.ORIGINAL)]
     rows.append(file, given[:1])
     rows.append(file, given[1:])
     back = rows.read(file)
@@ -184,13 +184,13 @@ def test_a_second_detector_needs_its_own_rows_only(data: dataset.Dataset, plan: 
 
 
 def test_rates_on_average(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
-    wanted = replace(plan, qualities={}, goals=(1.0, 2.0, 3.0))
+    wanted = replace(plan, qualities={}, targets=(1.0, 2.0, 3.0))
     done = detect(wanted, data, tmp_path / "out")
     for codec in ("jpeg", "webp"):
         by_quality: dict[float, list[float]] = {}
         for r in done.rows:
             if r.codec == codec:
-                assert r.goal is None
+                assert r.target is None
                 by_quality.setdefault(r.quality, []).append(r.bpp)
         means = sorted(float(np.mean(v)) for v in by_quality.values())
         assert len(means) == 3 and {len(v) for v in by_quality.values()} == {6}
@@ -223,14 +223,14 @@ def test_the_search_for_a_mean_rate() -> None:
 
 
 def test_rates_of_every_picture(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
-    wanted = replace(plan, qualities={}, goals=(1.5, 2.5), match="image", codecs=("jpeg", "dpc"))
+    wanted = replace(plan, qualities={}, targets=(1.5, 2.5), match="image", codecs=("jpeg", "dpc"))
     done = detect(wanted, data, tmp_path / "out")
     coded = [r for r in done.rows if r.codec != rows.ORIGINAL]
     assert len(coded) == 24
-    assert {(r.codec, r.goal) for r in coded} == {(c, g) for c in ("jpeg", "dpc") for g in (1.5, 2.5)}
-    near = [(r.goal, r.bpp) for r in coded if r.codec == "jpeg"]
-    assert all(bpp == pytest.approx(goal, rel=0.15) for goal, bpp in near), near
-    assert len({r.quality for r in coded if r.codec == "jpeg" and r.goal == 2.5}) > 1
+    assert {(r.codec, r.target) for r in coded} == {(c, g) for c in ("jpeg", "dpc") for g in (1.5, 2.5)}
+    near = [(r.target, r.bpp) for r in coded if r.codec == "jpeg"]
+    assert all(bpp == pytest.approx(target, rel=0.15) for target, bpp in near), near
+    assert len({r.quality for r in coded if r.codec == "jpeg" and r.target == 2.5}) > 1
     assert detect(wanted, data, tmp_path / "out").new == 0
 
 
@@ -303,8 +303,8 @@ def test_ray_gives_the_same_rows(
         ({"codecs": ()}, "no codec was given"),
         ({"codecs": ("dpc:dpc-7", f"dpc:{MODEL}")}, "are both called dpc:dpc-7"),
         ({"qualities": {"jpeg": (101.0,)}}, "jpeg takes a quality of 1 to 95, not 101"),
-        ({"goals": (0.0,)}, "rates of 0; give some"),
-        ({"goals": ()}, "rates of nothing"),
+        ({"targets": (0.0,)}, "rates of 0; give some"),
+        ({"targets": ()}, "rates of nothing"),
         ({"match": "none"}, "choose from average, image"),
         ({"detectors": ()}, "no detector was given"),
         ({"folders": {"jpeg": "."}}, "give it another name"),
@@ -383,7 +383,7 @@ def test_the_report(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     truth = scoring.Truth(data)
     lines: list[str] = []
     written = report.report(
-        done, data, truth, out, goals=(1.5, 2.5, 50.0), resamples=30, examples=2, example_bpp=2.0, say=lines.append
+        done, data, truth, out, targets=(1.5, 2.5, 50.0), resamples=30, examples=2, example_bpp=2.0, say=lines.append
     )
     assert sum("scored" in line for line in lines) == 11
     table = lines_of(out / "table.csv")
@@ -421,7 +421,7 @@ def test_the_report(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     # the second time nothing is scored again, and everything is the same
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     lines.clear()
-    report.report(done, data, truth, out, goals=(1.5, 2.5, 50.0), resamples=30, examples=2, example_bpp=2.0)
+    report.report(done, data, truth, out, targets=(1.5, 2.5, 50.0), resamples=30, examples=2, example_bpp=2.0)
     assert not lines and before == {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     with pytest.raises(OptionError, match="'x' is not among the codecs jpeg, webp"):
         report.report(done, data, truth, out, resamples=0, examples=0, anchor="x")
@@ -433,7 +433,7 @@ def test_identical_codecs_differ_by_nothing(data: dataset.Dataset, plan: Plan, t
     done = detect(replace(plan, codecs=("jpeg",), qualities={"": (1, 20, 50, 90)}), data, tmp_path / "out")
     twins = [replace(r, codec="dpc:twin") for r in done.rows if r.codec == "jpeg"]
     both = replace(done, rows=[*done.rows, *twins])
-    report.report(both, data, scoring.Truth(data), tmp_path / "out", goals=(1.5,), resamples=20, examples=0)
+    report.report(both, data, scoring.Truth(data), tmp_path / "out", targets=(1.5,), resamples=20, examples=0)
     for r in lines_of(tmp_path / "out" / "differences.csv"):
         assert (float(r["difference"]), float(r["low"]), float(r["high"])) == (0, 0, 0)
     for r in lines_of(tmp_path / "out" / "bd-rate.csv"):

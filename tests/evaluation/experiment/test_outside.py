@@ -31,7 +31,7 @@ WICKED = r"_<script>alert(1)</script> $\frac{ \undefined$ ../../x"
 def row(**changes: Any) -> compression.Row:
     given: dict[str, Any] = {
         "codec": "c", "version": "1", "settings": "", "model": "", "image": "p", "sha256": "ab", "width": 10,
-        "height": 20, "quality": 5.0, "goal": None, "bytes": 25, "bpp": 1.0, "encode_s": 0.25, "decode_s": math.nan,
+        "height": 20, "quality": 5.0, "target": None, "bytes": 25, "bpp": 1.0, "encode_s": 0.25, "decode_s": math.nan,
         "memory_mb": -0.1, "dpc": "0", "commit": "", "tools": "", "metrics": {"psnr": math.inf, "ms_ssim": math.nan},
     }  # fmt: skip
     return compression.Row(**given | changes)
@@ -48,8 +48,8 @@ def row(**changes: Any) -> compression.Row:
         ({"bpp": math.nan}, "line 3: bpp is 'nan'"),
         ({"bpp": 0.001}, "bpp is 0.001, but 25 bytes of 10x20 pixels are 1;"),
         ({"quality": math.inf}, "line 3: quality is 'inf'"),
-        ({"goal": -1.0}, "line 3: goal is '-1'"),
-        ({"goal": math.nan}, "line 3: goal is 'nan'"),
+        ({"target": -1.0}, "line 3: target is '-1'"),
+        ({"target": math.nan}, "line 3: target is 'nan'"),
         ({"encode_s": -1.0}, "line 3: encode_s is '-1'"),
         ({"encode_s": math.inf}, "line 3: encode_s is 'inf'"),
         ({"metrics": {"ms_ssim": 1.5}}, "line 3: ms_ssim is 1.5, but lies between"),
@@ -76,7 +76,7 @@ def seen(**changes: Any) -> detection.Row:
     given: dict[str, Any] = {
         "detector": "d", "detector_version": "1", "detector_settings": "", "codec": "c", "version": "1", "settings": "",
         "model": "", "annotations": "ff", "image": 7, "file": "p.jpg", "sha256": "ab", "width": 10, "height": 20,
-        "quality": 12.5, "goal": None, "bytes": 25, "bpp": 1.0, "dpc": "0", "commit": "", "tools": "",
+        "quality": 12.5, "target": None, "bytes": 25, "bpp": 1.0, "dpc": "0", "commit": "", "tools": "",
         "found": np.array([[1, 0.5, 1, 2, 3, 4.0]]),
     }  # fmt: skip
     return detection.Row(**given | changes)

@@ -87,7 +87,7 @@ class Comparison:
     """What a page shows. shown: DPC first. missing: what is left out -> why, and how to get it.
 
     original: (H, W, 3) uint8 sRGB. size: bytes of the file that was given, None when that is not the picture
-    shown. sha256: of the original's pixels. goal: the rate asked for, in words. notes: what was done to the
+    shown. sha256: of the original's pixels. target: the rate asked for, in words. notes: what was done to the
     photograph before it was coded.
     """
 
@@ -95,7 +95,7 @@ class Comparison:
     original: Rgb
     size: int | None
     sha256: str
-    goal: str
+    target: str
     shown: Sequence[Shown]
     missing: Mapping[str, str]
     notes: Sequence[str]
@@ -105,7 +105,7 @@ class Comparison:
         """What was compared, in one line of text."""
         first, height, width = self.shown[0], *self.original.shape[:2]
         return (
-            f"{width:,} × {height:,} pixels. {first.title} {self.goal} takes {first.bytes:,} bytes, "
+            f"{width:,} × {height:,} pixels. {first.title} {self.target} takes {first.bytes:,} bytes, "
             f"{self.bpp(first.bytes):.3f} bits per pixel; every other codec is at the best quality whose file is no "
             "larger."
         )
@@ -145,7 +145,7 @@ def compare(
     original, notes = _srgb(source, crop)
     steps = len(others) + 1
 
-    goal, used, data = _first(dpc, original, quality, bpp, max_bytes)
+    target, used, data = _first(dpc, original, quality, bpp, max_bytes)
     results = [(dpc, used, data, dpc.decode(data))]
     progress(1 / steps)
 
@@ -166,7 +166,7 @@ def compare(
         original=original,
         size=None if crop is not None else len(source) if isinstance(source, bytes) else Path(source).stat().st_size,
         sha256=hashlib.sha256(original.tobytes()).hexdigest(),
-        goal=goal,
+        target=target,
         shown=[
             Shown(codec.name, codec.version, codec.settings, used, len(file), decoded, values, _seen(codec))
             for (codec, used, file, decoded), values in zip(results, scores, strict=True)

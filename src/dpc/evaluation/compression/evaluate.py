@@ -31,10 +31,10 @@ from dpc.evaluation.figures import by_codec, save
 from dpc.evaluation.metrics.reference import PEAKS, usable
 from dpc.files import atomic_write
 
-__all__ = ["GOALS", "METRICS", "evaluate", "sheet", "window"]
+__all__ = ["TARGETS", "METRICS", "evaluate", "sheet", "window"]
 
 METRICS = ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", *PEAKS)
-GOALS = (0.15, 0.25, 0.5)
+TARGETS = (0.15, 0.25, 0.5)
 CROP = 256
 
 
@@ -42,7 +42,7 @@ def evaluate(
     models: Sequence[Path],
     images: Path,
     out: Path,
-    goals: Sequence[float] = GOALS,
+    targets: Sequence[float] = TARGETS,
     *,
     qualities: Sequence[float] = (),
     codecs: Sequence[str] = (),
@@ -55,7 +55,7 @@ def evaluate(
 ) -> str:
     """Measure model artifacts and codecs on all pictures and return the table (also in out/table.md).
 
-    goals: bpp of the table, to which every file is brought; also to the size of every file in the folders (name ->
+    targets: bpp of the table, to which every file is brought; also to the size of every file in the folders (name ->
     folder with sizes.csv). qualities: at which the models are coded as well. codecs: names in evaluation.codecs;
     one that is missing is told through say. crops: number of pictures on the contact sheets, 0 for none. Rows already
     in out/rows.csv are not measured again. Raises OptionError; ToolMissing without the weights of LPIPS.
@@ -65,7 +65,7 @@ def evaluate(
     names = [f"dpc:{path.stem}" for path in models] + [*codecs, *folders]
     if len(set(names)) < len(names):
         raise OptionError("two of the things to evaluate have one name; rename a file")
-    if not all(g > 0 for g in goals) or not goals:
+    if not all(g > 0 for g in targets) or not targets:
         raise OptionError("--bpp takes rates above 0, such as 0.15,0.25,0.5")
     paths = pictures(images)
     _, missing = usable(METRICS, weights)
@@ -74,7 +74,7 @@ def evaluate(
     plan = Plan(
         codecs=(*mine, *codecs),
         qualities={name: tuple(qualities) for name in mine},
-        goals=tuple(goals),
+        targets=tuple(targets),
         folders=folders,
         match=True,
         metrics=METRICS,
@@ -93,7 +93,7 @@ def evaluate(
     versions = {(s.name, s.version, s.settings) for s in subjects}
     hashes = {sha256(path) for path in paths}
     rows = [r for r in result.rows if (r.codec, r.version, r.settings) in versions and r.sha256 in hashes]
-    text = markdown(by_codec(rows), goals)
+    text = markdown(by_codec(rows), targets)
     atomic_write(out / "table.md", text)
     try:
         drawn = curves_of([m for m in METRICS if m not in PEAKS], by_codec(rows))
@@ -105,12 +105,12 @@ def evaluate(
     if crops:
         sound = [p for p in paths if _opens(p)]
         chosen = sound[:: max(1, len(sound) // crops)][:crops]
-        for goal in goals:
-            sheet(subjects, chosen, rows, goal).save(out / f"crops-{goal:g}.png")
+        for target in targets:
+            sheet(subjects, chosen, rows, target).save(out / f"crops-{target:g}.png")
     return text
 
 
-def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Sequence[Row], goal: float) -> Image.Image:
+def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Sequence[Row], target: float) -> Image.Image:
     """The contact sheet at a rate: per picture a line, the original first, then every codec's file nearest to the rate.
 
     The crop is the window with the most detail in every second picture, and one of middling detail in the others.
@@ -127,7 +127,7 @@ def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Seque
         for subject in subjects:
             mine = [r for r in rows if r.codec == subject.name and r.sha256 == digest]
             if mine:
-                row = min(mine, key=lambda r: abs(math.log(r.bpp / goal)))
+                row = min(mine, key=lambda r: abs(math.log(r.bpp / target)))
                 cells.append((f"{subject.name} {row.bpp:.3f}", _decoded(subject, path, rgb, row)))
         for column, (text, picture) in enumerate(cells):
             x, y = column * (CROP + 4), line * (CROP + label)

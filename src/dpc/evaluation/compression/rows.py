@@ -7,7 +7,7 @@
     command                           the call that made the file, Q for the quality; empty: not told
     image, sha256, width, height      which picture; the hash is of its file
     kind                              of picture, see dpc.evaluation.kinds; empty: not known
-    quality, goal                     on the codec's own scale; goal: the bpp that it was searched for, or empty
+    quality, target                   on the codec's own scale; target: the bpp that it was searched for, or empty
     bytes, bpp                        of the whole file
     encode_s, decode_s                of one file
     memory_mb                         a fresh process's peak above its start, on a picture of about this size
@@ -15,7 +15,7 @@
     psnr, ...                         one column for each of metrics.reference.NAMES; empty: not asked for,
                                       nan: the picture is too small for it
 
-Failures lie beside it in failures.csv: codec, image, quality or goal, and the reason.
+Failures lie beside it in failures.csv: codec, image, quality or target, and the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dpc.errors import DPCError, ToolMissing
-from dpc.evaluation.experiment.cells import LARGEST, Coded, Finite, Memory, Seconds, checked, lines
+from dpc.evaluation.experiment.cells import LARGEST, Coded, Finite, Memory, Seconds, checked, lines, renamed
 from dpc.evaluation.independence import UNKNOWN
 from dpc.evaluation.metrics import METRICS
 from dpc.evaluation.metrics.reference import NAMES
@@ -53,7 +53,7 @@ class Row:
     width: int
     height: int
     quality: float
-    goal: float | None
+    target: float | None
     bytes: int
     bpp: float
     encode_s: float
@@ -69,9 +69,9 @@ class Row:
 
     @property
     def key(self) -> Key:
-        """What makes a row the same row when a run is repeated: codec, picture and quality, or the goal."""
-        quality = self.quality if self.goal is None else None
-        return self.codec, self.version, self.settings, self.sha256, quality, self.goal
+        """What makes a row the same row when a run is repeated: codec, picture and quality, or the target."""
+        quality = self.quality if self.target is None else None
+        return self.codec, self.version, self.settings, self.sha256, quality, self.target
 
     @property
     def precomputed(self) -> bool:
@@ -82,7 +82,7 @@ class Row:
 _FIELDS = [f.name for f in dataclasses.fields(Row) if f.name != "metrics"]
 COLUMNS = (*_FIELDS, *NAMES)
 _WHOLE = ("width", "height", "bytes")
-_NUMBERS = ("quality", "goal", "bpp", "encode_s", "decode_s", "memory_mb")
+_NUMBERS = ("quality", "target", "bpp", "encode_s", "decode_s", "memory_mb")
 
 
 class _Cells(Coded):
@@ -169,7 +169,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def _table(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
-        cells = {name: _text(getattr(row, name), exact=name in ("quality", "goal")) for name in _FIELDS}
+        cells = {name: _text(getattr(row, name), exact=name in ("quality", "target")) for name in _FIELDS}
         cells |= {name: _text(value) for name, value in row.metrics.items()}
         lines.append([cells.get(name, "") for name in COLUMNS])
     return csv_text(COLUMNS, lines)
@@ -208,7 +208,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except pyarrow.ArrowException as error:
         raise DPCError(f"{path} is not a Parquet file; give another") from error
-    return found
+    return [renamed(row) for row in found]
 
 
 def _text(value: Any, exact: bool = False) -> Any:

@@ -27,9 +27,9 @@ from dpc.evaluation.independence import UNKNOWN
 from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable, versions
 from dpc.provenance import commit, tools
 
-__all__ = ["GOALS", "Plan", "Result", "bench", "pictures"]
+__all__ = ["TARGETS", "Plan", "Result", "bench", "pictures"]
 
-GOALS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
+TARGETS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)
 MOST_GENERATIONS = 100
 NEAR = 0.05  # a file further than this share from the rate that it was brought to is told
 
@@ -38,22 +38,22 @@ NEAR = 0.05  # a file further than this share from the rate that it was brought 
 class Plan(Subjects):
     """What to measure of every picture, beside what codes it.
 
-    goals: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file in
+    targets: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file in
     the folders as well. weights: folder of the metrics' weights. kinds: of pictures, by file name without ending; by
     default those of kinds.csv beside the pictures. generations: after how many times of encoding and decoding, at the
     quality of the first, a codec is measured; "avif x3" is the name of the third.
     """
 
-    goals: tuple[float, ...] = ()
+    targets: tuple[float, ...] = ()
     match: bool = False
     metrics: tuple[str, ...] = DEFAULT
     weights: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     generations: tuple[int, ...] = (1,)
 
-    def points(self, codec: str, goals: Sequence[float] = ()) -> list[tuple[float | None, float | None]]:
-        """(quality, None) and (None, goal) of a codec; goals: of one picture, beside those of all."""
-        return [(q, None) for q in self.chosen(codec)] + [(None, g) for g in dict.fromkeys((*self.goals, *goals))]
+    def points(self, codec: str, targets: Sequence[float] = ()) -> list[tuple[float | None, float | None]]:
+        """(quality, None) and (None, target) of a codec; targets: of one picture, beside those of all."""
+        return [(q, None) for q in self.chosen(codec)] + [(None, g) for g in dict.fromkeys((*self.targets, *targets))]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def bench(
     carried out, ToolMissing when no codec or metric is left.
     """
     engines.check(engine)
-    if not all(0 < g < math.inf for g in plan.goals):
+    if not all(0 < g < math.inf for g in plan.targets):
         raise OptionError(
             "a rate of 0 bpp or less, or without end, cannot be reached; give rates such as 0.15,0.25,0.5"
         )
@@ -104,10 +104,12 @@ def bench(
 
 
 def far(plan: Plan, result: Result) -> dict[tuple[str, float], int]:
-    """(codec, goal) -> how many files of the plan's codecs are further than NEAR from the rate they were brought to."""
+    """(codec, target) -> how many files of the plan's codecs are further than NEAR from the rate they were brought to."""
     codecs = (name for name in plan.codecs if name not in result.missing)
     own = {plan.codec(name).name for name in codecs}
-    aimed = ((r.codec, r.goal) for r in result.rows if r.codec in own and r.goal and abs(r.bpp / r.goal - 1) > NEAR)
+    aimed = (
+        (r.codec, r.target) for r in result.rows if r.codec in own and r.target and abs(r.bpp / r.target - 1) > NEAR
+    )
     return dict(Counter(aimed))
 
 
@@ -163,7 +165,7 @@ def _bench(
     experiment.write_failures(out / "failures.csv", failures)
     latest = merged(rows)
     order = {path.stem: i for i, path in enumerate(pictures.values())}
-    latest.sort(key=lambda r: (order.get(r.image, len(order)), r.image, r.codec, r.goal is not None, r.bpp))
+    latest.sort(key=lambda r: (order.get(r.image, len(order)), r.image, r.codec, r.target is not None, r.bpp))
     write(file, latest)
     return Result(latest, new, failures, missing)
 
@@ -213,9 +215,9 @@ def measure(task: Task) -> Iterator[Row | Failure]:
         return
     folders = [Folder(name, Path(place)) for name, place in task.plan.folders.items()]
     entries = [(folder, entry) for folder in folders for entry in folder.of(task.path.stem)]
-    goals = [8 * entry.bytes / picture.pixels for _, entry in entries] if task.plan.match else []
+    targets = [8 * entry.bytes / picture.pixels for _, entry in entries] if task.plan.match else []
     for name in task.plan.codecs:
-        yield from picture.coded(name, task.plan.points(name, goals))
+        yield from picture.coded(name, task.plan.points(name, targets))
     for folder, entry in entries:
         yield from picture.precomputed(folder, entry)
 
@@ -230,31 +232,31 @@ class _Picture:
         self.pixels = self._rgb.shape[0] * self._rgb.shape[1]
 
     def coded(self, name: str, points: Sequence[tuple[float | None, float | None]]) -> Iterator[Row | Failure]:
-        """The rows of a codec at points of (quality, goal)."""
+        """The rows of a codec at points of (quality, target)."""
         tried: dict[float, bytes] = {}
-        for quality, goal in points:
+        for quality, target in points:
             try:
-                yield from self._generations(name, quality, goal, tried)
+                yield from self._generations(name, quality, target, tried)
             except Exception as error:  # a codec's fault of any kind costs this row only
-                what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
+                what = f"quality {quality:g}" if quality is not None else f"{target:g} bpp"
                 yield Failure(name, self._path.stem, what, engines.line(error))
 
     def _generations(
-        self, name: str, quality: float | None, goal: float | None, tried: dict[float, bytes]
+        self, name: str, quality: float | None, target: float | None, tried: dict[float, bytes]
     ) -> Iterator[Row]:
         """A row for each generation that is not known."""
         codec = self._plan.codec(name)
         model = getattr(codec, "model", "")
-        wanted = [n for n in self._plan.generations if not self._have(codec, quality, goal, model, n)]
+        wanted = [n for n in self._plan.generations if not self._have(codec, quality, target, model, n)]
         if not wanted:
             return
-        coded = _code(codec, self._rgb, quality, goal, tried)
+        coded = _code(codec, self._rgb, quality, target, tried)
         memory = peak(name, codec, self._rgb, coded.quality, self._plan.threads)
         for n in range(1, max(wanted) + 1):
             if n > 1:
                 coded = _code(codec, coded.rgb, coded.quality, None)
             if n in wanted:
-                yield self._row(coded, codec, goal, model, memory, n)
+                yield self._row(coded, codec, target, model, memory, n)
 
     def precomputed(self, folder: Folder, entry: Entry) -> Iterator[Row | Failure]:
         """The row of a precomputed file."""
@@ -267,9 +269,9 @@ class _Picture:
             yield Failure(folder.name, self._path.stem, f"quality {entry.quality:g}", engines.line(error))
 
     def _have(
-        self, subject: Codec | Folder, quality: float | None, goal: float | None, model: str, generation: int = 1
+        self, subject: Codec | Folder, quality: float | None, target: float | None, model: str, generation: int = 1
     ) -> bool:
-        key = (_name(subject, generation), subject.version, subject.settings, self._sha256, quality, goal)
+        key = (_name(subject, generation), subject.version, subject.settings, self._sha256, quality, target)
         before, metrics = self._known.get(key, ("", frozenset()))
         return before == model and metrics >= set(self._plan.metrics)
 
@@ -277,7 +279,7 @@ class _Picture:
         self,
         coded: _Coded,
         subject: Codec | Folder,
-        goal: float | None,
+        target: float | None,
         model: str,
         memory: float = math.nan,
         generation: int = 1,
@@ -295,7 +297,7 @@ class _Picture:
             width=self._rgb.shape[1],
             height=self._rgb.shape[0],
             quality=coded.quality,
-            goal=goal,
+            target=target,
             bytes=coded.bytes,
             bpp=8 * coded.bytes / self.pixels,
             encode_s=coded.encode_s,
@@ -326,14 +328,14 @@ class _Coded:
 
 
 def _code(
-    codec: Codec, rgb: Rgb, quality: float | None, goal: float | None, tried: dict[float, bytes] | None = None
+    codec: Codec, rgb: Rgb, quality: float | None, target: float | None, tried: dict[float, bytes] | None = None
 ) -> _Coded:
     """One file, coded and decoded by the clock; what is loaded at first use is loaded before. tried: see at_bpp."""
     if id(codec) not in _WARM:
         codec.decode(codec.encode(rgb[:64, :64].copy(), codec.qualities[len(codec.qualities) // 2]))
         _WARM.add(id(codec))
     if quality is None:
-        quality, _ = baselines.at_bpp(codec, rgb, goal or 0.0, tried)
+        quality, _ = baselines.at_bpp(codec, rgb, target or 0.0, tried)
     quality = float(quality)
     begin = time.perf_counter()
     data = codec.encode(rgb, quality)

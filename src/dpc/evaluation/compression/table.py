@@ -80,22 +80,22 @@ def _sections(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> list
     names = (*measured([row for rows in data.values() for row in rows]), *SECONDS)
     points = {(codec, name): curves.points(rows, name) for codec, rows in data.items() for name in names}
     pictures = {row.sha256 for rows in data.values() for row in rows}
-    goals: list[tuple[str, Mapping[str, float]]] = [("", dict.fromkeys(pictures, rate)) for rate in rates]
+    targets: list[tuple[str, Mapping[str, float]]] = [("", dict.fromkeys(pictures, rate)) for rate in rates]
     for codec, rows in data.items():
         files: dict[float, dict[str, float]] = {}
         for row in rows:
             if row.precomputed:
                 files.setdefault(row.quality, {})[row.sha256] = row.bpp
         ordered = sorted(files.items(), key=lambda item: float(np.mean(list(item[1].values()))))
-        goals += [(f"{codec} {quality:g}", goal) for quality, goal in ordered]
+        targets += [(f"{codec} {quality:g}", target) for quality, target in ordered]
     return [
         Section(
-            float(np.mean(list(goal.values()))) if at else next(iter(goal.values())),
+            float(np.mean(list(target.values()))) if at else next(iter(target.values())),
             at,
-            len(goal),
-            {key: curves.mean_at(found, goal, median=key[1] in PEAKS) for key, found in points.items()},
+            len(target),
+            {key: curves.mean_at(found, target, median=key[1] in PEAKS) for key, found in points.items()},
         )
-        for at, goal in goals
+        for at, target in targets
     ]
 
 

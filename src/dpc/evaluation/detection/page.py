@@ -24,7 +24,7 @@ def page_of(
     seen: Sequence[Seen],
     data: Dataset,
     result: run.Result,
-    goals: Sequence[float],
+    targets: Sequence[float],
     resamples: int,
     anchor: str,
     subject: str,
@@ -40,14 +40,14 @@ def page_of(
         "detect.html",
         notes=data.notes,
         match=result.plan.match,
-        goals=goals,
+        targets=targets,
         resamples=resamples,
         anchor=anchor,
         subject=subject,
         score=SCORE,
         names=(*NAMES, "kept"),
         detectors=[
-            _detector(s, goals, anchor, subject, spreads, differences, rates, curves)
+            _detector(s, targets, anchor, subject, spreads, differences, rates, curves)
             for s, curves in zip(seen, drawn, strict=True)
         ],
         examples=examples,
@@ -68,7 +68,7 @@ def page_of(
 
 def _detector(
     s: Seen,
-    goals: Sequence[float],
+    targets: Sequence[float],
     anchor: str,
     subject: str,
     spreads: Spreads,
@@ -84,7 +84,7 @@ def _detector(
         "name": s.detector.name,
         "settings": s.detector.settings,
         "version": s.detector.version,
-        "tables": [_table(s, figure, goals, subject, spreads, differences) for figure in FIGURES],
+        "tables": [_table(s, figure, targets, subject, spreads, differences) for figure in FIGURES],
         "curves": markup.svg(curves),
         "rates": [{"codec": c, "rate": rate and rate[0], "overlap": rate[1] if rate else 0.0} for c, rate in found],
         "points": points,
@@ -93,20 +93,20 @@ def _detector(
 
 
 def _table(
-    s: Seen, figure: str, goals: Sequence[float], subject: str, spreads: Spreads, differences: Differences
+    s: Seen, figure: str, targets: Sequence[float], subject: str, spreads: Spreads, differences: Differences
 ) -> dict[str, Any]:
     """A figure of every codec at the rates, and the subject's minus that of the others."""
     name = s.detector.name
-    lines = [{"codec": c, "cells": [spreads.get((name, figure, c, g)) for g in goals]} for c in s.points]
+    lines = [{"codec": c, "cells": [spreads.get((name, figure, c, g)) for g in targets]} for c in s.points]
     others = [codec for codec in s.points if codec != subject] if subject in s.points else []
-    best = [max((x.value for c in s.points if (x := spreads.get((name, figure, c, g)))), default=0) for g in goals]
+    best = [max((x.value for c in s.points if (x := spreads.get((name, figure, c, g)))), default=0) for g in targets]
     return {
         "title": FIGURES[figure],
         "lines": lines,
         "best": best,
         "original": spread(s.original.values[figure], s.original.drawn[figure]) if figure != "kept" else None,
         "differences": [
-            {"codec": other, "cells": [differences.get((name, figure, subject, other, g)) for g in goals]}
+            {"codec": other, "cells": [differences.get((name, figure, subject, other, g)) for g in targets]}
             for other in others
         ],
     }

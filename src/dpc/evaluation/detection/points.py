@@ -46,7 +46,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One codec at one quality or goal on all pictures. values: NAMES and kept. drawn: FIGURES of every resample."""
+    """One codec at one quality or target on all pictures. values: NAMES and kept. drawn: FIGURES of every resample."""
 
     label: str
     bpp: float
@@ -113,7 +113,7 @@ def score(
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """The rows of a detector by codec, and by (codec, label of quality or goal) and picture."""
+    """The rows of a detector by codec, and by (codec, label of quality or target) and picture."""
 
     detector: Detector
     rows: dict[str, list[Row]]
@@ -128,9 +128,9 @@ def _group(result: run.Result, text: str) -> _Group:
     sets: dict[tuple[str, str], dict[int, Row]] = {}
     for codec, rows in by_codec.items():
         for row in rows:
-            quality, goal = row.point
-            if codec in (ORIGINAL, *result.plan.folders) or (goal is None) == (result.plan.match == "average"):
-                label = f"{goal:g} bpp" if goal else "" if quality is None else f"quality {quality:g}"
+            quality, target = row.point
+            if codec in (ORIGINAL, *result.plan.folders) or (target is None) == (result.plan.match == "average"):
+                label = f"{target:g} bpp" if target else "" if quality is None else f"quality {quality:g}"
                 sets.setdefault((codec, label), {})[row.image] = row
     return _Group(detector, by_codec, sets)
 

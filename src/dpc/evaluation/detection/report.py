@@ -1,6 +1,6 @@
 """The report of rows: precision against mean rate, differences at equal bytes, rates at equal precision, one page.
 
-table.csv         detector, codec, quality or goal, bpp, and all that pycocotools reports, of every measured point
+table.csv         detector, codec, quality or target, bpp, and all that pycocotools reports, of every measured point
 at-rate.csv       detector, figure, codec, bpp, value, low, high
 differences.csv   detector, figure, codec, other, bpp, figure of codec minus figure of other, low, high
 bd-rate.csv       detector, codec, anchor, percent, low, high, share of the resamples that have it, overlap
@@ -57,7 +57,7 @@ def report(
     truth: Truth,
     out: Path,
     *,
-    goals: Sequence[float] = run.GOALS,
+    targets: Sequence[float] = run.TARGETS,
     resamples: int = 200,
     anchor: str | None = None,
     examples: int = 3,
@@ -67,8 +67,10 @@ def report(
 ) -> Written:
     """Score the rows of a run and write the report into out.
 
-    goals: mean rates of the tables. anchor: codec of the rate differences, by default the first of the benchmark's that
-    is there. What is set against all others is the first DPC of the run. examples: so many pictures, at example_bpp.
+    targets: mean rates of the tables. anchor: codec of the rate differences, by default the first of the benchmark's
+    that is there. What is set against all others is the first DPC of the run. examples: so many pictures, at
+    example_bpp.
+
     Raises OptionError, ToolMissing (matplotlib, bjontegaard).
     """
     count = len(data.pictures)
@@ -81,7 +83,7 @@ def report(
     # the DPC that was asked for now, or any, is set against the others
     subject = next((c for c in [*result.codecs, *codecs] if figures.is_own(c) and c in codecs), anchor)
     files: dict[str, Path] = {}
-    spreads, differences, rates = _tables(seen, goals, codecs, anchor, out, files)
+    spreads, differences, rates = _tables(seen, targets, codecs, anchor, out, files)
     drawn = [
         [figures.save(_figure(s, name), out, f"curve-{name}-{s.detector.name}", files) for name in DRAWN] for s in seen
     ]
@@ -90,13 +92,18 @@ def report(
         say(f"coding {examples} example pictures")
         shown = pictures_of.make(result, data, truth, seen[0].detector, list(seen[0].points), examples, example_bpp)
     files["detect.html"] = out / "detect.html"
-    page = page_of(seen, data, result, goals, resamples, anchor, subject, spreads, differences, rates, drawn, shown)
+    page = page_of(seen, data, result, targets, resamples, anchor, subject, spreads, differences, rates, drawn, shown)
     atomic_write(files["detect.html"], page)
-    return Written(files["detect.html"], files, _summary(seen, goals, spreads))
+    return Written(files["detect.html"], files, _summary(seen, targets, spreads))
 
 
 def _tables(
-    seen: Sequence[Seen], goals: Sequence[float], codecs: Sequence[str], anchor: str, out: Path, files: dict[str, Path]
+    seen: Sequence[Seen],
+    targets: Sequence[float],
+    codecs: Sequence[str],
+    anchor: str,
+    out: Path,
+    files: dict[str, Path],
 ) -> tuple[Spreads, Differences, Rates]:
     """Figures at the rates, their differences, rates at equal AP, and the tables of them in files."""
 
@@ -123,7 +130,7 @@ def _tables(
         for s in seen
         for figure in FIGURES
         for c in s.points
-        for g in goals
+        for g in targets
         if (there := s.at(c, g, figure))
     }
     spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
@@ -173,7 +180,7 @@ def _figure(s: Seen, name: str) -> Figure:
     return made
 
 
-def _summary(seen: Sequence[Seen], goals: Sequence[float], spreads: Mapping[Any, Spread]) -> list[str]:
+def _summary(seen: Sequence[Seen], targets: Sequence[float], spreads: Mapping[Any, Spread]) -> list[str]:
     lines = []
     for s in seen:
         lines.append(f"{s.detector.name}, uncompressed: AP {percent(s.original.values['AP'])} %")
@@ -183,7 +190,7 @@ def _summary(seen: Sequence[Seen], goals: Sequence[float], spreads: Mapping[Any,
                 f"{g:g} bpp {percent(found.value):>5}"
                 if (found := spreads.get((s.detector.name, "AP", codec, g)))
                 else f"{g:g} bpp     –"
-                for g in goals
+                for g in targets
             ]
             lines.append(f"  {codec:<{width}}  AP % at " + "   ".join(cells))
     return lines

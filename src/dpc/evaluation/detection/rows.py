@@ -4,7 +4,7 @@
     codec, version, settings, model                  what coded; codec "original" is the picture as it was
     annotations                                      sha256 of the annotations file
     image, file, sha256, width, height               which picture: its id there, its file's name and hash
-    quality, goal                                    on the codec's own scale; goal: the bpp that it was searched for
+    quality, target                                  on the codec's own scale; target: the bpp that was searched for
     bytes, bpp                                       of the whole file
     dpc, commit, tools                               what measured
     found                                            category:score:left:top:width:height, a semicolon between two
@@ -61,7 +61,7 @@ class Row:
     width: int
     height: int
     quality: float
-    goal: float | None
+    target: float | None
     bytes: int
     bpp: float
     dpc: str
@@ -77,9 +77,9 @@ class Row:
 
     @property
     def point(self) -> tuple[float | None, float | None]:
-        """(quality, None), or (None, goal) where the rate of the picture was searched for."""
-        if self.goal is not None:
-            return None, self.goal
+        """(quality, None), or (None, target) where the rate of the picture was searched for."""
+        if self.target is not None:
+            return None, self.target
         return None if math.isnan(self.quality) else self.quality, None
 
 

@@ -9,7 +9,6 @@ is in the rows already is not done again; a picture, codec or worker that fails 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +29,13 @@ from dpc.evaluation.detection.dataset import Dataset, Picture, match
 from dpc.evaluation.detection.protocol import Detector, Found
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read, rounded, write
 from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
+from dpc.evaluation.experiment.cells import lines
 from dpc.files import atomic_write, csv_text
 from dpc.provenance import commit, tools
 
-__all__ = ["GOALS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
+__all__ = ["TARGETS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
 
-GOALS = (0.1, 0.15, 0.25, 0.4, 0.6)
+TARGETS = (0.1, 0.15, 0.25, 0.4, 0.6)
 MATCHES = ("average", "image")
 SAMPLE = 10  # pictures on which the quality of a mean rate is looked for
 # the outer rates are aimed at by such shares further out, so that all rates lie between files; the mean of all pictures
@@ -48,18 +48,18 @@ CLOSE = 0.02  # a quality within this share of a mean rate is not improved
 class Plan(Subjects):
     """What to do with every picture, beside what codes it.
 
-    detectors: as detectors.py takes them. goals: bpp, unless qualities are given. match: "average" codes all pictures
-    at the one quality whose mean rate is nearest to a goal, "image" brings each picture to each goal.
+    detectors: as detectors.py takes them. targets: bpp, unless qualities are given. match: "average" codes all pictures
+    at the one quality whose mean rate is nearest to a target, "image" brings each picture to each target.
     """
 
     detectors: tuple[str, ...] = ()
-    goals: tuple[float, ...] = GOALS
+    targets: tuple[float, ...] = TARGETS
     match: str = "average"
     device: str = "cpu"
 
     def points(self, codec: str) -> list[tuple[float | None, float | None]]:
-        """(quality, None) and (None, goal) of a codec; under "average" its qualities must be filled in."""
-        return [(q, None) for q in self.chosen(codec)] or [(None, g) for g in self.goals]
+        """(quality, None) and (None, target) of a codec; under "average" its qualities must be filled in."""
+        return [(q, None) for q in self.chosen(codec)] or [(None, g) for g in self.targets]
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def detect(
     engines.check(engine)
     if plan.match not in MATCHES:
         raise OptionError(f"match {plan.match!r} is unknown; choose from {', '.join(MATCHES)}")
-    if not plan.goals or not all(0 < g < 24 for g in plan.goals):
+    if not plan.targets or not all(0 < g < 24 for g in plan.targets):
         raise OptionError(
-            f"rates of {', '.join(f'{g:g}' for g in plan.goals) or 'nothing'}; give some between 0 and 24"
+            f"rates of {', '.join(f'{g:g}' for g in plan.targets) or 'nothing'}; give some between 0 and 24"
         )
     if not plan.detectors:
         raise OptionError("no detector was given; name one with --detector, such as yolox_nano.onnx")
@@ -162,7 +162,7 @@ def _detect(
     for file in changed:
         latest = list({row.key: row for row in rows_of[file]}.values())
         latest.sort(
-            key=lambda r: (order.get(r.image, len(order)), r.image, r.detector, r.codec, r.goal is not None, r.bpp)
+            key=lambda r: (order.get(r.image, len(order)), r.image, r.detector, r.codec, r.target is not None, r.bpp)
         )
         rows_of[file] = latest
         write(file, latest)
@@ -201,22 +201,24 @@ def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
 def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str], say: Callable[[str], None]) -> Plan:
     """The plan with the qualities of its mean rates, which are kept in out/qualities.csv for the next run."""
     file = out / "qualities.csv"
-    header = ("codec", "version", "settings", "annotations", "pictures", "goal", "quality", "bpp")
+    header = ("codec", "version", "settings", "annotations", "pictures", "target", "quality", "bpp")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    known = {tuple(line[:6]): line for line in csv.reader(text.splitlines()) if len(line) == len(header)}
-    known.pop(header[:6], None)
+    kept = [[cells.get(name) for name in header] for _, cells in lines(text)]
+    known = {tuple(line[:6]): line for line in kept if None not in line}
     chosen = dict(plan.qualities)
     sample = _sample(data.pictures)
     for name in plan.codecs:
         if plan.chosen(name):
             continue
         codec = plan.codec(name)
-        aims = _aims(plan.goals)
+        aims = _aims(plan.targets)
         about = (codec.name, codec.version, codec.settings, data.sha256, str(len(data.pictures)))
         keys = {aim: (*about, f"{aim:.6g}") for aim in aims}
         new = [aim for aim in aims if keys[aim] not in known]
         if new:
-            say(f"{codec.name}: looking for the qualities of {', '.join(f'{g:g}' for g in plan.goals)} bpp on average")
+            say(
+                f"{codec.name}: looking for the qualities of {', '.join(f'{g:g}' for g in plan.targets)} bpp on average"
+            )
             try:
                 pictures = [load(p.path).rgb for p in sample]
                 old = {float(line[6]): float(line[7]) for key, line in known.items() if key[:5] == about}
@@ -233,9 +235,9 @@ def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str
     return replace(plan, codecs=left, qualities=chosen)
 
 
-def _aims(goals: Sequence[float]) -> list[float]:
-    """The mean rates to code at, so that every goal lies between two of them."""
-    ordered = sorted(set(goals))
+def _aims(targets: Sequence[float]) -> list[float]:
+    """The mean rates to code at, so that every target lies between two of them."""
+    ordered = sorted(set(targets))
     inner = ordered[1:-1]
     return [ordered[0] * (1 - BELOW), *inner, ordered[-1] * (1 + ABOVE)]
 
@@ -330,12 +332,12 @@ def measure(task: Task) -> Iterator[Row | Failure]:
         yield Failure(ORIGINAL, name, "", engines.line(error))
         return
     for given in plan.codecs:
-        for quality, goal in plan.points(given):
+        for quality, target in plan.points(given):
             try:
                 codec = plan.codec(given)
-                yield from picture.rows(codec, quality, goal, partial(_code, codec, picture.rgb, quality, goal))
+                yield from picture.rows(codec, quality, target, partial(_code, codec, picture.rgb, quality, target))
             except Exception as error:  # a codec's fault of any kind costs these rows only
-                what = f"quality {quality:g}" if quality is not None else f"{goal:g} bpp"
+                what = f"quality {quality:g}" if quality is not None else f"{target:g} bpp"
                 yield Failure(given, name, what, engines.line(error))
     for given, place in plan.folders.items():
         folder = Folder(given, Path(place))
@@ -359,7 +361,7 @@ class _Looked:
         self,
         subject: Codec | Folder | None,
         quality: float | None,
-        goal: float | None,
+        target: float | None,
         code: Callable[[], _Coded],
         model: str = "",
     ) -> Iterator[Row]:
@@ -368,7 +370,7 @@ class _Looked:
         about = (ORIGINAL, "", "", "")
         if subject is not None:
             about = (subject.name, subject.version, subject.settings, model or getattr(subject, "model", ""))
-        point = (None, goal) if goal is not None else (quality, None)
+        point = (None, target) if target is not None else (quality, None)
         for text in plan.detectors:
             looks = detector(text, plan.threads, plan.device)
             looked = (looks.name, looks.version, looks.settings)
@@ -388,7 +390,7 @@ class _Looked:
                 width=self.rgb.shape[1],
                 height=self.rgb.shape[0],
                 quality=coded.quality,
-                goal=goal,
+                target=target,
                 bytes=coded.bytes,
                 bpp=8 * coded.bytes / (self.rgb.shape[0] * self.rgb.shape[1]),
                 dpc=__version__,
@@ -405,9 +407,9 @@ class _Coded:
     rgb: Rgb
 
 
-def _code(codec: Codec, rgb: Rgb, quality: float | None, goal: float | None) -> _Coded:
+def _code(codec: Codec, rgb: Rgb, quality: float | None, target: float | None) -> _Coded:
     if quality is None:
-        quality, data = baselines.at_bpp(codec, rgb, goal or 0.0)
+        quality, data = baselines.at_bpp(codec, rgb, target or 0.0)
     else:
         data = codec.encode(rgb, quality)
     return _Coded(float(quality), len(data), codec.decode(data))

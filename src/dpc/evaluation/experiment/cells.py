@@ -17,7 +17,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dpc.errors import DPCError
 
-__all__ = ["LARGEST", "Coded", "Finite", "Memory", "Seconds", "checked", "lines", "why"]
+__all__ = ["LARGEST", "Coded", "Finite", "Memory", "Seconds", "checked", "lines", "renamed", "why"]
+
+RENAMED = {"target": "target"}
+"""Columns of older rows -> their names of today. Such rows are read as they are."""
 
 LARGEST = 1e9  # of any number that is neither a size nor endless by nature
 NEAR = 1e-3  # bpp and bytes of a row agree within this share; rows hold 12 digits
@@ -47,7 +50,7 @@ Memory = Annotated[float, AfterValidator(_measured(-LARGEST))]  # a difference, 
 
 
 class Coded(BaseModel):
-    """The columns that rows of every experiment have; an empty goal is none."""
+    """The columns that rows of every experiment have; an empty target is none."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -59,7 +62,7 @@ class Coded(BaseModel):
     width: Side
     height: Side
     quality: Annotated[Finite | None, BeforeValidator(_nothing)]
-    goal: Annotated[Rate | None, BeforeValidator(_nothing)]
+    target: Annotated[Rate | None, BeforeValidator(_nothing)]
     bytes: Annotated[int, Field(ge=1, le=1 << 53)]
     bpp: Rate
     dpc: str
@@ -80,7 +83,12 @@ def lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number of the line, its cells by column) of a table in CSV; the first line is its header."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
     for cells in reader:
-        yield reader.line_num, cells
+        yield reader.line_num, renamed(cells)
+
+
+def renamed(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a row under the names that their columns have today."""
+    return {RENAMED.get(name, name): cell for name, cell in cells.items()}
 
 
 def checked(model: type[Model], rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path) -> Iterator[Model]:
