@@ -1,4 +1,4 @@
-"""The codec: round trips, goals, options, sources, tiles, damage, limits."""
+"""The codec: round trips, targets, options, sources, tiles, damage, limits."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_the_picture_comes_back(name: str) -> None:
     assert name == "tiny" or errors[2] < 60
 
 
-# goals
+# targets
 
 
 def test_the_size_rises_with_the_quality() -> None:
@@ -192,14 +192,14 @@ def test_qualities_are_levels() -> None:
 def test_bpp_is_the_nearest_there_is(share: float) -> None:
     pixels = 451 * 300
     low, high = (8 * len(TINY.encode(PHOTO, quality=q)) / pixels for q in (1, 100))
-    goal = low + share * (high - low)
-    data = TINY.encode(PHOTO, bpp=goal)
+    target = low + share * (high - low)
+    data = TINY.encode(PHOTO, bpp=target)
     level = container.unpack(data).level
-    nearest = abs(8 * len(data) / pixels - goal)
+    nearest = abs(8 * len(data) / pixels - target)
     for other in {max(level - 1, 0), min(level + 1, 448)}:
         there = 8 * len(TINY.encode(PHOTO, quality=1 + 99 * other / 448)) / pixels
-        assert nearest <= abs(there - goal) + 0.01 * goal  # sizes are estimated, to 1 %
-    assert nearest <= 0.015 * goal
+        assert nearest <= abs(there - target) + 0.01 * target  # sizes are estimated, to 1 %
+    assert nearest <= 0.015 * target
 
 
 def test_bpp_outside_the_range_gives_its_ends() -> None:

@@ -63,10 +63,7 @@ def evaluate(
     mine = [f"dpc:{path}" for path in models]
     folders = folders or {}
     names = [f"dpc:{path.stem}" for path in models] + [*codecs, *folders]
-    if len(set(names)) < len(names):
-        raise OptionError("two of the things to evaluate have one name; rename a file")
-    if not all(g > 0 for g in targets) or not targets:
-        raise OptionError("--bpp takes rates above 0, such as 0.15,0.25,0.5")
+    _check(names, targets)
     paths = pictures(images)
     _, missing = usable(METRICS, weights)
     if missing:
@@ -90,24 +87,42 @@ def evaluate(
         *(baselines.get(name, threads=threads) for name in plan.codecs if name not in result.missing),
         *(Folder(name, Path(place)) for name, place in folders.items()),
     ]
-    versions = {(s.name, s.version, s.settings) for s in subjects}
-    hashes = {sha256(path) for path in paths}
-    rows = [r for r in result.rows if (r.codec, r.version, r.settings) in versions and r.sha256 in hashes]
+    rows = _of(result.rows, subjects, paths)
     text = markdown(by_codec(rows), targets)
     atomic_write(out / "table.md", text)
-    try:
-        drawn = curves_of([m for m in METRICS if m not in PEAKS], by_codec(rows))
-    except ToolMissing as error:
-        say(f"no curves: {error}")
-    else:
-        if drawn:
-            save(drawn, out, "curves", {})
+    _curves(rows, out, say)
     if crops:
         sound = [p for p in paths if _opens(p)]
         chosen = sound[:: max(1, len(sound) // crops)][:crops]
         for target in targets:
             sheet(subjects, chosen, rows, target).save(out / f"crops-{target:g}.png")
     return text
+
+
+def _check(names: Sequence[str], targets: Sequence[float]) -> None:
+    """OptionError where two things have one name, or a rate is none."""
+    if len(set(names)) < len(names):
+        raise OptionError("two of the things to evaluate have one name; rename a file")
+    if not all(target > 0 for target in targets) or not targets:
+        raise OptionError("--bpp takes rates above 0, such as 0.15,0.25,0.5")
+
+
+def _of(rows: Sequence[Row], subjects: Sequence[Codec | Folder], paths: Sequence[Path]) -> list[Row]:
+    """The rows of these codecs, as they are today, and of these pictures."""
+    versions = {(s.name, s.version, s.settings) for s in subjects}
+    hashes = {sha256(path) for path in paths}
+    return [r for r in rows if (r.codec, r.version, r.settings) in versions and r.sha256 in hashes]
+
+
+def _curves(rows: Sequence[Row], out: Path, say: Callable[[str], None]) -> None:
+    """curves.png and curves.svg: every metric over the rate."""
+    try:
+        figure = curves_of([m for m in METRICS if m not in PEAKS], by_codec(rows))
+    except ToolMissing as error:
+        say(f"no curves: {error}")
+    else:
+        if figure:
+            save(figure, out, "curves", {})
 
 
 def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Sequence[Row], target: float) -> Image.Image:
