@@ -14,7 +14,7 @@ LINES = 60
 OPTIONS = "the command's options are its signature"
 PARAMETERS = "half of it are its parameters and what each means"
 LONGER = {  # file and function: lines at most, and why
-    "src/dpc/cli/compression.py bench": (68, OPTIONS),
+    "src/dpc/cli/compression.py bench": (72, OPTIONS),
     "src/dpc/cli/detection.py detect": (122, OPTIONS),
     "src/dpc/codec/codec.py encode": (62, PARAMETERS),
 }

@@ -486,7 +486,7 @@ def test_the_command(data: dataset.Dataset, plan: Plan, tmp_path: Path, monkeypa
     assert "squares, uncompressed: AP" in done.output and "s left" in done.output
     for more, message in (
         (["--anchor", "jpg"], "--anchor jpg is not among the codecs jpeg, webp"),
-        (["--example-bpp", "nan"], "--example-bpp nan: give bits per pixel"),
+        (["--example-bpp", "30"], "--example-bpp 30: give bits per pixel"),
     ):
         other = [str(tmp_path / "new") if word == str(out) else word for word in start]
         done = CliRunner().invoke(app, [*other, "--bpp", "1,2,3,4", *more])

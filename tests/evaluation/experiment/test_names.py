@@ -12,13 +12,13 @@ from dpc.evaluation.experiment.cells import RENAMED, lines
 
 
 def test_old_columns_have_their_new_names() -> None:
-    assert list(lines("codec,target\nx,0.25\n")) == [(2, {"codec": "x", "target": "0.25"})]
+    assert list(lines("codec,goal\nx,0.25\n")) == [(2, {"codec": "x", "target": "0.25"})]
 
 
 def test_kept_rows_are_read_and_written_under_the_new_names(tmp_path: Path) -> None:
     kept = ROOT / "results" / "set5" / "rows.csv"
     head = kept.read_text(encoding="utf-8").partition("\n")[0].split(",")
-    assert head[9] == "target" and RENAMED["target"] == "target"
+    assert head[9] == "goal" and RENAMED["goal"] == "target"
     found = rows.read(kept)
     assert len(found) == 390 and {row.target for row in found} > {None, 0.25}
     rows.write(tmp_path / "rows.csv", found)
@@ -33,6 +33,6 @@ def test_rows_in_parquet_too(tmp_path: Path) -> None:
     found = rows.read(ROOT / "results" / "set5" / "rows.csv")[:3]
     rows.write_parquet(tmp_path / "new.parquet", found)
     table = parquet.read_table(tmp_path / "new.parquet")
-    older = table.rename_columns(["target" if name == "target" else name for name in table.column_names])
+    older = table.rename_columns(["goal" if name == "target" else name for name in table.column_names])
     parquet.write_table(older, tmp_path / "old.parquet")
     assert pyarrow.__version__ and repr(rows.read(tmp_path / "old.parquet")) == repr(found)

@@ -38,8 +38,8 @@ NEAR = 0.05  # a file further than this share from the rate that it was brought 
 class Plan(Subjects):
     """What to measure of every picture, beside what codes it.
 
-    targets: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file in
-    the folders as well. weights: folder of the metrics' weights. kinds: of pictures, by file name without ending; by
+    targets: bpp that each codec's file of each picture is brought to. match: bring the codecs to the size of each file
+    in the folders as well. weights: folder of the metrics' weights. kinds: of pictures, by file name without ending; by
     default those of kinds.csv beside the pictures. generations: after how many times of encoding and decoding, at the
     quality of the first, a codec is measured; "avif x3" is the name of the third.
     """
@@ -104,7 +104,7 @@ def bench(
 
 
 def far(plan: Plan, result: Result) -> dict[tuple[str, float], int]:
-    """(codec, target) -> how many files of the plan's codecs are further than NEAR from the rate they were brought to."""
+    """(codec, target) -> how many files of the plan's codecs are further than NEAR from the rate that was aimed at."""
     codecs = (name for name in plan.codecs if name not in result.missing)
     own = {plan.codec(name).name for name in codecs}
     aimed = (

@@ -203,8 +203,9 @@ def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str
     file = out / "qualities.csv"
     header = ("codec", "version", "settings", "annotations", "pictures", "target", "quality", "bpp")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    kept = [[cells.get(name) for name in header] for _, cells in lines(text)]
-    known = {tuple(line[:6]): line for line in kept if None not in line}
+    whole = (cells for _, cells in lines(text) if None not in map(cells.get, header))
+    kept = [[str(cells[name]) for name in header] for cells in whole]
+    known = {tuple(line[:6]): line for line in kept}
     chosen = dict(plan.qualities)
     sample = _sample(data.pictures)
     for name in plan.codecs:

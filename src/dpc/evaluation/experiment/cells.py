@@ -19,7 +19,7 @@ from dpc.errors import DPCError
 
 __all__ = ["LARGEST", "Coded", "Finite", "Memory", "Seconds", "checked", "lines", "renamed", "why"]
 
-RENAMED = {"target": "target"}
+RENAMED = {"goal": "target"}
 """Columns of older rows -> their names of today. Such rows are read as they are."""
 
 LARGEST = 1e9  # of any number that is neither a size nor endless by nature
