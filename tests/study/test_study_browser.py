@@ -201,9 +201,7 @@ def _one_to_one(rater: Rater, running: Server, scale: float) -> None:
     corners = set()
     for which in "abababab":
         rater.page.click(f"#show-{which}")
-        corner = rater.js(
-            "(() => { const r = $('pictures').getBoundingClientRect(); return [r.left, r.top]; })()"
-        )
+        corner = rater.js("(() => { const r = $('pictures').getBoundingClientRect(); return [r.left, r.top]; })()")
         x, y = (round(v * scale) for v in corner)
         corners.add((x, y))
         data = rater.context.request.get(running.url(f"/i/{rater.token()}/{which}")).body()

@@ -26,7 +26,7 @@ def main() -> None:
             pair = np.frombuffer(payload, np.uint8).reshape(2, head["height"], head["width"], 3)
             with torch.inference_mode():
                 jod, _ = metric.predict(pair[1].copy(), pair[0].copy(), dim_order="HWC")
-            answer = {"jod": float(jod)}
+            answer: dict[str, object] = {"jod": float(jod)}
         except Exception as error:  # told to the other side, which goes on without this picture
             answer = {"error": f"{type(error).__name__}: {error}"}
         out.write(json.dumps(answer | {"bytes": 0}).encode() + b"\n")
