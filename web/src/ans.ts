@@ -1,7 +1,7 @@
 /**
  * The entropy coder of docs/format.md, "Coder": an asymmetric numeral system with a 64-bit state, 32-bit words and
  * 24-bit tables. The state is kept as two halves of 32 bits, and every product is split so that no intermediate
- * reaches 2^53: exact, and many times faster than BigInt (test/ans.bench.ts).
+ * reaches 2^53: exact, and three times as fast as BigInt (npm run bench).
  */
 import { Corrupt, ModelError } from "./errors.js";
 
