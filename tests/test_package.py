@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -184,4 +185,6 @@ def test_the_wheel_is_small_and_complete(tmp_path: Path) -> None:
     assert len([name for name in names if name.endswith(".dpcmodel")]) == 1
     source = {path.relative_to(SRC).as_posix() for path in (SRC / "dpc").rglob("*") if path.suffix in SHIPPED}
     assert source <= set(names)
+    built = (SRC / "dpc" / "web" / "static" / "index.html.gz").exists() or shutil.which("npm") is not None
+    assert ("dpc/web/static/index.html.gz" in names) == built
     assert not [name for name in names if name.startswith(("tests", "docs", "results"))]

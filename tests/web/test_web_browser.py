@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from browser_tab import ENCODE, EXACT, Tab, photo, requirements, rgba, served
 from pictures import profile_of
-from PIL import Image
+from PIL import Image, ImageCms
 
 import dpc
 from dpc.codec import artifact, container
@@ -240,3 +240,44 @@ def test_threads_do_not_change_pixels(browser: Any, running: web.Server, threads
     data = codec.encode(photo(500, 300))
     assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
     tab.page.close()
+
+
+def test_progress_is_told(browser: Any, running: web.Server) -> None:
+    tab = Tab(browser, running.url)
+    data = Codec(EXACT, threads=1).encode(photo(400, 700))
+    told = tab.page.evaluate(
+        """async text => {
+          const told = [];
+          await dpc.decode(fromBase64(text), { onProgress: p => told.push([p.stage, p.share]) });
+          return told;
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    for stage in ("model", "decode"):
+        shares = [share for name, share in told if name == stage]
+        assert shares == sorted(shares) and shares[-1] == 1
+    tab.finish()
+
+
+@pytest.mark.parametrize("colour", [container.Colour.DISPLAY_P3, container.Colour.ADOBE_RGB])
+def test_colour_spaces_reach_the_screen(tab: Tab, colour: container.Colour) -> None:
+    flat = np.full((20, 20, 3), (200, 100, 50), np.uint8)
+    body = lossless_body(flat)
+    data = container.pack(container.DPCFile(width=20, height=20, model=None, level=None, colour=colour, body=body))
+    decoded = dpc.decode(data)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(decoded.info["icc_profile"]))
+    srgb = ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(decoded, profile, srgb, renderingIntent=1).getpixel((9, 9))
+    found = tab.page.evaluate(
+        """async text => {
+          const { image } = await dpc.decode(fromBase64(text), { as: "png" });
+          const canvas = new OffscreenCanvas(20, 20);
+          const context = canvas.getContext("2d");
+          context.drawImage(await createImageBitmap(image), 0, 0);
+          return [...context.getImageData(9, 9, 1, 1).data];
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    assert np.abs(np.subtract(found[:3], expected)).max() <= 3, (found, expected)
+    assert np.abs(np.subtract(found[:3], (200, 100, 50))).max() > 3
+    assert tab.decode(data)["colour"] == {2: "display-p3", 3: "a98-rgb"}[colour]
