@@ -1,6 +1,6 @@
 """Mutations of files, models, recipes, lists and rows, their checksums corrected: a result or one of our errors.
 
-DPC_FUZZ=25000 python -m pytest tests/test_fuzz.py    that many of each kind, for a night; 500 by default
+DPC_FUZZ=25000 python -m pytest tests/test_fuzz_inputs.py    that many of each kind, for a night; 500 by default
 """
 
 from __future__ import annotations
