@@ -26,6 +26,7 @@ TORCH_TOO = {
     "evaluation/metrics/lpips.py",
     "evaluation/metrics/dists.py",
     "evaluation/codecs/compressai_worker.py",
+    "evaluation/metrics/cvvdp_worker.py",
     "evaluation/detection/torchvision_detector.py",
 }
 
