@@ -1,6 +1,6 @@
 """Mutations of good files under a right checksum: each ends in a picture or in one of our errors, soon.
 
-2,000 of them always; 100,000 with `pytest -m nightly tests/codec/test_fuzz.py`.
+2,000 of them always; 100,000 with `pytest -m nightly tests/codec/test_fuzz_files.py`.
 """
 
 from __future__ import annotations
