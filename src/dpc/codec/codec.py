@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,42 +97,41 @@ class Codec:
         lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
-        to sRGB and keeps no profile. strip: True drops all that is beside the picture, its pixel density too.
-        progress: called with the share that is done. note: called with a line for the user where there is something to
-        say; without it, what of the source cannot be kept is a PictureWarning.
-        Raises ImageError, TooLarge, OptionError.
+        to sRGB and keeps no profile. strip: True drops all beside the picture, its density too. progress: called with
+        the share that is done. note: called with a line for the user where there is something to say; without it, what
+        cannot be kept is a PictureWarning. Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
         with clock.part("file"):
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)
-            for line in picture.notes:
-                note(line) if note is not None else warnings.warn(line, PictureWarning, stacklevel=3)
+            _tell(picture.notes, note)
             exact = _lossless_file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
-        if exact is not None and target.holds(len(exact), pixels):
+        if exact and target.holds(len(exact), pixels):
             return exact
         deltas = self._deltas(picture.rgb, roi)
+        about["quality_map"] = None if deltas is None else quality_map.pack(deltas)
         networks = Transforms(self.artifact, clock)
         coder = StreamCoder(networks, clock)
         y = networks.analyse(picture.rgb, progress or _silent)
+        every = strips(*y.shape[1:])
 
         def encoded(level: int) -> bytes:
             levels = Levels(level, self._top, deltas)
 
-            def code(strip: Strip) -> bytes:
-                return coder.write(*networks.quantise(y, strip, levels), strip, levels)
+            def code(part: Strip) -> bytes:
+                return coder.write(*networks.quantise(y, part, levels), part, levels)
 
-            body = stream.join(list(ahead(code, strips(*y.shape[1:]), self._at_once)))
-            packed = None if deltas is None else quality_map.pack(deltas)
-            return container.pack(DPCFile(**about, model=self.artifact.id, level=level, quality_map=packed, body=body))
+            body = stream.join(list(ahead(code, every, self._at_once)))
+            return container.pack(DPCFile(**about, model=self.artifact.id, level=level, body=body))
 
         data = rate_control.reach(target, encoded, self._top, pixels)
         self.times = clock.times
-        if exact is not None and len(exact) <= len(data):
+        if exact and len(exact) <= len(data):
             return exact
         target.check(data, about)
-        if exact is not None and note is not None:
+        if exact and note:
             note(HINT.format(len(exact)))
         return data
 
@@ -294,6 +293,12 @@ def _finished(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file: DPC
         return image.to_pil(rgb, alpha, file.grey, info)
     colours = luma(rgb) if file.grey else rgb
     return colours if alpha is None else np.dstack([colours, alpha])
+
+
+def _tell(lines: Sequence[str], note: Note | None) -> None:
+    """Hand lines for the user on; warn of them where nobody takes them."""
+    for line in lines:
+        note(line) if note is not None else warnings.warn(line, PictureWarning, stacklevel=4)
 
 
 def _silent(_: float) -> None:
