@@ -162,7 +162,7 @@ def _precision(
     precision = hits / (hits + misses + np.spacing(1))
     precision = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
     out = np.full(len(weights), math.nan)
-    for i in np.flatnonzero(total):
+    for i in np.flatnonzero(total).tolist():
         recall = hits[i] / total[i]
         values = np.zeros((len(recall), len(recalls)))
         for t, line in enumerate(recall):
