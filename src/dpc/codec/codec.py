@@ -115,7 +115,6 @@ class Codec:
         networks = Transforms(self.artifact, clock)
         coder = StreamCoder(networks, clock)
         y = networks.analyse(picture.rgb, progress or _silent)
-        every = strips(*y.shape[1:])
 
         def encoded(level: int) -> bytes:
             levels = Levels(level, self._top, deltas)
@@ -123,7 +122,7 @@ class Codec:
             def code(part: Strip) -> bytes:
                 return coder.write(*networks.quantise(y, part, levels), part, levels)
 
-            body = stream.join(list(ahead(code, every, self._at_once)))
+            body = stream.join(list(ahead(code, strips(*y.shape[1:]), self._at_once)))
             return container.pack(DPCFile(**about, model=self.artifact.id, level=level, body=body))
 
         data = rate_control.reach(target, encoded, self._top, pixels)
