@@ -70,7 +70,7 @@ def carry_out(
         worked += new + len(failures) > before
         spoken = time.monotonic()
         spent = spoken - begin
-        left = spent / max(worked, 1) * (total - done)
+        left = spent / (worked or done) * (total - done)
         progress(done / total)
         say(f"{done}/{total} {name(task)}: {_rows(new)} so far, {_duration(spent)}, about {_duration(left)} left")
     return new, failures
