@@ -20,7 +20,9 @@ from dpc.web import server as web
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BUILT = (Path(web.__file__).parent / "static" / "index.html.gz").exists()
-EXACT = ROOT / "tests" / "data" / "exact.dpcmodel"
+DATA = ROOT / "tests" / "data"
+EXACT = DATA / "exact.dpcmodel"
+TINY = sorted(DATA.glob("*.dpcmodel"))  # of floats, of exact floats, of bytes
 
 
 def requirements() -> list[pytest.MarkDecorator]:
@@ -34,8 +36,8 @@ def requirements() -> list[pytest.MarkDecorator]:
 
 @contextmanager
 def served() -> Iterator[web.Server]:
-    """A running server with the installed models and a tiny one whose pixels are exact."""
-    with web.Server(files=web.assets([EXACT])) as server:
+    """A running server with the installed models and the tiny ones of the tests."""
+    with web.Server(files=web.assets(TINY)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -121,6 +123,12 @@ class Tab:
         found = self.page.evaluate(ENCODE, [text, rgba.shape[1], rgba.shape[0], options])
         assert "error" not in found, found
         return base64.b64decode(found["bytes"])
+
+
+def path_of(model: str) -> str | Path:
+    """A tiny model's path, an installed one's name."""
+    tiny = DATA / f"{model}.dpcmodel"
+    return tiny if tiny.exists() else model
 
 
 def rgba(image: Image.Image) -> np.ndarray:

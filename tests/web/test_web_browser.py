@@ -8,11 +8,12 @@ import io
 import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser_tab import ENCODE, EXACT, Tab, photo, requirements, rgba, served
+from browser_tab import DATA, ENCODE, EXACT, TINY, Tab, path_of, photo, requirements, rgba, served
 from pictures import profile_of
 from PIL import Image, ImageCms
 
@@ -37,7 +38,7 @@ def tab(browser: Any, running: web.Server) -> Iterator[Tab]:
     opened.finish()
 
 
-MODELS = [*artifact.released(), "exact"]
+MODELS = [*artifact.released(), "exact", "bytes"]
 SIZES = [(1, 1), (2000, 1), (1, 2000), (17, 33), (65, 64), (700, 300), (300, 1100), (2000, 2000)]
 
 
@@ -45,9 +46,30 @@ SIZES = [(1, 1), (2000, 1), (1, 2000), (17, 33), (65, 64), (700, 300), (300, 110
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 def test_pixels_equal_those_of_python(tab: Tab, model: str, size: tuple[int, int]) -> None:
-    codec = Codec(EXACT if model == "exact" else model, threads=1)
+    codec = Codec(path_of(model), threads=1)
     data = codec.encode(photo(*size), quality=45)
     assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
+
+
+def test_quality_maps(tab: Tab) -> None:
+    picture = photo(300, 700)
+    mask = np.zeros((700, 300), np.float32)
+    mask[150:560, 40:200] = 1
+    codec = Codec(path_of("bytes"), threads=1)
+    data = codec.encode(picture, quality=50, roi=mask)
+    assert container.unpack(data).quality_map is not None
+    assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(DATA.glob("*/*.dpc")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_golden_files(tab: Tab, path: Path) -> None:
+    data = path.read_bytes()
+    model = dpc.inspect(data).model_id
+    codec = next(c for c in (Codec(m, threads=1) for m in (*TINY, None)) if model.startswith(c.artifact.id.hex()))
+    difference = np.abs(tab.pixels(data).astype(int) - rgba(codec.decode(data)))
+    # of a model whose pixels are not exact decoders must come within one level of the same
+    assert difference.max() <= (0 if codec.artifact.metadata.get("exact_pixels") else 1)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
@@ -84,8 +106,7 @@ def lossless_body(pixels: np.ndarray) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_streams_made_in_the_browser_decode_in_python(tab: Tab, model: str) -> None:
-    path = EXACT if model == "exact" else model
-    codec = Codec(path, threads=1)
+    codec = Codec(path_of(model), threads=1)
     picture = photo(200, 130)
     for options in ({"quality": 30}, {"maxBytes": 1500}, {"bpp": 0.4}):
         data = tab.encode(picture, model=model, lossless=False, **options)

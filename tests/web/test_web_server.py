@@ -136,3 +136,12 @@ def test_an_installation_without_the_page_says_so(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(web.resources, "files", lambda package: tmp_path)
     with pytest.raises(ToolMissing, match="make web"):
         web.assets()
+
+
+def test_export_writes_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"index.html": web.Asset(PAGE, None, "text/html"), "models/m.json": web.Asset(b"{}", None, "")}
+    monkeypatch.setattr(web, "assets", lambda models: files)
+    written = web.export(tmp_path / "site")
+    assert {path.relative_to(tmp_path / "site").as_posix(): path.read_bytes() for path in written} == {
+        name: asset.data for name, asset in files.items()
+    }
