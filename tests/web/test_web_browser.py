@@ -18,7 +18,7 @@ from pictures import profile_of
 from PIL import Image, ImageCms
 
 import dpc
-from dpc.codec import artifact, container
+from dpc.codec import artifact, container, quality_map
 from dpc.codec.codec import Codec
 from dpc.web import server as web
 
@@ -59,6 +59,19 @@ def test_quality_maps(tab: Tab) -> None:
     data = codec.encode(picture, quality=50, roi=mask)
     assert container.unpack(data).quality_map is not None
     assert np.array_equal(tab.pixels(data), rgba(codec.decode(data)))
+
+
+@pytest.mark.parametrize("size", [(300, 700), (131, 97), (64, 64), (63, 80)], ids=lambda size: "x".join(map(str, size)))
+def test_the_default_quality_map_is_that_of_python(tab: Tab, size: tuple[int, int]) -> None:
+    picture = photo(*size)
+    picture[20:60, 10:50] = 255  # plain ground with hard edges
+    picture[30:50:3, 20:40] = 0
+    expected = quality_map.quality_map(picture)
+    made = container.unpack(tab.encode(picture, model="bytes", lossless=False)).quality_map
+    if expected is None:
+        assert made is None
+    else:
+        assert np.array_equal(quality_map.unpack(made, *expected.shape), expected)
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ import { ModelError, OptionError } from "./errors.js";
 import { HYPER, Plane, STRIDE, STRIP, cells, positions, spans, type Span } from "./geometry.js";
 import { MAX_LOSSLESS_SIDE, writeLossless } from "./lossless.js";
 import { writeGrey } from "./png.js";
-import { levelsOf, type Levels } from "./quality_map.js";
+import { defaultMap } from "./quality_default.js";
+import { levelsOf, writeMap, type Levels, type QualityMap } from "./quality_map.js";
 import type { Graphs } from "./runtime.js";
 import { bodyOf, estimateStrip, stripsOf, tensor, writeStrip, type Latents } from "./stream.js";
 import { DEFAULT_QUALITY, checkTarget, type Target } from "./target.js";
@@ -86,6 +87,7 @@ class Encoder {
   private readonly last: number;
   private readonly grey: boolean;
   private readonly alpha: Uint8Array | undefined;
+  private readonly map: QualityMap | null;
 
   constructor(
     private readonly source: Source,
@@ -96,6 +98,7 @@ class Encoder {
     this.last = graphs.artifact.fineLevels - 1;
     const { rgba, width, height } = source;
     this.grey = isGrey(rgba);
+    this.map = graphs.artifact.metadata.quality_map ? defaultMap(rgba, width, height) : null;
     this.alpha = isOpaque(rgba) ? undefined : writeGrey(opacities(rgba), width, height);
   }
 
@@ -186,7 +189,7 @@ class Encoder {
 
   private pack(level: number, body: Uint8Array): Uint8Array {
     const { width, height } = this.source;
-    const { grey, alpha } = this;
+    const { grey, alpha, map } = this;
     const file = {
       width,
       height,
@@ -197,12 +200,12 @@ class Encoder {
       level,
       body,
     };
-    return pack({ ...file, ...(alpha && { alpha }) });
+    return pack({ ...file, ...(alpha && { alpha }), ...(map && { qualityMap: writeMap(map) }) });
   }
 
   private *each(level: number): Generator<{ strip: Plane; levels: Levels }> {
     for (const [i, strip] of this.strips.entries())
-      yield { strip, levels: levelsOf(null, level, this.last, i * STRIP, strip.rows, strip.columns) };
+      yield { strip, levels: levelsOf(this.map, level, this.last, i * STRIP, strip.rows, strip.columns) };
   }
 
   /** z and r of a strip at the levels of its positions. */
