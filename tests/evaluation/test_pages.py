@@ -29,6 +29,12 @@ def test_a_page_is_the_same_each_time_and_holds_its_text(name: str) -> None:
     assert sum(map(len, words)) > 60 and all(word.strip() for word in words)
 
 
+def test_grain_is_within_its_levels() -> None:
+    plain = pages.render(pages.parse("x", "size 40 30\nground #808080\n")).astype(int)
+    noise = pages.render(pages.parse("x", "size 40 30\nground #808080\ngrain 2 5\n")) - plain
+    assert set(np.unique(noise)) == {-2, -1, 0, 1, 2} and abs(noise.mean()) < 0.1
+
+
 def test_no_typeface_of_the_pages_is_one_of_the_training() -> None:
     """Letters that a network was trained on say little about letters that it was not."""
     fonts = pytest.importorskip("pymupdf_fonts")

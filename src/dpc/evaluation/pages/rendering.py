@@ -17,6 +17,7 @@ A file NAME.page holds one instruction a line, drawn in this order. `#` begins a
     text X Y FONT SIZE COLOUR [ANCHOR] | words      ANCHOR as in Pillow, ls when left out
     turned X Y DEGREES FONT SIZE COLOUR | words     around the middle of the words
     paragraph X Y WIDTH FONT SIZE COLOUR | words    broken into lines; Y is the top
+    grain LEVELS SEED                    noise of whole levels, -LEVELS to LEVELS, on what is drawn so far
     row X Y FONT SIZE COLOUR W,W,... | cell; cell   cells of a table, columns W pixels wide
 
 Rounded corners, polygons, ellipses, lines and wires have smooth edges. A colour is #rrggbb.
@@ -281,6 +282,12 @@ def _row(image: Image.Image, page: Page, v: Sequence[str], words: str) -> None:
         x += float(width)
 
 
+def _grain(image: Image.Image, page: Page, v: Sequence[str], words: str) -> None:
+    levels, pixels = int(v[0]), np.array(image).astype(np.int16)
+    noise = np.random.Generator(np.random.PCG64(int(v[1]))).integers(-levels, levels + 1, pixels.shape)
+    image.paste(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)))
+
+
 _STEPS: dict[str, Callable[[Image.Image, Page, Sequence[str], str], None]] = {
     "ground": _ground,
     "gradient": _gradient,
@@ -296,5 +303,6 @@ _STEPS: dict[str, Callable[[Image.Image, Page, Sequence[str], str], None]] = {
     "turned": _turned,
     "paragraph": _paragraph,
     "row": _row,
+    "grain": _grain,
 }
 _WORDS = ("text", "turned", "paragraph", "row")
