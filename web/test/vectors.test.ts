@@ -37,7 +37,7 @@ interface Invalid {
 const root = join(process.cwd(), "..");
 const folder = join(root, "spec/vectors");
 const vectors = JSON.parse(readFileSync(join(folder, "vectors.json"), "utf8")) as {
-  model: string;
+  models: Record<string, string>;
   valid: Valid[];
   invalid: Invalid[];
   hostile: Invalid[];
@@ -50,11 +50,14 @@ configureLossless(async (name) => {
   const path = require.resolve(`@jsquash/webp/codec/${name.startsWith("webp_dec") ? "dec" : "enc"}/${name}`);
   return WebAssembly.compile(readFileSync(path));
 });
-const graphs = new Graphs(new Artifact(new Uint8Array(readFileSync(join(root, vectors.model)))));
+const models = Object.values(vectors.models).map(
+  (path) => new Graphs(new Artifact(new Uint8Array(readFileSync(join(root, path))))),
+);
 
 async function decode(bytes: Uint8Array): Promise<Pixels> {
   const file = unpack(bytes);
   if (file.icc) inflated(file.icc);
+  const graphs = models.find(({ artifact }) => artifact.id === file.model) ?? models[0]!;
   return file.lossless ? decodeLossless(file) : decodeLearned(file, graphs, async () => {});
 }
 
