@@ -2,6 +2,7 @@
 import { pack, checkSize } from "./container.js";
 import { ModelError, OptionError } from "./errors.js";
 import { HYPER, Plane, STRIDE, STRIP, cells, positions, spans, type Span } from "./geometry.js";
+import { cover } from "./hidden.js";
 import { MAX_LOSSLESS_SIDE, writeLossless } from "./lossless.js";
 import { writeGrey } from "./png.js";
 import { defaultMap } from "./quality_default.js";
@@ -19,7 +20,7 @@ export interface Source {
 }
 
 /**
- * The file of a picture. lossless: true keeps every pixel; undefined does so where this takes no more bytes or fits the
+ * The file of a picture; colours under opacity 0 are replaced in it. lossless: true keeps every pixel; undefined does so where this takes no more bytes or fits the
  * target; false never.
  */
 export async function encode(
@@ -31,6 +32,7 @@ export async function encode(
 ): Promise<Uint8Array> {
   checkTarget(target, lossless);
   checkSize(source.width, source.height);
+  cover(source.rgba, source.width, source.height);
   const exact = lossless === false || !(lossless || worthTrying(source)) ? null : await losslessFile(source);
   if (exact && (lossless || exact.length <= sizeOf(target, source))) return exact;
   const learned = await encodeLearned(source, await graphs(), target, step);

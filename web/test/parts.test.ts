@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Corrupt, DPCError, ModelError, OptionError, TooLarge, Truncated, fromPlain, toPlain } from "../src/errors.js";
+import { cover } from "../src/hidden.js";
 import { spans } from "../src/geometry.js";
 import { halfToFloat, readNpy } from "../src/npy.js";
 import { fieldsOf, messageOf, numberOf } from "../src/protobuf.js";
@@ -102,4 +103,21 @@ test("targets out of range are refused", () => {
   for (const target of [{ quality: 0 }, { quality: NaN }, { bpp: 0 }, { maxBytes: 0.5 }, { quality: 4, bpp: 1 }])
     assert.throws(() => checkTarget(target), OptionError);
   checkTarget({ quality: 100, bpp: undefined });
+});
+
+test("nothing is left under opacity 0", () => {
+  const random = numbers(6);
+  const [w, h] = [13, 9];
+  const one = Uint8ClampedArray.from({ length: 4 * w * h }, (_, i) =>
+    i % 4 === 3 ? (random() < 0.4 ? 0 : 200) : Math.floor(random() * 256),
+  );
+  const other = one.map((x, i) => (one[i | 3] || i % 4 === 3 ? x : 255 - x)); // other colours where nobody sees them
+  const before = one.slice();
+  cover(one, w, h);
+  cover(other, w, h);
+  assert.deepEqual(one, other);
+  for (let i = 0; i < one.length; i++) if (before[i | 3]) assert.equal(one[i], before[i]);
+  const clear = new Uint8ClampedArray(4 * 6).fill(7).map((x, i) => (i % 4 === 3 ? 0 : x));
+  cover(clear, 3, 2);
+  assert.deepEqual([...clear.subarray(0, 4)], [128, 128, 128, 0]);
 });
