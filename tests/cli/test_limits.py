@@ -32,9 +32,11 @@ def options(group: typer.Typer = app, path: str = "dpc") -> Iterator[tuple[str, 
         assert command.callback is not None
         name = f"{path} {command.name or command.callback.__name__}"
         for key, hint in typing.get_type_hints(command.callback, include_extras=True).items():
-            if typing.get_origin(hint) is Annotated:
-                kind, about = typing.get_args(hint)[:2]
-                yield f"{name} {key}", kind, about
+            for inside in (hint, *typing.get_args(hint)):  # Python 3.10 puts an Optional around it
+                if typing.get_origin(inside) is Annotated:
+                    kind, about = typing.get_args(inside)[:2]
+                    yield f"{name} {key}", kind, about
+                    break
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
         yield from options(inner.typer_instance, f"{path} {inner.name}")
