@@ -22,8 +22,8 @@ _FACTOR = 64.0  # how much larger the file of the last setting is than that of t
 class Found:
     """Neighbours on the scale of settings, as (setting, bytes of its file).
 
-    below: the largest file of at most the target; None where every file is larger. above: the smallest file above it;
-    None where none is.
+    below: the highest setting found whose file has at most the target; None where every file is larger. above: the
+    smallest file above it; None where none is.
     """
 
     below: tuple[int, int] | None
@@ -52,9 +52,9 @@ def search(size: Callable[[int], int], settings: int, target: float, tolerance: 
             high = setting
         if abs(tried[setting] - target) <= tolerance * target:
             break
-    below = max(((b, s) for s, b in tried.items() if b <= target), default=None)
+    below = max(((s, b) for s, b in tried.items() if b <= target), default=None)
     above = min(((b, s) for s, b in tried.items() if b > target), default=None)
-    return Found(below and below[::-1], above and above[::-1])
+    return Found(below, above and above[::-1])
 
 
 def _guess(tried: dict[int, int], low: int, high: int, settings: int, target: float) -> int:
