@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import html
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from dpc.files import atomic_write
 
 RATES = (0.15, 0.25, 0.5)  # bpp of the validation curves
+TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#8a6d1f")
 
 Points = list[tuple[float, float]]
@@ -74,30 +77,40 @@ def page(folder: Path) -> Path:
     for row in read(folder / "validation.csv"):
         groups.setdefault(row["step"], []).append(row)
     panels = []
-    for metric in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "grid"):
+    for metric in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "grid", "plain"):
         lines: dict[str, Points] = {}
         for rate in RATES:
             found = [(float(g[0]["minutes"]), at_rate(g, rate, metric)) for g in groups.values()]
             lines[f"{rate:g} bpp"] = [(x, y) for x, y in found if y is not None]
         panels.append(_panel(f"validation {metric}", lines))
-    for metric in ("loss", "bpp", "mse", "ms_ssim", "lpips", "chroma", "grid", "norm", "lr", "crops_per_s"):
+    for metric in (
+        "loss",
+        "bpp",
+        "mse",
+        "ms_ssim",
+        "lpips",
+        "chroma",
+        "grid",
+        "plain",
+        "edges",
+        "norm",
+        "lr",
+        "crops_per_s",
+    ):
         points = [(float(r["minutes"]), float(r[metric])) for r in rows if r.get(metric)]
         panels.append(_panel(metric, {"": points}))
     last = rows[-1] if rows else {}
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    title = html.escape(
-        f"{folder.name}: step {last.get('step', 0)}, {float(last.get('minutes', 0)):.1f} minutes, {now}"
-    )
-    text = (
-        f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="30"><title>{title}</title>'
-        "<style>body{font:14px sans-serif;margin:1em}svg{margin:4px;border:1px solid #ddd}</style>"
-        f"<h1 style='font-size:16px'>{title}</h1>"
-        "<p>x: minutes of training; validation: held-out crops, averaged weights.</p>"
-        f"{''.join(p for p in panels if p)}"
-    )
+    title = f"{folder.name}: step {last.get('step', 0)}, {float(last.get('minutes', 0)):.1f} minutes, {now}"
     target = folder / "curves.html"
+    text = _environment().get_template("curves.html").render(title=title, panels=[p for p in panels if p])
     atomic_write(target, text)
     return target
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
 
 
 def lasting(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -113,31 +126,44 @@ def lasting(say: Callable[[str], None]) -> Callable[[str], None]:
     return told
 
 
-def _panel(title: str, lines: dict[str, Points], width: int = 380, height: int = 220) -> str:
-    """One diagram as SVG, "" when there is nothing in it."""
+def _panel(title: str, lines: dict[str, Points], width: int = 380, height: int = 220) -> dict[str, Any] | None:
+    """What the template draws as one diagram; None when there is nothing in it."""
     lines = {k: [p for p in v if all(map(math.isfinite, p))] for k, v in lines.items()}
     every = [p for points in lines.values() for p in points]
     if not every:
-        return ""
+        return None
     x0, x1 = min(p[0] for p in every), max(p[0] for p in every)
     y0, y1 = min(p[1] for p in every), max(p[1] for p in every)
     x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
     left, top, w, h = 58, 24, width - 82, height - 48
 
-    def text(x: float, y: float, content: str, more: str = "") -> None:
-        out.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="11" {more}>{html.escape(content)}</text>')
+    def at(x: float, y: float) -> str:
+        return f"{left + w * (x - x0) / (x1 - x0):.1f},{top + h * (y1 - y) / (y1 - y0):.1f}"
 
-    out = [f'<svg width="{width}" height="{height}">']
-    text(left, 16, title, 'font-weight="bold"')
-    for share in (0.0, 0.5, 1.0):
-        y = top + h * (1 - share)
-        out.append(f'<line x1="{left}" x2="{left + w}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eee"/>')
-        text(left - 4, y + 4, f"{y0 + share * (y1 - y0):.4g}", 'text-anchor="end"')
-        text(left + w * share, height - 8, f"{x0 + share * (x1 - x0):.4g}", 'text-anchor="middle"')
-    for n, (name, points) in enumerate(lines.items()):
-        colour = COLOURS[n % len(COLOURS)]
-        shown = points[:: max(1, len(points) // 800)]
-        path = " ".join(f"{left + w * (x - x0) / (x1 - x0):.1f},{top + h * (y1 - y) / (y1 - y0):.1f}" for x, y in shown)
-        out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        text(width - 12 - 58 * (len(lines) - 1 - n), 16, name if points else "", f'text-anchor="end" fill="{colour}"')
-    return "".join([*out, "</svg>"])
+    ticks = [
+        {
+            "x": round(left + w * share, 1),
+            "y": round(top + h * (1 - share), 1),
+            "value": f"{y0 + share * (y1 - y0):.4g}",
+            "minutes": f"{x0 + share * (x1 - x0):.4g}",
+        }
+        for share in (0.0, 0.5, 1.0)
+    ]
+    drawn = [
+        {
+            "name": name if points else "",
+            "colour": COLOURS[n % len(COLOURS)],
+            "points": " ".join(at(x, y) for x, y in points[:: max(1, len(points) // 800)]),
+            "x": width - 12 - 58 * (len(lines) - 1 - n),
+        }
+        for n, (name, points) in enumerate(lines.items())
+    ]
+    return {
+        "title": title,
+        "width": width,
+        "height": height,
+        "left": left,
+        "right": left + w,
+        "ticks": ticks,
+        "lines": drawn,
+    }

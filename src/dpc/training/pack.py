@@ -128,7 +128,8 @@ def pack(
 
 def _code(out: Path) -> None:
     package = Path(__file__).parents[1]
-    for source in sorted(package.rglob("*.py")):
+    templates = package.glob("training/templates/*")
+    for source in sorted([*package.rglob("*.py"), *templates]):
         target = out / "code" / "dpc" / source.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
