@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from study_server import LOOKS, SCREEN, study
 
+from dpc.errors import OptionError
 from dpc.study import plan as plans
 from dpc.study import simulate, stimuli
 from dpc.study.store import rater_key
@@ -292,5 +293,5 @@ def test_the_secret_is_nobody_elses(tmp_path: Path) -> None:
     file = made.folder / "secret.key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.chmod(0o644)
-    with pytest.raises(plans.OptionError, match="chmod 600"):
+    with pytest.raises(OptionError, match="chmod 600"):
         application.create(made)
