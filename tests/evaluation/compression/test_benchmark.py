@@ -546,7 +546,9 @@ def test_rate_differences_of_known_curves() -> None:
     half = {"a": [(r / 2, v) for r, v in anchor["a"]]}
     found = curves.rate_difference(anchor, half, "psnr")
     assert found is not None and found.percent == pytest.approx(-50.0) and found.overlap == pytest.approx(1.0)
-    assert curves.rate_difference(anchor, anchor, "psnr") == curves.Difference(pytest.approx(0.0), 1, 1.0)
+    same = curves.rate_difference(anchor, anchor, "psnr")
+    assert same is not None and (same.percent, same.pictures, same.overlap) == (pytest.approx(0.0), 1, 1.0)
+    assert math.isnan(same.low) and math.isnan(same.high)  # one picture has no interval
     # lower is better: the same curve upside down
     down, half_down = ({"a": [(r, 1 - v / 50) for r, v in c["a"]]} for c in (anchor, half))
     found = curves.rate_difference(down, half_down, "lpips_alex")
