@@ -859,6 +859,19 @@ runpy.run_module("dpc.training", run_name="__main__", alter_sys=True)
 """
 
 
+def test_a_training_without_the_extras_has_the_options_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dpc.training.__main__ import _parser
+
+    given = _parser().parse_args(
+        ["dpc", "--data", "a", "--data", "b", "--minutes", "3", "--from", "m", "--devices", "2"]
+    )
+    assert given.data == [Path("a"), Path("b")] and given.minutes == 3.0 and given.start == Path("m")
+    assert given.devices == 2 and given.device == given.precision == "auto" and given.resume is None
+    (command,) = [c for c in app.registered_commands if (c.name or c.callback.__name__) == "train"]  # type: ignore[union-attr]
+    mine = {a.dest for a in _parser()._actions} - {"help"}
+    assert mine == set(command.callback.__annotations__) - {"return"}  # type: ignore[union-attr]
+
+
 def test_an_export_replaces_nothing_but_a_model(tmp_path: Path, whole: Path) -> None:
     copy = tmp_path / "last.pt"
     shutil.copy(whole / "last.pt", copy)

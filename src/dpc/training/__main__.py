@@ -7,29 +7,37 @@ import time
 _BEGAN = time.monotonic()  # before torch is imported: --minutes holds for the whole program
 
 import argparse  # noqa: E402
+import inspect  # noqa: E402
 import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+import typing  # noqa: E402
 
 from dpc.errors import DPCError  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 
+RENAMED = {"start": "--from"}
+GIVEN = {"recipe", "began", "say"}  # no options
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The options of begin(), from its signature: `dpc train` has the same."""
+    parser = argparse.ArgumentParser(prog="python -m dpc.training", description=__doc__)
+    parser.add_argument("recipe")
+    hints = typing.get_type_hints(begin)
+    for name, parameter in inspect.signature(begin).parameters.items():
+        if name in GIVEN:
+            continue
+        flag = RENAMED.get(name, "--" + name.replace("_", "-"))
+        kinds = [kind for kind in typing.get_args(hints[name]) or [hints[name]] if kind is not type(None)]
+        if parameter.default is inspect.Parameter.empty:
+            parser.add_argument(flag, dest=name, action="append", type=kinds[0], required=True)
+        else:
+            parser.add_argument(flag, dest=name, type=kinds[0], default=parameter.default)
+    return parser
+
 
 def main() -> int:
     """Parse, train; exit code 0, or 1 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m dpc.training", description=__doc__)
-    parser.add_argument("recipe")
-    parser.add_argument("--data", action="append", type=Path, required=True)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--horizon", type=float)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument("--from", dest="start", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--lpips-weights", type=Path)
-    options = vars(parser.parse_args())
+    options = vars(_parser().parse_args())
     try:
         begin(options.pop("recipe"), began=_BEGAN, say=_say, **options)
     except DPCError as error:
