@@ -16,7 +16,6 @@ PARAMETERS = "half of it are its parameters and what each means"
 LONGER = {  # file and function: lines at most, and why
     "src/dpc/cli/compression.py bench": (72, OPTIONS),
     "src/dpc/cli/detection.py detect": (122, OPTIONS),
-    "src/dpc/codec/codec.py encode": (62, PARAMETERS),
 }
 
 

@@ -56,7 +56,7 @@ def test_a_plan_comes_back_as_it_was(tmp_path: Path) -> None:
         ("not_sure = true", "not_sure = 1", "design.not_sure: Input should be a valid boolean (it is 1)"),
         ("votes = 100000", "votes = 0", "design.votes: Input should be greater than or equal to 1 (it is 0)"),
         ("votes = 100000", "votes = true", "design.votes: Input should be a valid integer (it is True)"),
-        ("votes = 100000", "vote = 3", "design.vote: Unexpected keyword argument"),
+        ("votes = 100000", "vote = 3", "design.vote: unknown; look for a spelling mistake"),
         ("votes = 100000", "votes = " + "9" * 5000, "is not TOML"),
         ("seed = 7", "seed = ", "is not TOML"),
         ("tolerance = 0.02", "tolerance = nan", "design.tolerance: Input should be"),

@@ -158,7 +158,7 @@ def test_the_authors_package_gives_these_values(name: str, value: float) -> None
 @needs("weights", "vgg")
 @needs("data", "kodak-bpg444")
 def test_genuine_bpg_on_kodak_is_near_what_is_published() -> None:
-    """At QP 43; published .201 at 0.135 bpp on all 24 pictures. The four here are a little harder."""
+    """At QP 43; published .201 at 0.135 bpp on all 24 pictures; these are every sixth."""
     data = SHARED / "data"
     values = [
         dists_distance(
@@ -166,6 +166,6 @@ def test_genuine_bpg_on_kodak_is_near_what_is_published() -> None:
             opened(data / "kodak-bpg444" / f"{name}-qp43.webp"),
             SHARED / "weights",
         )
-        for name in ("kodim01", "kodim02", "kodim03", "kodim04")
+        for name in ("kodim01", "kodim07", "kodim13", "kodim19")
     ]
     assert np.mean(values) == pytest.approx(0.206, abs=0.0015)
