@@ -9,7 +9,6 @@ import pytest
 
 from dpc import errors
 
-
 WARNINGS = {"PictureWarning"}  # what is not kept of a picture is no error
 
 
