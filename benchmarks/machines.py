@@ -51,10 +51,10 @@ def whole(model: Any, graph: str) -> Any:
     loaded = onnx.load_from_string(model._graphs[graph])
     for tensor in loaded.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            weight = model.weights[tensor.name].astype(np.float32)
+            weight = model.weights[tensor.name].astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
             tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
     if graph == "synthesis":
-        last = next(node for node in reversed(loaded.graph.node) if node.op_type == "Clip")
+        last = next(node for node in reversed(loaded.graph.node) if node.op_type in ("Clip", "QuantizeLinear"))
         loaded.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], 1, None))
     return loaded
 

@@ -715,7 +715,8 @@ def test_a_page_at_a_low_rate_is_noted() -> None:
     assert notes[0].endswith(f"lossless every pixel in {size:,} bytes")
     one.encode(content("photo", 200, 300), quality=1, note=notes.append)
     one.encode(page, lossless=True, note=notes.append)
-    assert len(notes) == 1
+    one.encode(np.full((48, 64, 3), (0, 128, 0), np.uint8), quality=1, lossless=None, note=notes.append)
+    assert len(notes) == 1  # a plain picture is no page
 
 
 def test_photographs_are_not_tried() -> None:

@@ -46,6 +46,7 @@ __all__ = [
 
 MAX_THREADS = 64  # of the networks; sessions have threads of their own, some six times as many
 AT_ONCE = 2  # strips in work at a time: one is with the entropy coder while another is in the networks
+PAGE = 1024  # bytes: what takes less without loss has no letters to lose
 HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
     "lossless every pixel in {:,} bytes"
@@ -130,7 +131,7 @@ class Codec:
         if exact and len(exact) <= len(data):
             return exact
         target.check(data, about)
-        if exact and note:
+        if exact and len(exact) > PAGE and note:
             note(HINT.format(len(exact)))
         return data
 
