@@ -50,6 +50,11 @@ def on_bytes(x: Tensor, bits: int, *, signed: bool) -> Tensor:
     return result
 
 
+def power_of_two(e: Tensor) -> Tensor:
+    """2**e, exact, of whole numbers e; float32 of e's shape."""
+    return torch.ldexp(torch.ones(e.shape, device=e.device), e)
+
+
 def straight(x: Tensor, value: Tensor) -> Tensor:
     """value going forward, the gradient of x going back."""
     return x + (value - x).detach()
@@ -80,14 +85,14 @@ class IntegerConv(nn.Module):
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights (outputs, inputs, k, k) and biases (outputs,) as integers in floats, and the exponents."""
         e = self.exponents()
-        weight = torch.ldexp(self.weight.detach(), e[:, None, None, None]).round_().clamp_(-W_MAX, W_MAX)
-        bias = torch.ldexp(self.bias.detach(), e + self.bits_in).round_().clamp_(-(2**23), 2**23)
+        weight = (self.weight.detach() * power_of_two(e)[:, None, None, None]).round_().clamp_(-W_MAX, W_MAX)
+        bias = (self.bias.detach() * power_of_two(e + self.bits_in)).round_().clamp_(-(2**23), 2**23)
         return weight, bias, e
 
     def forward(self, a: Tensor) -> Tensor:
         weight, bias, e = self.integers()
-        w = straight(self.weight, torch.ldexp(weight, -e[:, None, None, None]))
-        b = straight(self.bias, torch.ldexp(bias, -e - self.bits_in))
+        w = straight(self.weight, weight * power_of_two(-e)[:, None, None, None])
+        b = straight(self.bias, bias * power_of_two(-e - self.bits_in))
         y = F.conv2d(a, w, b, padding=w.shape[-1] // 2)
         if self.bits_out is None:
             return y
