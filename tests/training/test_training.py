@@ -39,6 +39,7 @@ from dpc.training.export.export import export, half_precision  # noqa: E402
 from dpc.training.export.tables import logistic_tables  # noqa: E402
 from dpc.training.log import Log, at_rate  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
+from dpc.training.teacher import Teacher  # noqa: E402
 from dpc.training.trainer import Run, train  # noqa: E402
 from dpc.training.weights import Weights, grown, located, weights_of  # noqa: E402
 
@@ -559,6 +560,9 @@ def test_the_ablation_differs_from_dpc_in_nothing_but_the_loss() -> None:
         ("learning_rate = 0\n" + GOOD, "learning_rate = 0.0: it must be above 0"),
         ("lambda_min = 1.0\n" + GOOD, "0 < min < max is needed"),
         (GOOD + 'lpips = 1.0\nlpips_nets = ["resnet"]\n', r"lpips_nets = \['resnet'\]: give one or more of alex"),
+        (GOOD + "teacher = 1.0\n", "a stage has a teacher, .*: set frozen"),
+        (GOOD + "teacher = 1.0\nfrozen = true\n", "a stage has a weight for a teacher, but the recipe names none"),
+        (GOOD + "teacher = -1\n", "teacher = -1.0: it must be at least 0"),
         (GOOD + "ms_ssim = -1\n", "ms_ssim = -1.0: it must be at least 0"),
         (GOOD + "grid = -1\n", "grid = -1.0: it must be at least 0"),
         (GOOD + "[network]\nlatents = 10\n", "groups"),
@@ -832,6 +836,29 @@ def test_a_training_begins_where_the_first_generation_ended() -> None:
     bits = 8 * len(codec.encode(rgb, quality=1 + 99 * 4 / 7, lossless=False))
     assert bits < float(out.bits_y + out.bits_z) < 3 * bits  # the means are to be learned anew
     assert -10 * torch.log10((out.x_hat - x).square().mean()) > 24
+
+
+def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path: Path) -> None:
+    from dpc.codec.codec import Codec
+    from dpc.codec.image import load
+
+    weights = weights_of(Path(DEFAULT))
+    model = Model(weights.network).eval()
+    model.load_state_dict(weights.state)
+    rgb = load(ROOT / "demo" / "photo.png").rgb[:128, :192]
+    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    out = model(x.repeat(2, 1, 1, 1), torch.full((2, 2, 3), 4.0))
+    taught = Teacher(DEFAULT)
+    quality = np.eye(8, dtype=np.float32)[4:5]
+    picture = Codec(DEFAULT, 1).artifact.run("synthesis", y_hat=out.y_hat[:1].detach().numpy(), weights=quality)[0]
+    expected = np.square(255 * out.x_hat[0].detach().permute(1, 2, 0).numpy() - picture[0].astype(float)).mean()
+    error = taught.error(out)
+    np.testing.assert_allclose(error.detach().numpy(), [expected, expected], rtol=1e-3)
+    error.sum().backward()
+    assert model.g_s.leave.weight.grad.abs().max() > 0
+    (tmp_path / "x.pt").write_bytes(b"")
+    with pytest.raises(OptionError, match="teacher = .*x.pt' is no model; give the name of a released model"):
+        Teacher(str(tmp_path / "x.pt"))
 
 
 def test_several_devices_need_fabric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,11 +43,16 @@ DETAIL = 6.0  # and details leave them at 1 / DETAIL: bytes then reach 16 standa
 
 @dataclass
 class Output:
-    """x_hat (N, 3, H, W); bits_y, bits_z (N,): bits of the whole crop."""
+    """x_hat (N, 3, H, W); bits_y, bits_z (N,): bits of the whole crop.
+
+    What the synthesis read: y_hat (N, latents, H/16, W/16), weights of the quality levels (N, levels, H/16, W/16).
+    """
 
     x_hat: Tensor
     bits_y: Tensor
     bits_z: Tensor
+    y_hat: Tensor
+    weights: Tensor
 
 
 def rate(value: Tensor, rounded: Tensor, scale: Tensor) -> Tensor:
@@ -140,7 +145,8 @@ class Model(nn.Module):
         z_hat = straight(z, z.round())
         bits_z = rate(z, z_hat.detach(), z_scale)
         decoded, bits_y = self._code(y, z_hat, gain, offset)
-        return Output(self.g_s(torch.cat(decoded, 1), weights), bits_y, bits_z)
+        y_hat = torch.cat(decoded, 1)
+        return Output(self.g_s(y_hat, weights), bits_y, bits_z, y_hat, weights)
 
     def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor) -> tuple[list[Tensor], Tensor]:
         """The context model over the groups: decoded parts, divided by the gain, and the bits of y."""

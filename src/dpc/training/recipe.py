@@ -28,18 +28,19 @@ class Stage(Terms):
     """One stretch of a training: its share of the whole, and the terms of D in it.
 
     lpips_slope: LPIPS weighs lpips times (lambda / middle) ** -lpips_slope. lpips_nets take turns from step to step.
-    frozen: analysis and gains stay as they are.
+    frozen: analysis and gains stay as they are. teacher: weight of the squared error from the recipe's teacher.
     """
 
     share: float
     lpips_slope: float = 0.0
     frozen: bool = False
+    teacher: float = 0.0
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise RecipeError(f"a stage has share = {self.share}: it must be above 0 and at most 1")
-        for name in PARTS:
+        for name in (*PARTS, "teacher"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RecipeError(f"a stage has {name} = {getattr(self, name)}: it must be at least 0, and finite")
         if not -1 <= self.lpips_slope <= 1:
@@ -47,6 +48,10 @@ class Stage(Terms):
         if not self.mse + self.ms_ssim + self.lpips:
             raise RecipeError(
                 "a stage has mse = ms_ssim = lpips = 0: one of them must be above 0, or nothing is learned"
+            )
+        if self.teacher and not self.frozen:
+            raise RecipeError(
+                "a stage has a teacher, which knows the latents of a frozen analysis alone: set frozen"
             )
         if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):
             raise RecipeError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
@@ -56,6 +61,7 @@ class Stage(Terms):
 class Recipe:
     """A whole recipe. See recipes/dpc.toml for what each key means.
 
+    teacher: a released model that the training begins from; see dpc.training.teacher.
     selected_by: the metrics by which this training was chosen among others; see dpc.evaluation.independence.
     """
 
@@ -79,6 +85,7 @@ class Recipe:
     ema: float = 0.999
     seed: int = 1
     description: str = ""
+    teacher: str = ""
     selected_by: tuple[str, ...] = ("unknown",)
 
     def __post_init__(self) -> None:
@@ -88,6 +95,8 @@ class Recipe:
             )
         if not self.stages:
             raise RecipeError("a recipe needs at least one [[stages]] table")
+        if any(s.teacher for s in self.stages) and not self.teacher:
+            raise RecipeError("a stage has a weight for a teacher, but the recipe names none: teacher = MODEL")
         if abs(sum(s.share for s in self.stages) - 1) > 1e-6:
             raise RecipeError(f"the shares of the stages sum to {sum(s.share for s in self.stages)}, not to 1")
         if self.crop % 64 or self.crop < 192:

@@ -28,10 +28,11 @@ from dpc.training.losses.distortion import PARTS, Distortion
 from dpc.training.optimisers.groups import optimiser_of
 from dpc.training.recipe import Recipe, Stage
 from dpc.training.schedule import lambdas, learning_rate, schedule, steps_of
+from dpc.training.teacher import Teacher
 from dpc.training.validate import CROPS, HeldOut, validate
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
-LOGGED = ("loss", "bpp", *PARTS, "z", "norm")  # means over the steps of a row
+LOGGED = ("loss", "bpp", *PARTS, "z", "teacher", "norm")  # means over the steps of a row
 EVER = 10**12  # steps: a training ends by its schedule, not by its data
 HOPELESS = 100  # steps in a row without finite gradients, after which a training gives up
 
@@ -137,6 +138,7 @@ class Trainer:
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = optimiser_of(self.model, recipe)
+        self.teacher: Teacher | None = None
         self.step, self.crops_before, self.minutes_before, self.warming = 0, 0, 0.0, 1
         if state:
             self.average.load_state_dict(state["ema"])
@@ -263,11 +265,17 @@ class Trainer:
             out = self.parallel(x, cells, frozen=stage.frozen)
             emphasis = (weight / self.middle) ** -stage.lpips_slope
             d, parts = self.distortion(x, out.x_hat, stage, turn, emphasis=emphasis, synthetic=synthetic)
+            if stage.teacher:
+                self.teacher = self.teacher or Teacher(self.recipe.teacher)
+                taught = self.teacher.error(out)
+                d = d + stage.teacher * taught
+            else:
+                taught = torch.zeros_like(d)
         bpp = (out.bits_y + out.bits_z) / (x.shape[2] * x.shape[3])
         balance = (weight / self.middle) ** -self.recipe.rate_balance
         loss = ((bpp + weight * d) * balance).mean()
         share = (out.bits_z / out.bits_y.clamp(min=1)).mean()
-        return loss, [loss, bpp.mean(), *(parts[k].mean() for k in PARTS), share]
+        return loss, [loss, bpp.mean(), *(parts[k].mean() for k in PARTS), share, taught.mean()]
 
     def save(self) -> float:
         """Write the checkpoint; returns the seconds that it took."""
