@@ -37,7 +37,11 @@ def detect(
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder of rows and report; it goes on there.")],
     detector: Annotated[
         list[str],
-        typer.Option("--detector", metavar="X", help="YOLOX .onnx, a description .toml, or torchvision:MODEL[=FILE]."),
+        typer.Option(
+            "--detector",
+            metavar="X",
+            help="YOLOX, NanoDet or FastestDet .onnx, a description .toml, torchvision:MODEL.",
+        ),
     ],
     images: Annotated[
         Path | None, typer.Option("--images", metavar="D", help="Folder of the pictures; default: images beside.")

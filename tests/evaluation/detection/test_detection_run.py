@@ -28,7 +28,7 @@ from dpc.cli import app
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import curves
-from dpc.evaluation.detection import dataset, report, rows, run
+from dpc.evaluation.detection import dataset, rates, report, rows, run
 from dpc.evaluation.detection.run import Plan, detect
 from dpc.evaluation.experiment import subjects
 
@@ -211,14 +211,14 @@ def test_the_search_for_a_mean_rate() -> None:
 
     codec: Any = Codec()
     image = np.zeros((64, 64, 3), np.uint8)
-    found = run.mean_qualities(codec, [image, image], [0.1, 1.0, 9.0, 100.0, 0.001])
+    found = rates.mean_qualities(codec, [image, image], [0.1, 1.0, 9.0, 100.0, 0.001])
     for rate in (0.1, 1.0, 9.0):
         assert found[rate][1] == pytest.approx(rate, rel=0.03)
         assert found[rate][1] == 8 * round(40 * 1.05 ** found[rate][0]) / 64**2
     assert found[100.0][0] == 99 and found[0.001][0] == 0
     assert len(codec.coded) <= 2 * 40
     codec.coded.clear()
-    again = run.mean_qualities(codec, [image, image], [1.0], {found[1.0][0]: found[1.0][1]})
+    again = rates.mean_qualities(codec, [image, image], [1.0], {found[1.0][0]: found[1.0][1]})
     assert again == {1.0: found[1.0]} and not codec.coded
 
 
@@ -425,6 +425,61 @@ def test_the_report(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     assert not lines and before == {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     with pytest.raises(OptionError, match="'x' is not among the codecs jpeg, webp"):
         report.report(done, data, truth, out, resamples=0, examples=0, anchor="x")
+
+
+def test_several_detectors_have_a_mean(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("bjontegaard")
+    strict = tmp_path / "detector" / "strict.toml"
+    strict.write_text(make.TOML + "score = 0.3\n")
+    both = replace(plan, detectors=(plan.detectors[0], str(strict)), qualities={"": (1, 10, 30, 60, 90)})
+    done = detect(both, data, tmp_path / "out")
+    # webp hides some pictures from each detector
+    hides = {("webp", "squares", 12), ("webp", "strict", 10), ("webp", "strict", 11)}
+    hidden = [replace(r, found=r.found[:0]) if (r.codec, r.detector, r.image) in hides else r for r in done.rows]
+    done = replace(done, rows=hidden)
+    report.report(done, data, scoring.Truth(data), tmp_path / "out", targets=(2.5,), resamples=20, examples=0)
+    lines = [r for r in lines_of(tmp_path / "out" / "differences.csv") if (r["codec"], r["other"]) == ("webp", "jpeg")]
+    of = {(r["detector"], r["figure"]): {c: float(r[c]) for c in ("difference", "low", "high")} for r in lines}
+    mean = "mean of 2 detectors"
+    assert {name for name, _ in of} == {mean, "squares", "strict"}
+    for figure in ("AP", "APs", "kept"):
+        one, other = of["squares", figure], of["strict", figure]
+        assert of[mean, figure]["difference"] == pytest.approx((one["difference"] + other["difference"]) / 2, abs=2e-6)
+        # standard deviations of a sum: no more than their sum, and no less than their difference
+        half, a, b = ((x["high"] - x["low"]) / 2 for x in (of[mean, figure], one, other))
+        assert abs(a - b) / 2 - 1e-6 <= half <= (a + b) / 2 + 1e-6
+    assert of["squares", "AP"] != of["strict", "AP"]
+    text = (tmp_path / "out" / "table.md").read_text()
+    subject = "jpeg"  # no DPC is there, so the anchor is set against the others
+    assert f"### AP: {subject} minus the others" in text and text.count(f"| {mean} | webp |") == 2 * 3
+    for line in re.findall(r"^\|.*\| ([*+-][^|]*) \|$", text, re.M):
+        _, low, high = (float(n) for n in re.findall(r"[+-]?\d+\.\d", line))
+        assert line.startswith("**") == (low > 0 or high < 0), line
+    page = (tmp_path / "out" / "detect.html").read_text()
+    assert page.count(f"<h2>{mean}</h2>") == 1 and page.count("Rate at equal AP") == 2
+
+
+def test_detections_kept_are_of_the_categories_that_are_scored(
+    data: dataset.Dataset, plan: Plan, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("bjontegaard")
+    red = dataset.read(tmp_path / "set" / "instances.json", categories=("red",))
+    done = detect(replace(plan, codecs=("jpeg",), qualities={"": (1,)}), red, tmp_path / "out")
+    # a codec that hides everything blue, which does not count, and all of one picture
+    hidden = [
+        replace(r, found=r.found[:0] if r.image == 10 else r.found[r.found[:, 0] == 1]) if r.codec == "jpeg" else r
+        for r in done.rows
+    ]
+    report.report(replace(done, rows=hidden), red, scoring.Truth(red), tmp_path / "out", resamples=0, examples=0)
+    strong = {
+        r.image: r.found[r.found[:, 1] >= scoring.SCORE, 0].tolist() for r in done.rows if r.codec == rows.ORIGINAL
+    }
+    counts = {image: found.count(1) for image, found in strong.items()}
+    assert counts[10] and any(2 in found for found in strong.values())
+    (line,) = (r for r in lines_of(tmp_path / "out" / "table.csv") if r["codec"] == "jpeg")
+    assert float(line["kept"]) == pytest.approx(1 - counts[10] / sum(counts.values()), rel=1e-5)
 
 
 def test_identical_codecs_differ_by_nothing(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ in rows.csv already is not measured again; a picture, codec or process that fail
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,11 @@ from typing import NamedTuple, TypeAlias
 from dpc import __version__
 from dpc.codec.image import load, pictures_in
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing
-from dpc.evaluation import codecs as baselines
 from dpc.evaluation import experiment, kinds
-from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
+from dpc.evaluation.codecs import Codec, Entry, Folder
 from dpc.evaluation.compression.memory import peak
 from dpc.evaluation.compression.rows import Key, Row, append, merged, read, write
-from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
+from dpc.evaluation.experiment import Decoded, Failure, Subjects, attempt, code, engines, point_label, sha256
 from dpc.evaluation.independence import UNKNOWN
 from dpc.evaluation.metrics.reference import DEFAULT, Reference, usable, versions
 from dpc.provenance import commit, tools
@@ -192,9 +190,6 @@ class Task(NamedTuple):
     known: Known
 
 
-_WARM: set[int] = set()
-
-
 def known_text(path: Path) -> list[str] | None:
     """The lines of the .txt file beside a picture; None when there is none. ImageError when it is not UTF-8."""
     text = path.with_suffix(".txt")
@@ -219,7 +214,8 @@ def measure(task: Task) -> Iterator[Row | Failure]:
     for name in task.plan.codecs:
         yield from picture.coded(name, task.plan.points(name, targets))
     for folder, entry in entries:
-        yield from picture.precomputed(folder, entry)
+        rows = picture.precomputed(folder, entry)
+        yield from attempt(rows, folder.name, task.path.stem, point_label(entry.quality, None))
 
 
 class _Picture:
@@ -235,11 +231,8 @@ class _Picture:
         """The rows of a codec at points of (quality, target)."""
         tried: dict[float, bytes] = {}
         for quality, target in points:
-            try:
-                yield from self._generations(name, quality, target, tried)
-            except Exception as error:  # a codec's fault of any kind costs this row only
-                what = f"quality {quality:g}" if quality is not None else f"{target:g} bpp"
-                yield Failure(name, self._path.stem, what, engines.line(error))
+            rows = self._generations(name, quality, target, tried)
+            yield from attempt(rows, name, self._path.stem, point_label(quality, target))
 
     def _generations(
         self, name: str, quality: float | None, target: float | None, tried: dict[float, bytes]
@@ -250,23 +243,20 @@ class _Picture:
         wanted = [n for n in self._plan.generations if not self._have(codec, quality, target, model, n)]
         if not wanted:
             return
-        coded = _code(codec, self._rgb, quality, target, tried)
+        coded = code(codec, self._rgb, quality, target, tried)
         memory = peak(name, codec, self._rgb, coded.quality, self._plan.threads)
         for n in range(1, max(wanted) + 1):
             if n > 1:
-                coded = _code(codec, coded.rgb, coded.quality, None)
+                coded = code(codec, coded.rgb, coded.quality, None)
             if n in wanted:
                 yield self._row(coded, codec, target, model, memory, n)
 
-    def precomputed(self, folder: Folder, entry: Entry) -> Iterator[Row | Failure]:
+    def precomputed(self, folder: Folder, entry: Entry) -> Iterator[Row]:
         """The row of a precomputed file."""
-        try:
-            model = folder.identity(entry)
-            if not self._have(folder, entry.quality, None, model):
-                coded = _Coded(entry.quality, entry.bytes, folder.decoded(entry, self._rgb))
-                yield self._row(coded, folder, None, model)
-        except Exception as error:  # a picture's or a metric's fault costs this row only
-            yield Failure(folder.name, self._path.stem, f"quality {entry.quality:g}", engines.line(error))
+        model = folder.identity(entry)
+        if not self._have(folder, entry.quality, None, model):
+            coded = Decoded(entry.quality, entry.bytes, folder.decoded(entry, self._rgb))
+            yield self._row(coded, folder, None, model)
 
     def _have(
         self, subject: Codec | Folder, quality: float | None, target: float | None, model: str, generation: int = 1
@@ -277,7 +267,7 @@ class _Picture:
 
     def _row(
         self,
-        coded: _Coded,
+        coded: Decoded,
         subject: Codec | Folder,
         target: float | None,
         model: str,
@@ -316,32 +306,3 @@ class _Picture:
 def _name(subject: Codec | Folder, generation: int) -> str:
     """A codec's name in rows: "avif x3" after three times."""
     return subject.name if generation == 1 else f"{subject.name} x{generation}"
-
-
-@dataclass(frozen=True)
-class _Coded:
-    quality: float
-    bytes: int
-    rgb: Rgb
-    encode_s: float = math.nan
-    decode_s: float = math.nan
-
-
-def _code(
-    codec: Codec, rgb: Rgb, quality: float | None, target: float | None, tried: dict[float, bytes] | None = None
-) -> _Coded:
-    """One file, coded and decoded by the clock; what is loaded at first use is loaded before. tried: see at_bpp."""
-    if id(codec) not in _WARM:
-        codec.decode(codec.encode(rgb[:64, :64].copy(), codec.qualities[len(codec.qualities) // 2]))
-        _WARM.add(id(codec))
-    if quality is None:
-        quality, _ = baselines.at_bpp(codec, rgb, target or 0.0, tried)
-    quality = float(quality)
-    begin = time.perf_counter()
-    data = codec.encode(rgb, quality)
-    middle = time.perf_counter()
-    decoded = codec.decode(data)
-    end = time.perf_counter()
-    if decoded.shape != rgb.shape:
-        raise DPCError(f"{codec.name} gave back {decoded.shape[1]}x{decoded.shape[0]} pixels")
-    return _Coded(quality, len(data), decoded, middle - begin, end - middle)

@@ -8,48 +8,37 @@ from typing import Any
 from dpc.evaluation import markup
 from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
-from dpc.evaluation.detection.points import FIGURES, Seen, Spread, spread
+from dpc.evaluation.detection.points import FIGURES, Seen
 from dpc.evaluation.detection.rows import ORIGINAL
 from dpc.evaluation.detection.scoring import NAMES, SCORE
+from dpc.evaluation.detection.tables import Tables
 from dpc.provenance import version_of
 
 __all__ = ["page_of"]
 
-Spreads = Mapping[tuple[str, str, str, float], Spread]
-Differences = Mapping[tuple[str, str, str, str, float], Spread]
-Rates = Mapping[tuple[str, str], tuple[Spread, float]]
-
 
 def page_of(
+    tables: Tables,
     seen: Sequence[Seen],
     data: Dataset,
     result: run.Result,
-    targets: Sequence[float],
     resamples: int,
-    anchor: str,
-    subject: str,
-    spreads: Spreads,
-    differences: Differences,
-    rates: Rates,
     drawn: Sequence[Sequence[str]],
     examples: Mapping[str, Any] | None,
 ) -> str:
     """The page. drawn: the curves of each detector in `seen`, as SVG. examples: see examples.make."""
     first = seen[0].rows if seen else {}
+    curves = {s.detector.name: markup.svg(of) for s, of in zip(seen, drawn, strict=True)}
+    by_name = {s.detector.name: s for s in seen}
     return markup.render(
         "detect.html",
         notes=data.notes,
         match=result.plan.match,
-        targets=targets,
+        tables=tables,
         resamples=resamples,
-        anchor=anchor,
-        subject=subject,
         score=SCORE,
         names=(*NAMES, "kept"),
-        detectors=[
-            _detector(s, targets, anchor, subject, spreads, differences, rates, curves)
-            for s, curves in zip(seen, drawn, strict=True)
-        ],
+        parts=[_part(name, by_name.get(name), tables) | {"curves": curves.get(name, [])} for name in tables.detectors],
         examples=examples,
         missing=result.missing,
         measured=[
@@ -66,47 +55,32 @@ def page_of(
     )
 
 
-def _detector(
-    s: Seen,
-    targets: Sequence[float],
-    anchor: str,
-    subject: str,
-    spreads: Spreads,
-    differences: Differences,
-    rates: Rates,
-    curves: Sequence[str],
-) -> dict[str, Any]:
-    """The part of a detector."""
-    points = [{"codec": "uncompressed", "point": s.original}]
-    points += [{"codec": codec, "point": p} for codec, of in s.points.items() for p in of]
-    found = [(codec, rates.get((s.detector.name, codec))) for codec in s.points if codec != anchor]
-    return {
-        "name": s.detector.name,
-        "settings": s.detector.settings,
-        "version": s.detector.version,
-        "tables": [_table(s, figure, targets, subject, spreads, differences) for figure in FIGURES],
-        "curves": markup.svg(curves),
+def _part(name: str, one: Seen | None, tables: Tables) -> dict[str, Any]:
+    """The part of a detector, or of the mean of all (one is None): its tables, and of one all that was measured."""
+    part = {"name": name, "tables": [_table(name, figure, tables) for figure in FIGURES if tables.has(figure)]}
+    if one is None:
+        return part | {"about": "", "rates": [], "points": [], "left_out": []}
+    points = [{"codec": "uncompressed", "point": one.original}]
+    points += [{"codec": codec, "point": p} for codec, of in one.points.items() for p in of]
+    found = [(codec, tables.rates.get((name, codec))) for codec in one.points if codec != tables.anchor]
+    return part | {
+        "about": f"{one.detector.settings}. {one.detector.version}.",
         "rates": [{"codec": c, "rate": rate and rate[0], "overlap": rate[1] if rate else 0.0} for c, rate in found],
         "points": points,
-        "left_out": s.left_out,
+        "left_out": one.left_out,
     }
 
 
-def _table(
-    s: Seen, figure: str, targets: Sequence[float], subject: str, spreads: Spreads, differences: Differences
-) -> dict[str, Any]:
+def _table(name: str, figure: str, tables: Tables) -> dict[str, Any]:
     """A figure of every codec at the rates, and the subject's minus that of the others."""
-    name = s.detector.name
-    lines = [{"codec": c, "cells": [spreads.get((name, figure, c, g)) for g in targets]} for c in s.points]
-    others = [codec for codec in s.points if codec != subject] if subject in s.points else []
-    best = [max((x.value for c in s.points if (x := spreads.get((name, figure, c, g)))), default=0) for g in targets]
+
+    def lines(of: Mapping[Any, Any], codecs: Sequence[str], *before: str) -> list[dict[str, Any]]:
+        found = [(c, [of.get((name, figure, *before, c, g)) for g in tables.targets]) for c in codecs]
+        return [{"codec": codec, "cells": cells} for codec, cells in found if any(cells)]
+
     return {
         "title": FIGURES[figure],
-        "lines": lines,
-        "best": best,
-        "original": spread(s.original.values[figure], s.original.drawn[figure]) if figure != "kept" else None,
-        "differences": [
-            {"codec": other, "cells": [differences.get((name, figure, subject, other, g)) for g in targets]}
-            for other in others
-        ],
+        "original": tables.originals.get((name, figure)) if figure != "kept" else None,
+        "lines": lines(tables.spreads, tables.codecs),
+        "differences": lines(tables.differences, tables.others(name), tables.subject),
     }

@@ -22,7 +22,7 @@ from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.protocol import Detector
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Row
 from dpc.evaluation.detection.scoring import SIZES, Truth, kept
-from dpc.evaluation.experiment import engines
+from dpc.evaluation.experiment import engines, point_label
 from dpc.files import atomic_write
 from dpc.provenance import version_of
 
@@ -42,6 +42,11 @@ class Spread:
     low: float
     high: float
     share: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of 0: a difference is shown. False where it is not known."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +135,8 @@ def _group(result: run.Result, text: str) -> _Group:
         for row in rows:
             quality, target = row.point
             if codec in (ORIGINAL, *result.plan.folders) or (target is None) == (result.plan.match == "average"):
-                label = f"{target:g} bpp" if target else "" if quality is None else f"quality {quality:g}"
-                sets.setdefault((codec, label), {})[row.image] = row
+                name = "" if codec == ORIGINAL else point_label(quality, target)
+                sets.setdefault((codec, name), {})[row.image] = row
     return _Group(detector, by_codec, sets)
 
 
@@ -176,7 +181,7 @@ def _points(
         bpps = np.array([p.bpp if codec == ORIGINAL else rows_of[p.id].bpp for p in data.pictures])
         values = {name: math.nan if v is None else v for name, v in scores[key]["values"].items()}
         drawn = {name: np.array(v, np.float64) for name, v in scores[key]["resampled"].items()}
-        again = np.array([kept(originals[p.id].found, rows_of[p.id].found) for p in data.pictures])
+        again = np.array([_kept(data, originals[p.id].found, rows_of[p.id].found) for p in data.pictures])
         values["kept"], drawn["kept"] = float(_share(again.sum(0))), _share(again[samples].sum(1))
         made.setdefault(codec, []).append(Point(label, float(bpps.mean()), values, drawn, bpps[samples].mean(1)))
     (original,) = made.pop(ORIGINAL)
@@ -199,6 +204,12 @@ def _score_one(item: tuple[str, _Task]) -> dict[str, Any]:
             for name, drawn in evaluated.resampled(list(samples)).items()
         },
     }
+
+
+def _kept(data: Dataset, *pair: Boxes) -> tuple[int, int]:
+    """scoring.kept, of the categories that are scored."""
+    before, after = (boxes[np.isin(boxes[:, 0], data.scored)] for boxes in pair)
+    return kept(before, after)
 
 
 def _share(counts: Any) -> Any:
@@ -251,8 +262,3 @@ def rate_at_equal_ap(s: Seen, anchor: str, codec: str) -> tuple[Spread, float] |
     ratio = spread(math.log1p(found[0] / 100), logs)
     low, high = (100 * math.expm1(v) for v in (ratio.low, ratio.high))
     return Spread(found[0], low, high, ratio.share), found[1]
-
-
-def percent(value: float) -> str:
-    """AP in percent as tables show it."""
-    return "–" if math.isnan(value) else f"{100 * value:.1f}"

@@ -1,9 +1,7 @@
 """The report of rows: precision against mean rate, differences at equal bytes, rates at equal precision, one page.
 
-table.csv         detector, codec, quality or target, bpp, and all that pycocotools reports, of every measured point
-at-rate.csv       detector, figure, codec, bpp, value, low, high
-differences.csv   detector, figure, codec, other, bpp, figure of codec minus figure of other, low, high
-bd-rate.csv       detector, codec, anchor, percent, low, high, share of the resamples that have it, overlap
+table.md, table.csv, at-rate.csv, differences.csv, bd-rate.csv
+                  see dpc.evaluation.detection.tables
 curve-NAME-DETECTOR.svg, .png
                   figure: AP, APs, APm, APl (small, medium, large boxes), kept (share of detections)
 scores.json       what pycocotools gave for each set of boxes, so that it need not be computed again
@@ -15,10 +13,10 @@ codec; of a BD-rate in the logarithm of the rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +24,12 @@ from dpc.errors import OptionError
 from dpc.evaluation import figures
 from dpc.evaluation.compression.report import ANCHORS
 from dpc.evaluation.detection import examples as pictures_of
-from dpc.evaluation.detection import run
+from dpc.evaluation.detection import run, tables
 from dpc.evaluation.detection.dataset import Dataset
-from dpc.evaluation.detection.page import Differences, Rates, Spreads, page_of
-from dpc.evaluation.detection.points import FIGURES, SEED, Seen, Spread, percent, rate_at_equal_ap, score, spread
-from dpc.evaluation.detection.rows import ORIGINAL
-from dpc.evaluation.detection.scoring import NAMES, Truth
+from dpc.evaluation.detection.page import page_of
+from dpc.evaluation.detection.points import SEED, Seen, score, spread
+from dpc.evaluation.detection.scoring import Truth
+from dpc.evaluation.markup import percent
 from dpc.files import atomic_write
 
 if TYPE_CHECKING:
@@ -83,7 +81,8 @@ def report(
     # the DPC that was asked for now, or any, is set against the others
     subject = next((c for c in [*result.codecs, *codecs] if figures.is_own(c) and c in codecs), anchor)
     files: dict[str, Path] = {}
-    spreads, differences, rates = _tables(seen, targets, codecs, anchor, out, files)
+    made = tables.make(seen, targets, anchor, subject)
+    tables.save(made, seen, out, files)
     drawn = [
         [figures.save(_figure(s, name), out, f"curve-{name}-{s.detector.name}", files) for name in DRAWN] for s in seen
     ]
@@ -92,70 +91,8 @@ def report(
         say(f"coding {examples} example pictures")
         shown = pictures_of.make(result, data, truth, seen[0].detector, list(seen[0].points), examples, example_bpp)
     files["detect.html"] = out / "detect.html"
-    page = page_of(seen, data, result, targets, resamples, anchor, subject, spreads, differences, rates, drawn, shown)
-    atomic_write(files["detect.html"], page)
-    return Written(files["detect.html"], files, _summary(seen, targets, spreads))
-
-
-def _tables(
-    seen: Sequence[Seen],
-    targets: Sequence[float],
-    codecs: Sequence[str],
-    anchor: str,
-    out: Path,
-    files: dict[str, Path],
-) -> tuple[Spreads, Differences, Rates]:
-    """Figures at the rates, their differences, rates at equal AP, and the tables of them in files."""
-
-    def table(name: str, header: str, lines: Iterable[Sequence[Any]]) -> None:
-        figures.save_table(out, name, header.split(), lines, files)
-
-    table(
-        "table.csv",
-        f"detector codec point pictures bpp {' '.join(NAMES)} kept AP_low AP_high",
-        [
-            (
-                *(s.detector.name, codec, p.label, s.pictures, p.bpp),
-                *(p.values[n] for n in (*NAMES, "kept")),
-                *(around.low, around.high),
-            )
-            for s in seen
-            for codec, points in [(ORIGINAL, [s.original]), *s.points.items()]
-            for p in points
-            for around in [spread(p.values["AP"], p.drawn["AP"])]
-        ],
-    )
-    at = {
-        (s.detector.name, figure, c, g): there
-        for s in seen
-        for figure in FIGURES
-        for c in s.points
-        for g in targets
-        if (there := s.at(c, g, figure))
-    }
-    spreads = {key: spread(value, drawn) for key, (value, drawn) in at.items()}
-    lines = [(*key, s.value, s.low, s.high) for key, s in spreads.items()]
-    table("at-rate.csv", "detector figure codec bpp value low high", lines)
-    differences = {
-        (d, figure, codec, other, g): spread(value - against[0], drawn - against[1])
-        for (d, figure, codec, g), (value, drawn) in at.items()
-        for other in codecs
-        if other != codec and (against := at.get((d, figure, other, g)))
-    }
-    pairs = [(*key, s.value, s.low, s.high) for key, s in differences.items()]
-    table("differences.csv", "detector figure codec other bpp difference low high", pairs)
-    rates = {
-        (s.detector.name, codec): rate
-        for s in seen
-        for codec in s.points
-        if codec != anchor and anchor in s.points and (rate := rate_at_equal_ap(s, anchor, codec))
-    }
-    table(
-        "bd-rate.csv",
-        "detector codec anchor percent low high share overlap",
-        [(d, c, anchor, s.value, s.low, s.high, s.share, overlap) for (d, c), (s, overlap) in rates.items()],
-    )
-    return spreads, differences, rates
+    atomic_write(files["detect.html"], page_of(made, seen, data, result, resamples, drawn, shown))
+    return Written(files["detect.html"], files, _summary(made))
 
 
 def _figure(s: Seen, name: str) -> Figure:
@@ -180,17 +117,13 @@ def _figure(s: Seen, name: str) -> Figure:
     return made
 
 
-def _summary(seen: Sequence[Seen], targets: Sequence[float], spreads: Mapping[Any, Spread]) -> list[str]:
+def _summary(made: tables.Tables) -> list[str]:
     lines = []
-    for s in seen:
-        lines.append(f"{s.detector.name}, uncompressed: AP {percent(s.original.values['AP'])} %")
-        width = max(map(len, s.points), default=0)
-        for codec in s.points:
-            cells = [
-                f"{g:g} bpp {percent(found.value):>5}"
-                if (found := spreads.get((s.detector.name, "AP", codec, g)))
-                else f"{g:g} bpp     –"
-                for g in targets
-            ]
+    width = max(map(len, made.codecs), default=0)
+    for detector in made.detectors:
+        lines.append(f"{detector}, uncompressed: AP {percent(made.originals[detector, 'AP'].value)} %")
+        for codec in made.codecs:
+            found = [made.spreads.get((detector, "AP", codec, g)) for g in made.targets]
+            cells = [f"{g:g} bpp {percent(x.value) if x else '–':>5}" for g, x in zip(made.targets, found, strict=True)]
             lines.append(f"  {codec:<{width}}  AP % at " + "   ".join(cells))
     return lines

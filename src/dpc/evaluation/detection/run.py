@@ -10,9 +10,9 @@ is in the rows already is not done again; a picture, codec or worker that fails 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,27 +21,19 @@ import numpy as np
 from dpc import __version__
 from dpc.codec.image import load
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.evaluation import codecs as baselines
 from dpc.evaluation import experiment
-from dpc.evaluation.codecs import Codec, Entry, Folder, Rgb
-from dpc.evaluation.detection import detectors
+from dpc.evaluation.codecs import Entry, Folder
+from dpc.evaluation.detection import detectors, rates
 from dpc.evaluation.detection.dataset import Dataset, Picture, match
 from dpc.evaluation.detection.protocol import Detector, Found
 from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, file_of, read, rounded, write
-from dpc.evaluation.experiment import Failure, Subjects, engines, sha256
-from dpc.evaluation.experiment.cells import lines
-from dpc.files import atomic_write, csv_text
+from dpc.evaluation.experiment import Decoded, Failure, Subjects, attempt, code, engines, point_label, sha256
 from dpc.provenance import commit, tools
 
-__all__ = ["TARGETS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector", "mean_qualities"]
+__all__ = ["TARGETS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector"]
 
 TARGETS = (0.1, 0.15, 0.25, 0.4, 0.6)
 MATCHES = ("average", "image")
-SAMPLE = 10  # pictures on which the quality of a mean rate is looked for
-# the outer rates are aimed at by such shares further out, so that all rates lie between files; the mean of all pictures
-# was up to 15 % above that of the sample
-BELOW, ABOVE = 0.2, 0.07
-CLOSE = 0.02  # a quality within this share of a mean rate is not improved
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,11 @@ def detect(
     out.mkdir(parents=True, exist_ok=True)
     with experiment.alone(out):
         if plan.match == "average":
-            plan = _with_qualities(plan, data, out, missing, say)
+            qualities, failed = rates.find(plan, plan.targets, data, out / "qualities.csv", say)
+            missing |= failed
+            plan = replace(plan, codecs=tuple(c for c in plan.codecs if c not in failed), qualities=qualities)
+            if not plan.codecs and not plan.folders:
+                raise ToolMissing("; ".join(missing.values()))
         given = Result([], 0, [], missing, plan, codecs, dict(zip(names, labels.values(), strict=True)))
         return _detect(given, labels, data, out, processes, engine, progress, say if each else lambda _: None)
 
@@ -195,94 +191,6 @@ def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
     return replace(plan, codecs=tuple(codecs.values())), missing, codecs
 
 
-# rates on average
-
-
-def _with_qualities(plan: Plan, data: Dataset, out: Path, missing: dict[str, str], say: Callable[[str], None]) -> Plan:
-    """The plan with the qualities of its mean rates, which are kept in out/qualities.csv for the next run."""
-    file = out / "qualities.csv"
-    header = ("codec", "version", "settings", "annotations", "pictures", "target", "quality", "bpp")
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    whole = (cells for _, cells in lines(text) if None not in map(cells.get, header))
-    kept = [[str(cells[name]) for name in header] for cells in whole]
-    known = {tuple(line[:6]): line for line in kept}
-    chosen = dict(plan.qualities)
-    sample = _sample(data.pictures)
-    for name in plan.codecs:
-        if plan.chosen(name):
-            continue
-        codec = plan.codec(name)
-        aims = _aims(plan.targets)
-        about = (codec.name, codec.version, codec.settings, data.sha256, str(len(data.pictures)))
-        keys = {aim: (*about, f"{aim:.6g}") for aim in aims}
-        new = [aim for aim in aims if keys[aim] not in known]
-        if new:
-            say(
-                f"{codec.name}: looking for the qualities of {', '.join(f'{g:g}' for g in plan.targets)} bpp on average"
-            )
-            try:
-                pictures = [load(p.path).rgb for p in sample]
-                old = {float(line[6]): float(line[7]) for key, line in known.items() if key[:5] == about}
-                for aim, (quality, bpp) in mean_qualities(codec, pictures, new, old).items():
-                    known[keys[aim]] = [*keys[aim], f"{quality:.12g}", f"{bpp:.6g}"]
-            except Exception as error:  # a codec's fault of any kind costs this codec only
-                missing[name] = engines.line(error)
-                continue
-            atomic_write(file, csv_text(header, known.values()))
-        chosen[name] = tuple(dict.fromkeys(float(known[key][6]) for key in keys.values()))
-    left = tuple(name for name in plan.codecs if name not in missing)
-    if not left and not plan.folders:
-        raise ToolMissing("; ".join(missing.values()))
-    return replace(plan, codecs=left, qualities=chosen)
-
-
-def _aims(targets: Sequence[float]) -> list[float]:
-    """The mean rates to code at, so that every target lies between two of them."""
-    ordered = sorted(set(targets))
-    inner = ordered[1:-1]
-    return [ordered[0] * (1 - BELOW), *inner, ordered[-1] * (1 + ABOVE)]
-
-
-def _sample(pictures: Sequence[Picture]) -> list[Picture]:
-    """SAMPLE pictures whose files' rates are spread as those of all."""
-    ordered = sorted(pictures, key=lambda p: (p.bpp, p.id))
-    places = (np.arange(min(SAMPLE, len(ordered))) + 0.5) * len(ordered) / min(SAMPLE, len(ordered))
-    return [ordered[int(i)] for i in places]
-
-
-def mean_qualities(
-    codec: Codec, pictures: Sequence[Rgb], rates: Sequence[float], known: Mapping[float, float] | None = None
-) -> dict[float, tuple[float, float]]:
-    """Rate -> (quality, mean bpp of the pictures), the nearest that the codec has, by search.
-
-    known: quality -> mean bpp of these pictures, which need not be coded again.
-    """
-    seen: dict[int, float] = {}
-    for quality, bpp in (known or {}).items():
-        seen[min(range(len(codec.qualities)), key=lambda i: abs(codec.qualities[i] - quality))] = bpp
-
-    def mean(place: int) -> None:
-        quality = codec.qualities[place]
-        sizes = [8 * len(codec.encode(p, quality)) / (p.shape[0] * p.shape[1]) for p in pictures]
-        seen[place] = float(np.mean(sizes))
-
-    found = {}
-    for rate in rates:
-        while not any(abs(bpp / rate - 1) <= CLOSE for bpp in seen.values()):
-            low = max((i for i, bpp in seen.items() if bpp <= rate), default=-1)
-            high = min((i for i, bpp in seen.items() if bpp > rate), default=len(codec.qualities))
-            if high - low < 2:
-                break
-            place = (low + high) // 2
-            if low in seen and high in seen:  # log bpp is almost linear
-                share = math.log(rate / seen[low]) / math.log(seen[high] / seen[low])
-                place = min(max(low + round(share * (high - low)), low + 1), high - 1)
-            mean(place)
-        best = min(seen, key=lambda i: abs(math.log(seen[i] / rate)))
-        found[rate] = float(codec.qualities[best]), seen[best]
-    return found
-
-
 # one picture
 
 Labels: TypeAlias = "Mapping[str, Mapping[int, int]]"
@@ -323,31 +231,20 @@ def measure(task: Task) -> Iterator[Row | Failure]:
     plan, name = task.plan, task.picture.path.name
     try:
         picture = _Looked(task)
-        size = task.picture.path.stat().st_size
     except (DPCError, OSError) as error:
         yield Failure("", name, "", engines.line(error))
         return
-    try:
-        yield from picture.rows(None, None, None, lambda: _Coded(math.nan, size, picture.rgb))
-    except Exception as error:  # a detector's fault of any kind costs this picture only
-        yield Failure(ORIGINAL, name, "", engines.line(error))
-        return
+    originals = list(attempt(picture.original(), ORIGINAL, name, ""))
+    yield from originals
+    if any(isinstance(row, Failure) for row in originals):
+        return  # a detector's fault costs this picture, which nothing could be compared with
     for given in plan.codecs:
         for quality, target in plan.points(given):
-            try:
-                codec = plan.codec(given)
-                yield from picture.rows(codec, quality, target, partial(_code, codec, picture.rgb, quality, target))
-            except Exception as error:  # a codec's fault of any kind costs these rows only
-                what = f"quality {quality:g}" if quality is not None else f"{target:g} bpp"
-                yield Failure(given, name, what, engines.line(error))
+            yield from attempt(picture.coded(given, quality, target), given, name, point_label(quality, target))
     for given, place in plan.folders.items():
         folder = Folder(given, Path(place))
         for entry in folder.of(task.picture.path.stem):
-            try:
-                code = partial(_decoded, folder, entry, picture.rgb)
-                yield from picture.rows(folder, entry.quality, None, code, folder.identity(entry))
-            except Exception as error:
-                yield Failure(given, name, f"quality {entry.quality:g}", engines.line(error))
+            yield from attempt(picture.precomputed(folder, entry), given, name, point_label(entry.quality, None))
 
 
 class _Looked:
@@ -356,21 +253,41 @@ class _Looked:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._sha256 = sha256(task.picture.path)
-        self.rgb = load(task.picture.path).rgb
+        self._rgb = load(task.picture.path).rgb
+        self._pixels = self._rgb.shape[0] * self._rgb.shape[1]
 
-    def rows(
+    def original(self) -> Iterator[Row]:
+        """The rows of the picture as it is."""
+        size = self._task.picture.path.stat().st_size
+        yield from self._rows((ORIGINAL, "", "", ""), None, None, lambda: Decoded(math.nan, size, self._rgb))
+
+    def coded(self, given: str, quality: float | None, target: float | None) -> Iterator[Row]:
+        """The rows of a codec at a quality or a target."""
+        codec = self._task.plan.codec(given)
+        about = (codec.name, codec.version, codec.settings, getattr(codec, "model", ""))
+        yield from self._rows(about, quality, target, lambda: code(codec, self._rgb, quality, target))
+
+    def precomputed(self, folder: Folder, entry: Entry) -> Iterator[Row]:
+        """The rows of a precomputed file."""
+        about = (folder.name, folder.version, folder.settings, folder.identity(entry))
+
+        def make() -> Decoded:
+            return Decoded(entry.quality, entry.bytes, folder.decoded(entry, self._rgb))
+
+        yield from self._rows(about, entry.quality, None, make)
+
+    def _rows(
         self,
-        subject: Codec | Folder | None,
+        about: tuple[str, str, str, str],
         quality: float | None,
         target: float | None,
-        code: Callable[[], _Coded],
-        model: str = "",
+        make: Callable[[], Decoded],
     ) -> Iterator[Row]:
-        """A row for each detector, of those that are not known; the picture is coded when the first of them is due."""
+        """A row for each detector, of those that are not known; the picture is coded when the first of them is due.
+
+        about: name, version, settings and model of what codes.
+        """
         task, plan, coded = self._task, self._task.plan, None
-        about = (ORIGINAL, "", "", "")
-        if subject is not None:
-            about = (subject.name, subject.version, subject.settings, model or getattr(subject, "model", ""))
         point = (None, target) if target is not None else (quality, None)
         for text in plan.detectors:
             looks = detector(text, plan.threads, plan.device)
@@ -378,9 +295,7 @@ class _Looked:
             key = (*looked, *about[:3], task.annotations, task.picture.id, self._sha256, *point)
             if (key, about[3]) in task.known:
                 continue
-            coded = coded or code()
-            if coded.rgb.shape != self.rgb.shape:
-                raise DPCError(f"it gave back {coded.rgb.shape[1]}x{coded.rgb.shape[0]} pixels")
+            coded = coded or make()
             yield Row(
                 *looked,
                 *about,
@@ -388,33 +303,14 @@ class _Looked:
                 image=task.picture.id,
                 file=task.picture.path.name,
                 sha256=self._sha256,
-                width=self.rgb.shape[1],
-                height=self.rgb.shape[0],
+                width=self._rgb.shape[1],
+                height=self._rgb.shape[0],
                 quality=coded.quality,
                 target=target,
                 bytes=coded.bytes,
-                bpp=8 * coded.bytes / (self.rgb.shape[0] * self.rgb.shape[1]),
+                bpp=8 * coded.bytes / self._pixels,
                 dpc=__version__,
                 commit=commit(),
                 tools=tools(),
                 found=rounded(boxes_of(looks.detect(coded.rgb), task.labels[text])),
             )
-
-
-@dataclass(frozen=True)
-class _Coded:
-    quality: float
-    bytes: int
-    rgb: Rgb
-
-
-def _code(codec: Codec, rgb: Rgb, quality: float | None, target: float | None) -> _Coded:
-    if quality is None:
-        quality, data = baselines.at_bpp(codec, rgb, target or 0.0)
-    else:
-        data = codec.encode(rgb, quality)
-    return _Coded(float(quality), len(data), codec.decode(data))
-
-
-def _decoded(folder: Folder, entry: Entry, rgb: Rgb) -> _Coded:
-    return _Coded(entry.quality, entry.bytes, folder.decoded(entry, rgb))

@@ -150,27 +150,45 @@ def _precision(
     for i, e in there:
         boxes[i] = np.count_nonzero(e["gtIgnore"] == 0)
     total = weights @ boxes
-    limit = MOST  # best finds of a picture and category
-    scores = np.concatenate([e["dtScores"][:limit] for _, e in there])
-    picture = np.concatenate([np.full(len(e["dtScores"][:limit]), i) for i, e in there])
-    right = np.concatenate([e["dtMatches"][:, :limit] for _, e in there], 1) > 0
-    left_out = np.concatenate([e["dtIgnore"][:, :limit] for _, e in there], 1).astype(bool)
+    scores = np.concatenate([e["dtScores"][:MOST] for _, e in there])
     order = np.argsort(-scores, kind="mergesort")
-    often = weights[:, picture[order]][:, None]  # (samples, 1, finds)
-    hits = np.cumsum(often * (right & ~left_out)[:, order], -1)  # (samples, IoU, finds)
-    misses = np.cumsum(often * (~right & ~left_out)[:, order], -1)
-    precision = hits / (hits + misses + np.spacing(1))
-    precision = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
-    out = np.full(len(weights), math.nan)
-    for i in np.flatnonzero(total).tolist():
-        recall = hits[i] / total[i]
-        values = np.zeros((len(recall), len(recalls)))
-        for t, line in enumerate(recall):
-            at = np.searchsorted(line, recalls, side="left")
-            inside = at < len(line)
-            values[t, inside] = precision[i, t, at[inside]]
-        out[i] = values.mean()
-    return out
+    picture = np.concatenate([np.full(len(e["dtScores"][:MOST]), i) for i, e in there])[order]
+    right = np.concatenate([e["dtMatches"][:, :MOST] for _, e in there], 1)[:, order] > 0
+    left_out = np.concatenate([e["dtIgnore"][:, :MOST] for _, e in there], 1)[:, order].astype(bool)
+    found = np.zeros(len(weights))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for t in range(len(right)):  # IoU
+            found += _area(picture, right[t], ~left_out[t], weights, total, recalls)
+    return np.where(total > 0, found / len(right), math.nan)
+
+
+def _area(
+    picture: NDArray[np.int64],
+    right: NDArray[np.bool_],
+    counts: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    total: NDArray[np.float64],
+    recalls: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Mean over the recalls of the best precision from each on, in every sample, for finds in order of their scores.
+
+    Precision is needed at hits alone: behind a hit it falls until the next one.
+    """
+    hits = np.flatnonzero(right & counts)
+    if not hits.size:
+        return np.zeros(len(weights))
+    # of every picture, the finds that count up to each hit, and the hits among them
+    before = np.searchsorted(hits, np.arange(hits[-1] + 1))
+    finds = np.zeros((weights.shape[1], hits.size))
+    np.add.at(finds, (picture[: hits[-1] + 1], before), counts[: hits[-1] + 1])
+    own = np.zeros_like(finds)
+    own[picture[hits], np.arange(hits.size)] = 1
+    so_far = weights @ np.cumsum(own, 1)  # (samples, hits)
+    precision = so_far / (weights @ np.cumsum(finds, 1) + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+    # a hit stands for the recalls that it is the first to reach
+    reached = np.searchsorted(recalls, so_far / total[:, None], side="right")
+    return (precision * np.diff(reached, axis=1, prepend=0)).sum(1) / len(recalls)
 
 
 def counted(truth: Truth, found: Boxes, score: float) -> Boxes:

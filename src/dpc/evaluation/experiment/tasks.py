@@ -15,7 +15,7 @@ from dpc.errors import OptionError
 from dpc.evaluation.experiment import engines
 from dpc.files import atomic_write, csv_text
 
-__all__ = ["Failure", "alone", "carry_out", "write_failures"]
+__all__ = ["Failure", "alone", "attempt", "carry_out", "write_failures"]
 
 SLOW = 20.0  # seconds within one task after which a line says where the run is
 
@@ -56,7 +56,8 @@ def carry_out(
     begin = spoken = time.monotonic()
     for done, (task, found) in enumerate(engines.work(engine, function, tasks, processes), 1):
         before = new + len(failures)
-        for item in _items(found, name(task)):
+        rows = [Failure("", name(task), "", found)] if isinstance(found, str) else found
+        for item in attempt(rows, "", name(task), ""):
             if isinstance(item, Failure):
                 failures.append(item)
             else:
@@ -76,12 +77,12 @@ def carry_out(
     return new, failures
 
 
-def _items(found: Iterable[Row | Failure] | str, name: str) -> Iterator[Row | Failure]:
-    """What a task gave; the reason that stands for all of it, and a fault on the way, are failures of the task."""
+def attempt(rows: Iterable[Row | Failure], codec: str, image: str, what: str) -> Iterator[Row | Failure]:
+    """The rows, each as soon as it is there; an error of any kind costs those that were to follow, and is a Failure."""
     try:
-        yield from [Failure("", name, "", found)] if isinstance(found, str) else found
-    except Exception as error:
-        yield Failure("", name, "", engines.line(error))
+        yield from rows
+    except Exception as error:  # other people's codecs, detectors and metrics raise whatever they like
+        yield Failure(codec, image, what, engines.line(error))
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
