@@ -37,11 +37,7 @@ def detect(
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder of rows and report; it goes on there.")],
     detector: Annotated[
         list[str],
-        typer.Option(
-            "--detector",
-            metavar="X",
-            help="YOLOX, NanoDet or FastestDet .onnx, a description .toml, torchvision:MODEL.",
-        ),
+        typer.Option("--detector", metavar="X", help="An .onnx, a description of one (.toml), or torchvision:MODEL."),
     ],
     images: Annotated[
         Path | None, typer.Option("--images", metavar="D", help="Folder of the pictures; default: images beside.")
