@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from paths import SHARED, needs
 
@@ -9,9 +10,10 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
+from dpc.evaluation.metrics.ms_ssim import WEIGHTS as SCALES  # noqa: E402
 from dpc.training.losses.distortion import LETTERS, PARTS, Distortion, Terms  # noqa: E402
 from dpc.training.losses.ground import activity, flatness, masked_error  # noqa: E402
-from dpc.training.losses.ms_ssim import ms_ssim  # noqa: E402
+from dpc.training.losses.ms_ssim import _window, ms_ssim, smallest  # noqa: E402
 from dpc.training.losses.pattern import excess, pattern  # noqa: E402
 
 WEIGHTS = SHARED / "weights" / "lpips"
@@ -33,6 +35,31 @@ def test_ms_ssim_agrees_with_pytorch_msssim(size: tuple[int, int]) -> None:
     for other in (y, 1 - x, x.flip(3), torch.zeros_like(x)):
         expected = published(x, other, data_range=1.0, size_average=False)
         torch.testing.assert_close(ms_ssim(x, other), expected, atol=1e-5, rtol=0)
+
+
+def test_ms_ssim_of_fewer_scales_has_their_weights_alone() -> None:
+    published = pytest.importorskip("pytorch_msssim").ms_ssim
+    x, y = pair()
+    weights = [w / sum(SCALES[:4]) for w in SCALES[:4]]
+    expected = published(x, y, data_range=1.0, size_average=False, weights=weights)
+    torch.testing.assert_close(ms_ssim(x, y, 4), expected, atol=1e-5, rtol=0)
+    small = (x[:, :, :81, :96], y[:, :, :81, :96])
+    assert (ms_ssim(*small, 4) < 1).all() and smallest(4) == 81 and smallest() == 161
+    with pytest.raises(ValueError, match="at least 81 pixels"):
+        ms_ssim(small[0][:, :, :80], small[1][:, :, :80], 4)
+
+
+def test_a_fitted_window_is_the_published_one_where_there_is_room() -> None:
+    x, y = pair()
+    assert torch.equal(ms_ssim(x, y, fitted=True), ms_ssim(x, y))
+    a, b = x[:, :, :160, :160], y[:, :, :160, :160]
+    near = ms_ssim(x[:, :, :161, :161], y[:, :, :161, :161])
+    torch.testing.assert_close(ms_ssim(a, b, fitted=True), near, atol=0.01, rtol=0)
+    with pytest.raises(ValueError, match="at least 161 pixels"):
+        ms_ssim(a, b)
+    window = np.array(_window(10))
+    assert window.sum() == pytest.approx(1) and np.allclose(window, window[::-1]) and len(window) == 10
+    assert np.log(window[4] / window[0]) == pytest.approx((4.5**2 - 0.5**2) / (2 * (1.5 * 10 / 11) ** 2))
 
 
 def test_ms_ssim_identity_symmetry_and_order() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dpc.errors import OptionError
-from dpc.training.recipe import read
+from dpc.training.recipe import has_codec, read
 from dpc.training.trainer import Run, train
 from dpc.training.weights import grown, weights_of
 
@@ -29,7 +30,8 @@ def begin(
     lpips_weights: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train by a recipe (a name or a file); returns the path of the last checkpoint.
+    """Train by a recipe (a name or a file); returns the path of the last checkpoint. With a [codec] table it is one of
+    an earlier codec, whose schedule is its number of crops: `minutes` then end the call and no more.
 
     began: time.monotonic() at the start of the program, from which `minutes` are counted. resume: a checkpoint, or the
     folder of a run. start: an artifact or checkpoint whose weights to begin with. out: default runs/NAME, or the folder
@@ -46,14 +48,10 @@ def begin(
         raise OptionError("--minutes and --steps exclude each other; give one of them")
     if resume and start:
         raise OptionError("--resume and --from exclude each other; --resume goes on, --from begins a new training")
-    plan = read(recipe)
-    warm = None
-    if start:
-        warm = grown(weights_of(start), plan.network, start)
     if resume and resume.is_dir():
         resume = resume / "last.pt"
     run = Run(
-        out=out or (resume.parent if resume else Path("runs") / plan.name),
+        out=out or (resume.parent if resume else Path("runs")),
         data=list(data),
         minutes=minutes,
         horizon=horizon,
@@ -64,4 +62,27 @@ def begin(
         lpips_weights=str(lpips_weights) if lpips_weights else None,
         began=began,
     )
-    return train(plan, run, resume=resume, warm=warm, say=say)
+    in_folder = out is None and resume is None
+    if has_codec(recipe):
+        return _earlier(recipe, run, in_folder, resume, start, say)
+    plan = read(recipe)
+    warm = grown(weights_of(start), plan.network, start) if start else None
+    return train(plan, _named(run, plan.name, in_folder), resume=resume, warm=warm, say=say)
+
+
+def _earlier(
+    recipe: str, run: Run, in_folder: bool, resume: Path | None, start: Path | None, say: Callable[[str], None]
+) -> Path:
+    """The same for an earlier codec at one rate."""
+    from dpc.training.earlier import recipe as recipes  # needs pydantic, which a pack does without
+    from dpc.training.earlier.trainer import Trainer
+
+    if run.horizon is not None:
+        raise OptionError("--horizon: a recipe with a [codec] table has its number of crops as its schedule")
+    plan = recipes.read(recipe)
+    return Trainer(plan, _named(run, plan.name, in_folder), resume, start, say).train()
+
+
+def _named(run: Run, name: str, in_folder: bool) -> Run:
+    """The run, below its folder of all runs if it is one that nobody named."""
+    return replace(run, out=run.out / name) if in_folder else run

@@ -54,18 +54,24 @@ class Keeper:
 
         about: step, minutes, crops, data_sha256 and how the training runs (schedule, precision, device), plain data.
         """
-        about = {"checkpoint": CHECKPOINT, "recipe": json.dumps(to_dict(recipe))} | about
-        full = {"model": model.state_dict(), "ema": average, "optimiser": optimiser.state_dict()}
+        about = {"recipe": json.dumps(to_dict(recipe))} | about
+        last = self.save_last(
+            about | {"model": model.state_dict(), "ema": average, "optimiser": optimiser.state_dict()}
+        )
+        small = {"checkpoint": CHECKPOINT} | about | {"ema": half(average)}
+        atomic_write(self.folder / "weights.pt", lambda file: torch.save(small, file))
+        return last
+
+    def save_last(self, state: dict[str, Any]) -> Path:
+        """Write last.pt alone, keeping the one before; returns its path. state: tensors and plain data."""
         last = self.folder / "last.pt"
 
         def write(file: BinaryIO) -> None:
-            torch.save(about | full, file)
+            torch.save({"checkpoint": CHECKPOINT} | state, file)
             self._keep_previous(last)
 
         atomic_write(last, write)
         self._rotate = True
-        small = about | {"ema": half(average)}
-        atomic_write(self.folder / "weights.pt", lambda file: torch.save(small, file))
         return last
 
     def _keep_previous(self, last: Path) -> None:

@@ -77,9 +77,12 @@ def page(folder: Path) -> Path:
     for row in read(folder / "validation.csv"):
         groups.setdefault(row["step"], []).append(row)
     panels = []
-    for metric in ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "grid", "plain"):
+    one_rate = all(len(group) == 1 for group in groups.values())
+    for metric in ("bpp", "psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", "grid", "plain"):
         lines: dict[str, Points] = {}
-        for rate in RATES:
+        if one_rate:
+            lines[""] = [(float(g[0]["minutes"]), float(g[0][metric])) for g in groups.values() if g[0].get(metric)]
+        for rate in () if one_rate or metric == "bpp" else RATES:
             found = [(float(g[0]["minutes"]), at_rate(g, rate, metric)) for g in groups.values()]
             lines[f"{rate:g} bpp"] = [(x, y) for x, y in found if y is not None]
         panels.append(_panel(f"validation {metric}", lines))

@@ -189,6 +189,11 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe)
 
 
+def has_codec(path: str | Path) -> bool:
+    """Whether it is the recipe file of an earlier codec, for dpc.training.earlier: one with a [codec] table."""
+    return Path(path).is_file() and "codec" in table(Path(path))
+
+
 def read(path: str | Path) -> Recipe:
     """Read a recipe file, TOML or JSON; a bare name such as "dpc" means the recipe of that name in the package."""
     path = Path(path)

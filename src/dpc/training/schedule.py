@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -80,7 +80,20 @@ def steps_of(lam: Sequence[float]) -> Tensor:
     return torch.tensor([math.sqrt(18 / (math.log(2) * v)) / 255 for v in lam])
 
 
-def learning_rate(recipe: Recipe, progress: float) -> float:
+class Rates(Protocol):
+    """What a recipe says of the learning rate."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def final_learning_rate(self) -> float: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def decay_from(self) -> float: ...
+
+
+def learning_rate(recipe: Rates, progress: float) -> float:
     """Linear warm-up, constant, cosine decay from decay_from to the end."""
     if progress < recipe.warmup:
         return recipe.learning_rate * (0.02 + 0.98 * progress / recipe.warmup)

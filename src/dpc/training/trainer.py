@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.evaluation.metrics.lpips import LPIPS
+from dpc.errors import DPCError, OptionError
 from dpc.networks.model import Model
 from dpc.training.checkpoint import WARMING, Keeper, holds_another, resumed
 from dpc.training.data.photos import Batches, Photos, find
+from dpc.training.data.stream import step_seed, stream
 from dpc.training.devices import precision, start
 from dpc.training.interrupt import Interrupt
 from dpc.training.log import RATES, Log, at_rate, lasting, page, read
@@ -29,11 +27,10 @@ from dpc.training.optimisers.groups import optimiser_of
 from dpc.training.recipe import Recipe, Stage
 from dpc.training.schedule import lambdas, learning_rate, schedule, steps_of
 from dpc.training.teacher import Teacher
-from dpc.training.validate import CROPS, HeldOut, validate
+from dpc.training.validate import CROPS, HeldOut, validate, validators
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
 LOGGED = ("loss", "bpp", *PARTS, "z", "teacher", "norm")  # means over the steps of a row
-EVER = 10**12  # steps: a training ends by its schedule, not by its data
 HOPELESS = 100  # steps in a row without finite gradients, after which a training gives up
 
 Say = Callable[[str], None]
@@ -123,7 +120,7 @@ class Trainer:
     def _prepare_model(self, state: dict[str, Any] | None, warm: dict[str, Tensor] | None) -> None:
         """Model, average, optimiser, and where they stand."""
         recipe = self.recipe
-        torch.manual_seed(recipe.seed)
+        torch.manualstep_seed(recipe.seed)
         self.model = Model(recipe.network)
         if state:
             self.model.load_state_dict(state.get("model", state["ema"]))
@@ -172,9 +169,9 @@ class Trainer:
             recipe.synthetic,
             recipe.varied,
         )
-        self.batches = _stream(source, self.step, self.device, fabric.world_size, self.run.loaders)
+        self.batches = stream(source, self.step, self.device, fabric.world_size, self.run.loaders)
         self.held_out = HeldOut(self.photos.middles(self.photos.validation[:CROPS], recipe.crop), self.device)
-        self.validators = _validators(self.distortion, self.nets, self.run.lpips_weights, self.device, self.say)
+        self.validators = validators(self.distortion, self.nets, self.run.lpips_weights, self.device, self.say)
 
     def _prepare_logs(self, resume: Path | None, state: dict[str, Any] | None) -> None:
         out, first = self.run.out, self.fabric.global_rank == 0
@@ -238,7 +235,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         # noise, shifts: functions of seed and step alone
-        torch.manual_seed(_seed(recipe.seed, self.step, self.fabric.global_rank))
+        torch.manual_seed(step_seed(recipe.seed, self.step, self.fabric.global_rank))
         loss, means = self.loss(stage)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
@@ -337,42 +334,6 @@ class Trainer:
                 f"weights, or use --precision fp32; {last} holds what was learned before"
             )
         return last
-
-
-def _validators(
-    distortion: Distortion, nets: Sequence[str], weights: str | None, device: torch.device, say: Callable[[str], None]
-) -> dict[str, LPIPS]:
-    """The LPIPS networks of the validation: those of the loss, and others whose weights are at hand."""
-    found: dict[str, LPIPS] = {n: m for n, m in zip(nets, distortion.nets, strict=True) if isinstance(m, LPIPS)}
-    for name in ("alex", "squeeze"):
-        if name not in found:
-            try:
-                found[name] = LPIPS(name, weights, download=False).to(device)
-            except ToolMissing as error:
-                say(f"the validation goes without lpips_{name}: {error}")
-    return dict(sorted(found.items()))
-
-
-def _stream(
-    source: Batches, step: int, device: torch.device, world: int, loaders: int | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches from a step on. On a GPU other processes prepare them; beside a CPU's networks that gains nothing."""
-    if loaders is None:
-        loaders = min(12, max(1, (os.cpu_count() or 2) // world - 2)) if device.type == "cuda" else 0
-    return iter(
-        DataLoader(
-            source,  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=range(step, EVER),
-            num_workers=loaders,
-            prefetch_factor=4 if loaders else None,
-            pin_memory=device.type == "cuda",
-        )
-    )
-
-
-def _seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _summary(rows: Sequence[dict[str, str]]) -> str:

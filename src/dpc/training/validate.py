@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpc.errors import ToolMissing
 from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.networks.model import Model
 from dpc.networks.sizes import CELL
 from dpc.training.data.synthetic import synthetic
+from dpc.training.losses.distortion import Distortion
 from dpc.training.losses.ground import activity
 from dpc.training.losses.ms_ssim import ms_ssim
 from dpc.training.losses.pattern import opponent, pattern
@@ -36,6 +38,20 @@ class HeldOut:
             for v in (crops, np.stack(pages))
         )
         self.plain = activity(opponent(self.photos)[:, :1]) < PLAIN
+
+
+def validators(
+    distortion: Distortion, nets: Sequence[str], weights: str | None, device: torch.device, say: Callable[[str], None]
+) -> dict[str, LPIPS]:
+    """The LPIPS networks of the validation: those of the loss, and others whose weights are at hand."""
+    found: dict[str, LPIPS] = {n: m for n, m in zip(nets, distortion.nets, strict=True) if isinstance(m, LPIPS)}
+    for name in ("alex", "squeeze"):
+        if name not in found:
+            try:
+                found[name] = LPIPS(name, weights, download=False).to(device)
+            except ToolMissing as error:
+                say(f"the validation goes without lpips_{name}: {error}")
+    return dict(sorted(found.items()))
 
 
 @torch.no_grad()

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dpc.evaluation.metrics.lpips import LPIPS
+from dpc.evaluation.metrics.ms_ssim import WEIGHTS
 from dpc.training.losses.ground import activity, flatness, masked_error
 from dpc.training.losses.ms_ssim import ms_ssim
 from dpc.training.losses.pattern import opponent, pattern
 
-JITTER = 8  # the LPIPS input is shifted by 0 .. JITTER - 1 pixels
+JITTER = 8  # the LPIPS input is shifted by 0 .. JITTER - 1 pixels unless said otherwise
 LETTERS = 0.25  # share of LPIPS's weight that is left where `edges` counts in full
 PARTS = ("mse", "ms_ssim", "lpips", "chroma", "grid", "plain", "edges")
 
@@ -41,14 +42,22 @@ class Terms:
 class Distortion(nn.Module):
     """D per sample. nets names the LPIPS trunks, which take turns (none where lpips stays 0: no weights are needed).
 
-    Before LPIPS both pictures lose the same 0 to 7 rows and columns at the top and left, so that no grid pattern can
-    hide between the strides of a trunk. weights, download: see LPIPS.
+    Before LPIPS both pictures lose the same 0 to jitter - 1 rows and columns at the top and left, so that no grid
+    pattern can hide between the strides of a trunk. weights, download: see LPIPS. scales, fitted: see ms_ssim.
     """
 
     def __init__(
-        self, nets: Sequence[str] = ("alex", "squeeze"), weights: str | Path | None = None, *, download: bool = True
+        self,
+        nets: Sequence[str] = ("alex", "squeeze"),
+        weights: str | Path | None = None,
+        *,
+        download: bool = True,
+        jitter: int = JITTER,
+        scales: int = len(WEIGHTS),
+        fitted: bool = False,
     ) -> None:
         super().__init__()
+        self.jitter, self.scales, self.fitted = jitter, scales, fitted
         self.nets = nn.ModuleList(LPIPS(net, weights, download=download) for net in nets)
 
     def forward(
@@ -64,7 +73,7 @@ class Distortion(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(N,) distortions of x_hat from x, and their parts without weights, detached, each (N,): PARTS.
 
-        x, x_hat: (N, 3, H, W) float, x in [0, 1], at least 161 pixels a side where ms_ssim is not 0. x_hat may
+        x, x_hat: (N, 3, H, W) float, x in [0, 1], large enough for the MS-SSIM where ms_ssim is not 0. x_hat may
         overshoot. turn: which net. emphasis: (N,), multiplies LPIPS's weight of each sample. synthetic: (N,) bool.
         generator (on the CPU) draws the shift. Raises ValueError on a wrong shape, or where lpips has no net.
         """
@@ -86,9 +95,9 @@ class Distortion(nn.Module):
                 parts["edges"] = flat * opponent(x_hat - x).abs().mean((1, 2, 3))
                 strength = strength * (1 - (1 - LETTERS) * flat)
         if terms.ms_ssim:
-            parts["ms_ssim"] = ms_ssim(x, x_hat)
+            parts["ms_ssim"] = ms_ssim(x, x_hat, self.scales, self.fitted)
         if terms.lpips:
-            down, right = torch.randint(JITTER, (2,), generator=generator).tolist()
+            down, right = torch.randint(self.jitter, (2,), generator=generator).tolist()
             net = self.nets[turn % len(self.nets)]
             parts["lpips"] = net(x[:, :, down:, right:], x_hat[:, :, down:, right:], check=False)
         if terms.chroma:

@@ -1,0 +1,352 @@
+"""The training of earlier codecs: it learns, goes on bit for bit, keeps to its rate, and says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paths import python_path
+from PIL import Image
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pydantic")
+
+from dpc.cli import app  # noqa: E402
+from dpc.errors import DPCError, OptionError  # noqa: E402
+from dpc.networks.earlier import checkpoint as weights_file  # noqa: E402
+from dpc.networks.earlier.protocol import EarlierCodec, Forward, register  # noqa: E402
+from dpc.training.begin import begin  # noqa: E402
+from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
+from dpc.training.earlier.rate import objective  # noqa: E402
+from dpc.training.earlier.recipe import Rate, Recipe, read  # noqa: E402
+from dpc.training.earlier.trainer import Trainer  # noqa: E402
+from dpc.training.recipe import has_codec  # noqa: E402
+from dpc.training.trainer import Run  # noqa: E402
+
+
+@register
+class Tiny(EarlierCodec):
+    """Means of 8x8 pixels, scaled, with noise or rounded; their price is their logarithm. Enough to be trained."""
+
+    kind = "tiny"
+    stride = 8
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.down = torch.nn.Conv2d(3, channels, 8, 8)
+        self.norm = torch.nn.BatchNorm2d(channels)
+        self.up = torch.nn.ConvTranspose2d(channels, 3, 8, 8)
+
+    def forward(self, x: torch.Tensor) -> Forward:
+        y = 4 * self.norm(self.down(x)).float()
+        y_hat = y + torch.rand_like(y) - 0.5 if self.training else y.round()
+        bits = (1 + y_hat.abs()).log2().sum((1, 2, 3))
+        return Forward(self.up(y_hat), bits, {"H": bits / y[0].numel()})
+
+    def payload(self, x: torch.Tensor) -> list[bytes]:
+        raise NotImplementedError
+
+    def restore(self, parts: list[bytes], height: int, width: int) -> torch.Tensor:
+        raise NotImplementedError
+
+
+GOOD = """
+name = "tiny"
+crops = 12
+crop = 64
+batch = 2
+learning_rate = 1e-2
+[codec]
+kind = "tiny"
+channels = 2
+[loss]
+mse = 1.0
+[rate]
+lambda = 0.01
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Decoded pictures go to a folder of the test, also those of other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+        patch.setattr("tempfile.tempdir", None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    for n in range(3):
+        y, x = np.mgrid[0:96, 0:112] / 20.0
+        waves = np.stack([np.sin(x + n) * np.cos(y), np.sin(x * y / 3 + n), (x > y + n).astype(float)], 2)
+        picture = (110 + 60 * waves + rng.normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{n}.png")
+    return folder
+
+
+def plan(folder: Path, text: str = GOOD) -> Recipe:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return read(path)
+
+
+def prepared(
+    recipe: Recipe, out: Path, photos: Path, resume: Path | None = None, start: Path | None = None, **options: Any
+) -> Trainer:
+    """A training with exact arithmetic, no downloads, a row for every step."""
+    given: dict[str, Any] = {"device": "cpu", "precision": "fp32", "lpips_weights": "/none", "log_every": 1}
+    return Trainer(recipe, Run(out=out, data=[photos], **(given | options)), resume, start, lambda _: None)
+
+
+def train(*given: Any, **options: Any) -> Trainer:
+    """The same, run to its end."""
+    trainer = prepared(*given, **options)
+    trainer.train()
+    return trainer
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """The folder of a training of six steps that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    train(plan(out), out, photos)
+    return out
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return all(map(same, a, b)) if isinstance(a, (list, tuple)) else bool(a == b)
+
+
+def test_it_learns_and_leaves_weights_that_the_protocol_reads(tmp_path: Path, photos: Path) -> None:
+    trainer = train(plan(tmp_path, GOOD.replace("crops = 12", "crops = 300")), tmp_path, photos)
+    first, last = rows(tmp_path / "validation.csv")
+    assert float(last["psnr"]) > float(first["psnr"]) + 3
+    codec, about = weights_file.load(tmp_path / "weights.pt")
+    assert codec.kind == "tiny" and codec.sizes == {"channels": 2}
+    assert about["crops"] == 300 and about["recipe"]["rate"] == {"lambda": 0.01}
+    assert about["held_out"]["psnr"] == pytest.approx(float(last["psnr"]), abs=1e-3)
+    for name, value in trainer.average.state_dict().items():
+        torch.testing.assert_close(codec.state_dict()[name], value, atol=2e-3, rtol=2e-3)
+    assert (tmp_path / "curves.html").read_text().count("<svg") >= 8
+
+
+def test_a_resumed_training_is_bit_identical(tmp_path: Path, photos: Path, whole: Path) -> None:
+    recipe = plan(tmp_path)
+    trainer = prepared(recipe, tmp_path, photos)
+    trainer.codec.train()
+    for _ in range(4):
+        trainer.one_step(trainer.crops / trainer.in_all)
+    trainer.save()
+    train(recipe, tmp_path, photos, resume=tmp_path / "last.pt")
+    a, b = load_checkpoint(whole / "last.pt"), load_checkpoint(tmp_path / "last.pt")
+    for key in ("model", "ema", "optimiser", "step", "crops", "recipe"):
+        assert same(a[key], b[key]), key
+    assert a["step"] == 6 and a["crops"] == 12
+
+
+def test_minutes_end_a_call_and_not_the_schedule(tmp_path: Path, photos: Path) -> None:
+    recipe = plan(tmp_path, GOOD.replace("crops = 12", "crops = 100000000"))
+    trainer = train(recipe, tmp_path, photos, minutes=3 / 60)
+    assert 0 < trainer.crops < 100000000
+    found = [float(r["lr"]) for r in rows(tmp_path / "log.csv")]
+    assert max(found) < 1e-2 * 0.1, "the learning rate is that of the beginning of a long training"
+    held = load_checkpoint(tmp_path / "last.pt")
+    assert held["in_all"] == 100000000
+
+
+def test_steps_hold_when_the_training_goes_on(tmp_path: Path, photos: Path, whole: Path) -> None:
+    recipe = plan(tmp_path)
+    trainer = train(recipe, tmp_path, photos, steps=2)
+    assert trainer.crops == 4
+    with pytest.raises(OptionError, match="goes over 4 crops and is over"):
+        train(recipe, tmp_path, photos, resume=tmp_path / "last.pt")
+    assert train(recipe, tmp_path, photos, resume=tmp_path / "last.pt", steps=3).crops == 6
+
+
+def test_another_rate_begins_with_weights(tmp_path: Path, photos: Path, whole: Path) -> None:
+    recipe = plan(tmp_path, GOOD.replace("learning_rate = 1e-2", "learning_rate = 1e-9"))
+    trainer = train(recipe, tmp_path / "out", photos, start=whole, steps=1)
+    found, _ = weights_file.load(whole / "weights.pt")
+    torch.testing.assert_close(trainer.codec.state_dict()["down.weight"], found.state_dict()["down.weight"])
+    other = plan(tmp_path, GOOD.replace("channels = 2", "channels = 3"))
+    with pytest.raises(OptionError, match=r"holds tiny \{'channels': 2\}, the recipe wants tiny \{'channels': 3\}"):
+        train(other, tmp_path / "none", photos, start=whole / "weights.pt")
+
+
+def test_the_same_crops_for_every_loss_and_codec(tmp_path: Path, photos: Path) -> None:
+    seen = []
+    for n, (old, new) in enumerate((("", ""), ("mse = 1.0", "mse = 9.0"), ("channels = 2", "channels = 5"))):
+        trainer = prepared(plan(tmp_path, GOOD.replace(old, new)), tmp_path / str(n), photos)
+        seen.append(torch.cat([next(trainer.batches)[0] for _ in range(3)]))
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+# the objective
+
+
+def forward(bits: float, **extra: float) -> Forward:
+    found = {k: torch.tensor([v, v]) for k, v in extra.items()}
+    return Forward(torch.zeros(2, 3, 10, 10), torch.tensor([bits, bits]), found)
+
+
+def test_the_two_forms_of_the_rate() -> None:
+    d = torch.tensor([2.0, 4.0])
+    by_lambda = objective(forward(50.0), d, Rate.model_validate({"lambda": 0.1}))
+    assert by_lambda.item() == pytest.approx(0.5 + 0.1 * 3)
+    target = Rate(beta=10.0, target=0.4)
+    assert objective(forward(50.0), d, target).item() == pytest.approx(3 / 10 + 0.1)
+    assert objective(forward(50.0, H=1.4), d, target).item() == pytest.approx(3 / 10 + 1.0)
+    assert objective(forward(30.0), d, target).item() == pytest.approx(3 / 10), "below the target bits are free"
+
+
+def test_a_target_is_kept(tmp_path: Path, photos: Path) -> None:
+    text = GOOD.replace("crops = 12", "crops = 500").replace("lambda = 0.01", "beta = 500.0\ntarget = 1.2")
+    text = text.replace("mse = 1.0", "mse = 0.1")
+    train(plan(tmp_path, text), tmp_path, photos)
+    found = [float(r["entropy"]) for r in rows(tmp_path / "log.csv")]
+    assert np.mean(found[-20:]) == pytest.approx(1.2, abs=0.15) and found[0] > 1.5
+
+
+def test_gradients_that_are_not_finite_are_skipped_and_end_it_at_last(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Tiny, x: torch.Tensor) -> Forward:
+        return Forward(x * self.up.bias[0] * torch.nan, self.up.bias.sum() * x[:, 0, 0, 0])
+
+    monkeypatch.setattr(Tiny, "forward", broken)
+    monkeypatch.setattr("dpc.training.earlier.trainer.HOPELESS", 3)
+    monkeypatch.setattr(Trainer, "validate", lambda self: {})
+    with pytest.raises(DPCError, match="the gradients of 3 steps in a row were not finite"):
+        train(plan(tmp_path), tmp_path, photos)
+    assert all(v.isfinite().all() for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
+
+
+# recipes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("crops = 12", "crops = 12\nspeed = 3", "speed: unknown"),
+        ("crops = 12", "", "crops: Field required"),
+        ("crops = 12", "crops = 1.5", "crops: .*integer"),
+        ("crop = 64", "crop = 70", "crop: .*multiple of 16"),
+        ("crop = 64", "crop = 80\ncrop = 80", "is not TOML"),
+        ("batch = 2", "batch = 0", "batch: .*greater than or equal to 1"),
+        ("learning_rate = 1e-2", "learning_rate = inf", "learning_rate: .*finite"),
+        ("learning_rate = 1e-2", "warmup = 0.9", "decay_from = 0.5 must be at least warmup = 0.9"),
+        ('name = "tiny"', 'name = "../tiny"', "name: .*pattern"),
+        ("mse = 1.0", "mse = 0.0", "mse = ms_ssim = lpips = 0; one of them"),
+        ("mse = 1.0", "mse = -1.0", "loss.mse: .*greater than or equal to 0"),
+        ("mse = 1.0", "lpips = 1.0\nlpips_nets = []", "loss.lpips_nets"),
+        ("mse = 1.0", 'lpips = 1.0\nlpips_nets = ["resnet"]', "loss.lpips_nets.0: .*'alex', 'squeeze' or 'vgg'"),
+        ("mse = 1.0", "ms_ssim = 1.0", "crop = 64: this MS-SSIM needs 161 pixels"),
+        ("mse = 1.0", "ms_ssim = 1.0\nms_ssim_scales = 4", "crop = 64: this MS-SSIM needs 81 pixels"),
+        ("mse = 1.0", "ms_ssim = 1.0\nms_ssim_scales = 6", "loss.ms_ssim_scales"),
+        ("lambda = 0.01", "lambda = 0.01\ntarget = 1.0", "rate: give lambda alone, or beta and target"),
+        ("lambda = 0.01", "beta = 1.0", "rate: give lambda alone, or beta and target"),
+        ("lambda = 0.01", "lambda = 0.0", "rate.lambda: .*greater than 0"),
+        ("crops = 12", 'crops = 12\nselected_by = ["beauty"]', "'beauty' is no metric"),
+    ],
+)
+def test_a_wrong_recipe_gives_one_line(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in GOOD
+    with pytest.raises(OptionError, match=message) as error:
+        plan(tmp_path, GOOD.replace(old, new))
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(tmp_path / "recipe.toml"))
+
+
+def test_a_recipe_survives_json(tmp_path: Path) -> None:
+    text = GOOD.replace("mse = 1.0", 'ms_ssim = 2.0\nlpips = 1.5\nlpips_nets = ["vgg", "alex"]\nms_ssim_fitted = true')
+    recipe = plan(tmp_path, text)
+    assert Recipe.model_validate(recipe.plain()) == recipe
+    assert recipe.codec.sizes == {"channels": 2} and recipe.loss.terms.ms_ssim == 2.0
+
+
+def test_sizes_and_kinds_that_do_not_fit(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(OptionError, match="tiny: .*'width'"):
+        train(plan(tmp_path, GOOD.replace("channels = 2", "width = 2")), tmp_path, photos)
+    with pytest.raises(OptionError, match="the codec kind 'huge' is unknown"):
+        train(plan(tmp_path, GOOD.replace('"tiny"\nchannels = 2', '"huge"')), tmp_path, photos)
+
+
+def test_checkpoints_that_do_not_fit(tmp_path: Path, photos: Path, whole: Path) -> None:
+    other = plan(tmp_path, GOOD.replace("channels = 2", "channels = 3"))
+    with pytest.raises(CheckpointError, match="was trained with another codec than that of recipe tiny"):
+        train(other, tmp_path / "out", photos, resume=whole / "last.pt")
+    with pytest.raises(OptionError, match="holds a training already"):
+        train(plan(tmp_path), whole, photos)
+
+
+# the command
+
+
+def test_the_command_knows_such_a_recipe(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.toml").write_text(GOOD)
+    assert has_codec("recipe.toml") and not has_codec("mse") and not has_codec("nothing.toml")
+    words = ["train", "recipe.toml", "--data", str(photos), "--device", "cpu", "--lpips-weights", "/none"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "stopped at step 6, 12 crops of 12" in done.output and Path("runs/tiny/weights.pt").is_file()
+    done = CliRunner().invoke(app, [*words, "--resume", "runs/tiny"])
+    assert done.exit_code == 1 and "goes over 12 crops and is over" in done.output
+    done = CliRunner().invoke(app, [*words, "--devices", "2", "--out", "other"])
+    assert done.exit_code == 1 and "--devices 2" in done.output
+    with pytest.raises(OptionError, match="--horizon"):
+        begin("recipe.toml", data=[photos], began=0.0, minutes=1.0, horizon=2.0)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_earlier
+from pathlib import Path
+from dpc.training.earlier.trainer import Trainer
+step = Trainer.one_step
+def slow(self, progress):
+    time.sleep(0.02)
+    return step(self, progress)
+Trainer.one_step = slow
+out = Path(sys.argv[2])
+recipe = test_earlier.plan(out, test_earlier.GOOD.replace("crops = 12", "crops = 100000"))
+test_earlier.train(recipe, out, Path(sys.argv[3]), save_every=0.1)
+"""
+
+
+def test_kill_9_loses_only_what_came_after_the_last_checkpoint(tmp_path: Path, photos: Path) -> None:
+    words = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), str(photos)]
+    process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": python_path(__file__)})
+    try:
+        while not (tmp_path / "previous.pt").exists() and process.poll() is None:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    state = load_checkpoint(tmp_path / "last.pt")
+    recipe = plan(tmp_path, GOOD.replace("crops = 12", "crops = 100000"))
+    trainer = train(recipe, tmp_path, photos, resume=tmp_path / "last.pt", steps=state["step"] + 2)
+    assert trainer.crops == state["crops"] + 4
+    steps = [int(r["step"]) for r in rows(tmp_path / "log.csv")]
+    assert steps == list(range(1, state["step"] + 3))
