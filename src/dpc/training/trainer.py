@@ -120,7 +120,7 @@ class Trainer:
     def _prepare_model(self, state: dict[str, Any] | None, warm: dict[str, Tensor] | None) -> None:
         """Model, average, optimiser, and where they stand."""
         recipe = self.recipe
-        torch.manualstep_seed(recipe.seed)
+        torch.manual_seed(recipe.seed)
         self.model = Model(recipe.network)
         if state:
             self.model.load_state_dict(state.get("model", state["ema"]))
