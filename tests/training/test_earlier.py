@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paths import python_path
+from paths import ROOT, python_path
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -218,6 +218,7 @@ def test_the_two_forms_of_the_rate() -> None:
     assert objective(forward(50.0), d, target).item() == pytest.approx(3 / 10 + 0.1)
     assert objective(forward(50.0, H=1.4), d, target).item() == pytest.approx(3 / 10 + 1.0)
     assert objective(forward(30.0), d, target).item() == pytest.approx(3 / 10), "below the target bits are free"
+    assert objective(forward(30.0, auxiliary=0.25), d, target).item() == pytest.approx(3 / 10 + 0.25)
 
 
 def test_a_target_is_kept(tmp_path: Path, photos: Path) -> None:
@@ -297,6 +298,29 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path, photos: Path, whole: Path) 
         train(other, tmp_path / "out", photos, resume=whole / "last.pt")
     with pytest.raises(OptionError, match="holds a training already"):
         train(plan(tmp_path), whole, photos)
+
+
+RECIPES = ROOT / "results" / "earlier"
+LOSSES = ("base-2018-msssim", "base-2018-dpc")
+
+
+def test_the_recipes_of_the_results_see_the_same_crops_by_the_same_schedule() -> None:
+    models = [path.parent.name for path in sorted(RECIPES.glob("*/middle.toml"))]
+    assert len(models) == 6
+    found = {(m, r): read(RECIPES / m / f"{r}.toml") for m in models for r in ("middle", "low", "high")}
+    own = {"name", "description", "codec", "loss", "rate", "crops"}
+    shared = [recipe.model_dump(exclude=own) for recipe in found.values()]
+    assert all(one == shared[0] for one in shared)
+    for (model, rate), recipe in found.items():
+        assert recipe.name == f"{model}-{rate}" and recipe.crops == (48_000 if rate == "middle" else 12_000)
+        first = found[model, "middle"]
+        assert recipe.codec == first.codec and recipe.loss == first.loss, "three rates of one codec"
+    for rate in ("middle", "low", "high"):
+        a, b = (found[m, rate] for m in LOSSES)
+        assert a.codec == b.codec and a.rate == b.rate and a.loss != b.loss, "the loss alone differs"
+        assert not a.loss.lpips and b.loss.lpips and b.loss.lpips_nets == ("alex",)
+    for path in (RECIPES / "paper").glob("*.toml"):
+        assert read(path).name == f"{path.stem}-paper"
 
 
 # the command

@@ -544,6 +544,20 @@ def test_the_ablation_differs_from_dpc_in_nothing_but_the_loss() -> None:
     assert all(s["ms_ssim"] == 0 for s in tables[2]["stages"])
 
 
+def test_the_twins_differ_in_nothing_but_the_loss() -> None:
+    free = {"name", "description", "stages", "lambda_min", "lambda_max"}
+    folder = ROOT / "results" / "twins"
+    joint, msssim, mse = (recipe.read(folder / f"{n}.toml") for n in ("joint", "msssim", "mse"))
+    kept = [{k: v for k, v in recipe.to_dict(r).items() if k not in free} for r in (joint, msssim, mse)]
+    assert kept[0] == kept[1] == kept[2] and joint.steps * joint.batch == 96_000
+    assert {n for s in joint.stages if s.lpips for n in s.lpips_nets} == {"alex"}, "SqueezeNet and VGG16 judge"
+    plain = [dataclasses.replace(s, lpips_nets=recipe.NETS) for s in joint.stages]
+    assert plain == [dataclasses.replace(s, lpips_nets=recipe.NETS) for s in recipe.read("dpc").stages]
+    assert msssim.stages == recipe.read("msssim").stages and mse.stages == recipe.read("mse").stages
+    for twin, whole in ((joint, "dpc"), (msssim, "msssim"), (mse, "mse")):
+        assert (twin.lambda_min, twin.lambda_max) == (recipe.read(whole).lambda_min, recipe.read(whole).lambda_max)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

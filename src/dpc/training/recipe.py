@@ -50,9 +50,7 @@ class Stage(Terms):
                 "a stage has mse = ms_ssim = lpips = 0: one of them must be above 0, or nothing is learned"
             )
         if self.teacher and not self.frozen:
-            raise RecipeError(
-                "a stage has a teacher, which knows the latents of a frozen analysis alone: set frozen"
-            )
+            raise RecipeError("a stage has a teacher, which knows the latents of a frozen analysis alone: set frozen")
         if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):
             raise RecipeError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
 
