@@ -83,7 +83,7 @@ def run(folder: Path, reference: bool) -> None:
         from onnx.reference import ReferenceEvaluator
         from onnx.reference.op_run import OpRun
 
-        class QLinearAdd(OpRun):  # type: ignore[misc]
+        class QLinearAdd(OpRun):
             """Of bytes of one scale, the only ones that the graphs add; onnx has none."""
 
             op_domain = "com.microsoft"

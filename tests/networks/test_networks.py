@@ -117,6 +117,30 @@ def test_a_quality_map_moves_bits_to_where_it_is_high() -> None:
     assert mapped.bits_y > plain.bits_y
 
 
+def test_quantisation_steps_follow_the_side_information() -> None:
+    """They start at the gain's own; half an octave halves the error's square; rate and distortion teach them."""
+    torch.manual_seed(0)
+    model = Model(TINY)
+    torch.nn.init.normal_(model.g_a.linear4)
+    model.log_gain.data += 3.0
+    model.offset.data += 30.0
+    x = torch.rand(2, 3, 64, 64)
+    cells = torch.full((2, 1, 1), 3.0)
+    errors = []
+    for octaves in (0.0, 0.5):
+        torch.nn.init.constant_(model.means.octaves.bias, octaves)
+        psi = torch.randint(-64, 64, (1, TINY.mean_width, 4, 4)) / 16
+        assert torch.equal(model.means.fineness(psi), torch.full((1, TINY.latents, 4, 4), 2.0**octaves))
+        y = model.g_a(x)
+        errors.append((model(x, cells).y_hat - y).square().mean().item())
+    assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)
+    torch.nn.init.normal_(model.g_s.linear)
+    for part in ("bits_y", "x_hat"):
+        model.zero_grad()
+        getattr(model(x, cells, frozen=True), part).square().sum().backward()
+        assert model.means.octaves.bias.grad.abs().max() > 0
+
+
 def test_gains_learn_nothing_where_the_quality_varies_and_nothing_where_they_are_frozen() -> None:
     torch.manual_seed(7)
     model = Model(TINY)

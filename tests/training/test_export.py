@@ -104,7 +104,8 @@ def inputs(net: Network, seed: int, worst: bool = False) -> dict[str, Array]:
 def torch_means(model: Model, z_hat: Any, r: Any, gain: Any, even: Any) -> Any:
     """y_hat by the torch modules, as Model does it."""
     means = model.means
-    psi, parts = features(means.features, z_hat), (r / gain).split(model.net.groups, 1)
+    psi = features(means.features, z_hat)
+    parts = (r / (gain * means.fineness(psi))).split(model.net.groups, 1)
     first = means.first(psi)
     second = means.second(means.context(psi, [(parts[0] + first) * even]))
     decoded = [parts[0] + (first * even + second * (1 - even))]

@@ -7,12 +7,13 @@ of the first group He et al. 2021.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpc.networks.integer import IntegerConv, on_bytes
+from dpc.networks.integer import IntegerConv, on_bytes, straight
 from dpc.networks.sizes import Network
 from dpc.networks.transforms import act
 
@@ -21,7 +22,10 @@ INDICES = 64  # scale indices 0..63; index 0 means "always zero, not coded"
 SCALE_MIN, SCALE_MAX = 0.055, 48.0  # logistic scale at index 1 and at index 63
 FEATURE_BITS = 4  # features of scales and means are multiples of 2**-FEATURE_BITS
 INDEX_BITS = 3  # the heads give scale indices / 2**INDEX_BITS
+WIDTH_BITS = 6  # the octaves by which the gains change from place to place are multiples of 2**-WIDTH_BITS, -2 to 2
 MAGNITUDE_MAX = 15  # coded residuals enter the network of the scales as min(|r|, MAGNITUDE_MAX)
+
+FINENESS = np.exp2(np.arange(-128, 128) / 2.0**WIDTH_BITS).astype(np.float32)  # of every byte
 
 
 def asinh(x: Tensor) -> Tensor:
@@ -98,7 +102,8 @@ class Scales(nn.Module):
 class Means(nn.Module):
     """mu, divided by the gain, from z_hat and the parts decoded before; the first group in two checkerboard passes.
 
-    Decoded parts enter as signed bytes; the last layer of each pass gives exact floats.
+    Decoded parts enter as signed bytes; the last layer of each pass gives exact floats. From the same features come the
+    widths of the quantisation steps at every place: where much hides an error they grow. They start at 1.
     """
 
     def __init__(self, net: Network) -> None:
@@ -110,6 +115,18 @@ class Means(nn.Module):
         self.later = nn.ModuleList(
             [self._pass(w + sum(net.groups[:g]), hidden[g], net.groups[g]) for g in range(1, len(net.groups))]
         )
+
+        self.octaves = IntegerConv(w, net.latents, 1, bits_in=FEATURE_BITS, bits_out=WIDTH_BITS, signed=True)
+        nn.init.zeros_(self.octaves.weight)
+
+    def fineness(self, psi: Tensor) -> Tensor:
+        """What multiplies the gains at every place, 1/4 to 4: psi (N, width, h, w) -> (N, latents, h, w) float32.
+
+        A power of two of a byte, so it is looked up: the same float everywhere.
+        """
+        octaves = self.octaves(psi).float()
+        table = torch.from_numpy(FINENESS).to(psi.device)
+        return straight(torch.exp2(octaves), table[(octaves * 2.0**WIDTH_BITS).long() + 128])
 
     @staticmethod
     def _last(inputs: int, size: int) -> IntegerConv:

@@ -3,7 +3,8 @@
     x --Analysis--> y --gain[q]--> y' --HyperAnalysis--> z --round--> z_hat
     z_hat, |r| of earlier groups --Scales--> scale index per element
     z_hat, decoded groups --Means--> mu
-    r = round(y' - mu)    y_hat = (r + mu) / gain[q]    y_hat, q --Synthesis--> x_hat
+    z_hat --Means--> fineness per element, which multiplies the gain from here on: gain', y'
+    r = round(y' - mu)    y_hat = (r + mu) / gain'      y_hat, q --Synthesis--> x_hat
 
 The quality q is a map: one value for each 64x64 pixels, interpolated between their centres.
 """
@@ -135,12 +136,9 @@ class Model(nn.Module):
             gain = gain.detach() if frozen else torch.where(varied, gain.detach(), gain)
             offset = _rounded(interpolated(weights, self.offset))
             z_index = _rounded(interpolated(cell_weights, self.z_index))
-        if frozen:
-            with torch.no_grad():
-                y = self.g_a(x) * gain
-        else:
-            y = self.g_a(x) * gain
-        z = bounded(self.h_a(y), -Z_LIMIT, Z_LIMIT)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            y = self.g_a(x)
+        z = bounded(self.h_a(y * gain), -Z_LIMIT, Z_LIMIT)
         z_scale = scale_of_index(bounded(z_index, 1, INDICES - 1))
         z_hat = straight(z, z.round())
         bits_z = rate(z, z_hat.detach(), z_scale)
@@ -149,10 +147,12 @@ class Model(nn.Module):
         return Output(self.g_s(y_hat, weights), bits_y, bits_z, y_hat, weights)
 
     def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The context model over the groups: decoded parts, divided by the gain, and the bits of y."""
+        """The context model over the groups: decoded parts, and the bits of y."""
         with torch.autocast(y.device.type, enabled=False):
             f = features(self.scales.features, z_hat)
         psi = features(self.means.features, z_hat)
+        gain = gain * self.means.fineness(psi)
+        y = y * gain
         even = checkerboard(y.shape[2], y.shape[3], y.device)
         bits_y = y.new_zeros(len(y))
         magnitudes: list[Tensor] = []

@@ -34,9 +34,7 @@ def save(path: Path, codec: EarlierCodec, about: dict[str, Any]) -> None:
         value = value.detach().cpu()
         small = value.half() if name in parameters and not name.startswith(codec.exact) else value.clone()
         if not small.isfinite().all():
-            raise ModelError(
-                f"{path.name}: the weights {name} are not finite in {small.dtype}; train anew"
-            )
+            raise ModelError(f"{path.name}: the weights {name} are not finite in {small.dtype}; train anew")
         state[name] = small
     texts = {"kind": codec.kind, "sizes": json.dumps(codec.sizes), "about": json.dumps(about)}
     atomic_write(path, lambda file: torch.save({"earlier": VERSION, **texts, "state": state}, file))

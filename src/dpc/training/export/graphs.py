@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dpc.networks.context import FEATURE_BITS, INDEX_BITS, MAGNITUDE_MAX
+from dpc.networks.context import FEATURE_BITS, FINENESS, INDEX_BITS, MAGNITUDE_MAX
 from dpc.networks.integer import IntegerBlock
 from dpc.networks.model import Model
 from dpc.networks.transforms import BITS, COARSE
 from dpc.training.export.exact import PIECES, SCALE, STEPS, UPSAMPLED, balanced, film_tables, integers
-from dpc.training.export.graph import BYTE, FLOAT, Array, Bytes, Graph
+from dpc.training.export.graph import BYTE, FLOAT, INT, Array, Bytes, Graph
 
 MAP = ("h", "w")  # latent positions
 HYPER = ("h4", "w4")  # hyper-latent positions
@@ -66,6 +66,13 @@ def _mean(graph: Graph, model: Model, name: str, psi: Bytes, decoded: Sequence[s
     return graph.last(graph.conv(x, f"{name}.0", part[0]), f"{name}.1", part[1])  # type: ignore[index]
 
 
+def _finer(graph: Graph, model: Model, psi: Bytes, gain: str) -> str:
+    """The gain times Means.fineness()."""
+    octaves = graph.conv(psi, "means.octaves", model.means.octaves)
+    table = graph.constant(FINENESS)
+    return graph.add("Mul", gain, graph.add("Gather", table, graph.add("Cast", octaves.name, to=INT), axis=0))
+
+
 def _blend(graph: Graph, even: str, first: str, second: str) -> str:
     """first where even is 1, second where it is 0."""
     odd = graph.add("Sub", graph.constant(1.0), even)
@@ -84,7 +91,7 @@ def means(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
     gain = g.input("gain", FLOAT, (1, n, "gh", "gw"))
     even = g.input("even", FLOAT, (1, 1, *MAP))
     psi = _features(g, model, "means", z_hat)
-    parts = _split(g, g.add("Div", r, gain), model.net.groups)
+    parts = _split(g, g.add("Div", r, _finer(g, model, psi, gain)), model.net.groups)
     first = g.last(psi, "means.first", model.means.first)
     seen = g.add("Mul", g.add("Add", parts[0], first), even)
     second = _mean(g, model, "means.second", psi, [seen])
@@ -109,7 +116,8 @@ def quantise(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]
     valid = g.input("valid", FLOAT, (1, 1, *MAP))
     rounding = g.input("rounding", FLOAT, (1, 1, 1, 1))
     features, psi = _features(g, model, "scales", z_hat), _features(g, model, "means", z_hat)
-    ys, gains, offsets = (_split(g, x, groups) for x in (g.add("Mul", y, gain), gain, offset))
+    finer = _finer(g, model, psi, gain)
+    ys, gains, offsets = (_split(g, x, groups) for x in (g.add("Mul", y, finer), finer, offset))
     residuals: list[str] = []
     decoded: list[str] = []
 

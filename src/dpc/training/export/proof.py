@@ -15,7 +15,8 @@ from dpc.networks.integer import W_MAX
 from dpc.training.export.exact import LIMIT, MIX_BITS, NotExact
 from dpc.training.export.graph import NEVER
 
-SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "Min", "Abs", "QuantizeLinear", "DequantizeLinear"}  # on single elements
+SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "Min", "Abs", "QuantizeLinear", "DequantizeLinear", "Cast"}
+# these work on single elements, those move them
 MOVING = {"Split", "Concat", "Slice", "DepthToSpace", "Transpose", "Gather", "Pad", "Identity"}
 BYTES = 255  # largest |byte - zero point| is 255 for unsigned bytes, 128 for signed ones
 
