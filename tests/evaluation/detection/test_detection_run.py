@@ -28,7 +28,7 @@ from dpc.cli import app
 from dpc.errors import DPCError, OptionError, ToolMissing
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.compression import curves
-from dpc.evaluation.detection import dataset, rates, report, rows, run
+from dpc.evaluation.detection import dataset, examples, rates, report, rows, run
 from dpc.evaluation.detection.run import Plan, detect
 from dpc.evaluation.experiment import subjects
 
@@ -457,7 +457,7 @@ def test_several_detectors_have_a_mean(data: dataset.Dataset, plan: Plan, tmp_pa
         _, low, high = (float(n) for n in re.findall(r"[+-]?\d+\.\d", line))
         assert line.startswith("**") == (low > 0 or high < 0), line
     page = (tmp_path / "out" / "detect.html").read_text()
-    assert page.count(f"<h2>{mean}</h2>") == 1 and page.count("Rate at equal AP") == 2
+    assert page.count(f">{mean}</h2>") == 1 and page.count("Rate at equal AP") == 2
 
 
 def test_detections_kept_are_of_the_categories_that_are_scored(
@@ -495,6 +495,22 @@ def test_identical_codecs_differ_by_nothing(data: dataset.Dataset, plan: Plan, t
         assert (r["codec"], r["anchor"], float(r["percent"])) == ("dpc:twin", "jpeg", pytest.approx(0, abs=1e-6))
     page = (tmp_path / "out" / "detect.html").read_text()
     assert "dpc:twin minus each of the others" in page and "<img" not in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "box", "place"),
+    [
+        ("found", (10, 20, 30, 15), (14, 36, False)),
+        ("missed", (-5, -5, 30, 15), (4, 16, False)),  # a box reaches beyond the picture, its name does not
+        ("false", (10, 20, 30, 100), (14, 58, False)),
+        ("found", (50, 20, 40, 15), (60, 36, True)),  # near the right border a name ends at the box's right edge
+    ],
+)
+def test_names_of_boxes_stay_in_the_picture(
+    data: dataset.Dataset, kind: str, box: tuple[float, ...], place: tuple[float, float, bool]
+) -> None:
+    mark = examples._mark(kind, box, "red", "words", data.pictures[0])  # of 64x64
+    assert (mark["x"], mark["y"], mark["at_right"]) == place
 
 
 @pytest.mark.browser

@@ -95,18 +95,28 @@ def _codec(result: run.Result, name: str) -> baselines.Codec:
     return codec
 
 
+def _mark(kind: str, box: Sequence[float], name: str, words: str, picture: Picture) -> dict[str, Any]:
+    """A box and the place of its name: inside of it, and of the picture. What is false is named below, as it often lies
+    on what is found or missed."""
+    left, top, width, height = box
+    right, bottom = min(left + width, picture.width), min(top + height, picture.height)
+    at_right = left > 0.6 * picture.width
+    x = right - 4 if at_right else max(left, 0) + 4
+    y = bottom - 6 if kind == "false" else max(top, 0) + 16
+    return {"kind": kind, "box": box, "name": name, "words": words, "x": x, "y": y, "at_right": at_right}
+
+
 def _figure(shown: _Shown, picture: Picture, truth: Truth, data: Dataset) -> dict[str, Any]:
     seen, right = matches(truth, picture.id, shown.boxes, SCORE)
     annotated = [a for a in data.annotations if a["image_id"] == picture.id and not a["iscrowd"]]
     marks = [
-        {"kind": "missed", "box": a["bbox"], "name": data.categories[a["category_id"]], "words": "missed"}
+        _mark("missed", a["bbox"], data.categories[a["category_id"]], "missed", picture)
         for a, hit in zip(annotated, seen, strict=True)
         if not hit
     ]
     for (category, score, *box), good in zip(counted(truth, shown.boxes, SCORE).tolist(), right, strict=True):
         kind = "found" if good else "false"
-        name = data.categories[int(category)]
-        marks.append({"kind": kind, "box": box, "name": name, "words": f"{kind}, score {score:.2f}"})
+        marks.append(_mark(kind, box, data.categories[int(category)], f"{kind}, score {score:.2f}", picture))
     return {
         "title": shown.title,
         "bytes": shown.bytes,

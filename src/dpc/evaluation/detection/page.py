@@ -10,7 +10,7 @@ from dpc.evaluation.detection import run
 from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.points import FIGURES, Seen
 from dpc.evaluation.detection.rows import ORIGINAL
-from dpc.evaluation.detection.scoring import NAMES, SCORE
+from dpc.evaluation.detection.scoring import NAMES, SCORE, SIZES
 from dpc.evaluation.detection.tables import Tables
 from dpc.provenance import version_of
 
@@ -80,6 +80,7 @@ def _table(name: str, figure: str, tables: Tables) -> dict[str, Any]:
 
     return {
         "title": FIGURES[figure],
+        "of_size": figure in SIZES[1:],
         "original": tables.originals.get((name, figure)) if figure != "kept" else None,
         "lines": lines(tables.spreads, tables.codecs),
         "differences": lines(tables.differences, tables.others(name), tables.subject),

@@ -2,8 +2,8 @@
 
 table.md, table.csv, at-rate.csv, differences.csv, bd-rate.csv
                   see dpc.evaluation.detection.tables
-curve-NAME-DETECTOR.svg, .png
-                  figure: AP, APs, APm, APl (small, medium, large boxes), kept (share of detections)
+curve-FIGURE-DETECTOR.svg, .png
+                  AP and the share of detections kept, with the interval of DPC
 scores.json       what pycocotools gave for each set of boxes, so that it need not be computed again
 detect.html       everything and example pictures, with nothing outside it
 
@@ -27,7 +27,7 @@ from dpc.evaluation.detection import examples as pictures_of
 from dpc.evaluation.detection import run, tables
 from dpc.evaluation.detection.dataset import Dataset
 from dpc.evaluation.detection.page import page_of
-from dpc.evaluation.detection.points import SEED, Seen, score, spread
+from dpc.evaluation.detection.points import FIGURES, SEED, Seen, score, spread
 from dpc.evaluation.detection.scoring import Truth
 from dpc.evaluation.markup import percent
 from dpc.files import atomic_write
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Written", "report"]
 
-DRAWN = ("AP", "AP50")
+DRAWN = ("AP", "kept")
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def report(
 def _figure(s: Seen, name: str) -> Figure:
     made = figures.new_figure(7.2, 4.6)
     axes = made.subplots()
-    bands = name == "AP" and sum(map(figures.is_own, s.points)) <= 3  # of more they hide each other
+    bands = sum(map(figures.is_own, s.points)) <= 3  # of more they hide each other
     for codec, points in s.points.items():
         style = figures.line_style(codec, s.points)
         bpps = [p.bpp for p in points]
         axes.plot(bpps, [p.values[name] for p in points], "o", markersize=4, color=style["color"])
         axes.plot(bpps, [p.values[name] for p in points], label=figures.label(codec), **style)
-        around = [spread(p.values["AP"], p.drawn["AP"]) for p in points]
+        around = [spread(p.values[name], p.drawn[name]) for p in points]
         bounds = np.array([(a.low, a.high) for a in around])
         if bands and figures.is_own(codec) and np.isfinite(bounds).all():
             axes.fill_between(bpps, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.1)
@@ -112,7 +112,7 @@ def _figure(s: Seen, name: str) -> Figure:
     if s.points:
         figures.log_rates(axes, [p.bpp for points in s.points.values() for p in points])
     axes.set_xlabel("bits per pixel of the whole file, mean of the pictures")
-    axes.set_ylabel(f"{name} of {figures.label(s.detector.name)}, higher is better")
+    axes.set_ylabel(f"{FIGURES[name]}, {figures.label(s.detector.name)}, higher is better")
     axes.legend(fontsize=8, framealpha=0.8)
     return made
 

@@ -161,9 +161,8 @@ def _figures(tables: Tables, figure: str) -> list[str]:
     lines = _head("codec", tables.targets)
     for d in tables.detectors:
         if figure != "kept":
-            lines.append(
-                _line(d, "uncompressed", *[_cell(tables.originals.get((d, figure)), percent)] * len(tables.targets))
-            )
+            original = _cell(tables.originals.get((d, figure)), percent)
+            lines.append(_line(d, "uncompressed, at any rate", original, *[""] * (len(tables.targets) - 1)))
         for c in tables.codecs:
             cells = [tables.spreads.get((d, figure, c, g)) for g in tables.targets]
             lines += [_line(d, c, *(_cell(cell, percent) for cell in cells))] if any(cells) else []
