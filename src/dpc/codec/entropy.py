@@ -37,6 +37,7 @@ class Tables:
     def __init__(self, frequencies: Sequence[NDArray[np.uint32]]) -> None:
         self.frequencies = [np.asarray(row, dtype=np.int64) for row in frequencies]
         self.limits = np.zeros(len(frequencies) + 1, dtype=np.int32)
+        self._narrow = np.uint8 if len(frequencies) < 256 else np.uint16  # the narrower, the faster to sort
         self._models: list[Any] = [None]
         self._bits: list[NDArray[np.float64]] = [np.zeros(1)]
         for i, row in enumerate(self.frequencies, 1):
@@ -68,7 +69,7 @@ class Tables:
     def _groups(self, values: Int, indices: NDArray[Any]) -> list[tuple[int, Int, Int]]:
         """(index, values, symbols) of every group that occurs, in ascending order of the index."""
         coded = np.flatnonzero(indices)
-        flat = indices[coded].astype(np.uint8)
+        flat = indices[coded].astype(self._narrow)
         order = coded[np.argsort(flat, kind="stable")]
         counts = np.bincount(flat, minlength=len(self))
         groups, start = [], 0
@@ -134,7 +135,7 @@ class Decoder:
         flat = indices.ravel()
         values = np.zeros(flat.size, np.int32)
         coded = np.flatnonzero(flat)
-        kinds = flat[coded].astype(np.uint8)
+        kinds = flat[coded].astype(self._tables._narrow)
         order = coded[np.argsort(kinds, kind="stable")]
         counts = np.bincount(kinds, minlength=len(self._tables))
         start, escapes = 0, []

@@ -124,7 +124,7 @@ class EarlierCodec(nn.Module, ABC):
         if not height or not width:
             raise ImageError(f"the picture has {width}x{height} pixels; it needs one or more")
         identity = self.identity
-        x = torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device()).permute(2, 0, 1)[None].float() / 255
+        x = torch.tensor(np.ascontiguousarray(rgb)).to(self._device()).permute(2, 0, 1)[None].float() / 255
         with torch.autocast(x.device.type, enabled=False):
             parts = self.payload(padded(x, self.stride))
         return stream.pack(identity, height, width, parts)

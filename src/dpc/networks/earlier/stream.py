@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dpc.codec.container import DEFAULT_MAX_PIXELS, MAX_SIDE
 from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, Truncated, WrongModel
 
-__all__ = ["MAGIC", "MODEL_BYTES", "pack", "unpack"]
+__all__ = ["MAGIC", "MODEL_BYTES", "made_with", "pack", "unpack"]
 
 MAGIC = b"LIC1"
 MODEL_BYTES = 4
@@ -40,17 +40,13 @@ def unpack(data: bytes, identity: str) -> tuple[int, int, list[bytes]]:
     FormatError when it is not such a file, Truncated or Corrupt when it is damaged, WrongModel when it was made with
     other weights, TooLarge above the limits on a picture's size.
     """
-    if data[: len(MAGIC)] != MAGIC:
-        raise FormatError(f"the first bytes are {data[:4]!r}, not {MAGIC!r}: no file of an earlier codec")
-    if len(data) < len(MAGIC) + MODEL_BYTES + 4:
-        raise Truncated(f"the file ends after {len(data)} bytes, within its header; {_DAMAGED}")
+    made_with(data)
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise Corrupt(f"the CRC-32 does not fit; {_DAMAGED}")
-    at = len(MAGIC) + MODEL_BYTES
-    made_with, ours = data[len(MAGIC) : at].hex(), identity[: 2 * MODEL_BYTES]
-    if made_with != ours:
-        raise WrongModel(f"the file was made with the model {made_with}..., not with {ours}...; load that one")
-    end = len(data) - 4
+    theirs, ours = made_with(data), identity[: 2 * MODEL_BYTES]
+    if theirs != ours:
+        raise WrongModel(f"the file was made with the model {theirs}..., not with {ours}...; load that one")
+    at, end = len(MAGIC) + MODEL_BYTES, len(data) - 4
     (height, width, count), at = _numbers(data, at, end, 3)
     _check_size(height, width, Corrupt)
     lengths, at = _numbers(data, at, end, count)
@@ -61,6 +57,15 @@ def unpack(data: bytes, identity: str) -> tuple[int, int, list[bytes]]:
         parts.append(data[at : at + length])
         at += length
     return height, width, parts
+
+
+def made_with(data: bytes) -> str:
+    """The first digits of the identity of the weights that a file was made with. FormatError, Truncated."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise FormatError(f"the first bytes are {data[:4]!r}, not {MAGIC!r}: no file of an earlier codec")
+    if len(data) < len(MAGIC) + MODEL_BYTES + 4:
+        raise Truncated(f"the file ends after {len(data)} bytes, within its header; {_DAMAGED}")
+    return data[len(MAGIC) : len(MAGIC) + MODEL_BYTES].hex()
 
 
 def _check_size(height: int, width: int, error: type[Exception]) -> None:
