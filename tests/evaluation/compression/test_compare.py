@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import resources
@@ -141,6 +142,7 @@ def test_a_codec_that_is_missing_is_named_and_the_rest_goes_on(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     made = benchmark.compare(photo, max_bytes=4000, codecs=["vvc", "jpeg"], threads=1)
     assert [shown.name for shown in made.shown] == ["dpc", "jpeg"]
     assert "vvenc" in made.missing["vvc"]
@@ -308,6 +310,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 
 def test_the_command_writes_the_page(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     own = tmp_path / "a.png"
     own.write_bytes(photo.read_bytes())
     options = ["--max-bytes", "2k", "--codecs", "jpeg, vvc", "--crop", "180x170", "--threads", 1]

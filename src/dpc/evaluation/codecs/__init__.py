@@ -12,11 +12,11 @@
     avif-best, avif-best-420  speed 0, tune iq
     jpegxl, jpegxl-9  libjxl, effort 7 or 9                           imagecodecs
     jpegli          adaptive quantisation                             pyjpegli
-    jpeg-moz        scans and tables by mozjpeg                       mozjpeg-lossless-optimization
+    jpeg-moz        mozjpeg with trellis quantisation                 pyvips, pyvips-binary
     heic            HEVC intra in its container, 4:4:4                pillow-heif
     bpg             libbpg, 4:4:4, x265, -m 9                         bpgenc, bpgdec
     bpg-like        x265 with the settings of bpg, no container       x265, ffmpeg
-    vvc             VVenC intra, 4:2:0                                vvencapp, vvdecapp
+    vvc             VVenC intra, 4:2:0                                ffmpeg with libvvenc, or imageio-ffmpeg
     compressai:MODEL[:METRIC]  learned codecs of CompressAI           a Python that has compressai
 
 `get` makes one, `missing` says why one does not work here, `at_bytes` and `at_bpp` find a codec's quality for a size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpc.errors import DPCError
+from dpc.errors import DPCError, ToolMissing
 from dpc.evaluation.codecs.protocol import Rgb, check, program
 
 __all__ = ["Bpg", "BpgLike", "Vvc"]
 
 TIMEOUT = 1800  # seconds for one picture
+_FFMPEG = r"ffmpeg version \S+"
 
 Planes = list[NDArray[np.float64]]
 
@@ -77,7 +79,7 @@ class BpgLike:
         self._encoder = program("x265", "bpg-like", "apt-get install x265, or brew install x265")
         self._decoder = program("ffmpeg", "bpg-like", "apt-get install ffmpeg, or brew install ffmpeg")
         encoder = _line([self._encoder, "--version"], r"HEVC encoder version.*") or "x265 of unknown version"
-        decoder = _line([self._decoder, "-version"], r"ffmpeg version \S+") or "ffmpeg of unknown version"
+        decoder = _line([self._decoder, "-version"], _FFMPEG) or "ffmpeg of unknown version"
         self.version = f"{encoder}, {decoder}"
 
     def encode(self, image: Rgb, quality: float) -> bytes:
@@ -108,22 +110,23 @@ class BpgLike:
 
 
 class Vvc:
-    """VVC intra by VVenC, which has 4:2:0 only; the quality is the quantiser, 63 (smallest) down to 0."""
+    """VVC intra by VVenC, which has 4:2:0 only; the quality is the quantiser, 63 (smallest) down to 0.
+
+    An ffmpeg with libvvenc codes and decodes: that on the PATH if it has it, else the one of the package
+    imageio-ffmpeg.
+    """
 
     programs = True  # it calls programs, whose memory is not this process's
 
     name = "vvc"
     seen = "psnr"
+    command = "ffmpeg -pix_fmt yuv420p10le -frames:v 1 -c:v libvvenc -preset slower -qp Q -qpa 0 -threads 1 -f vvc"
     settings = "VVenC intra, preset slower, 4:2:0 10 bits, BT.601 full range, no perceptual adaptation, one thread"
     qualities = range(63, -1, -1)
 
     def __init__(self) -> None:
-        where = "build vvenc and vvdec (github.com/fraunhoferhhi), and put both on the PATH"
-        self._encoder = program("vvencapp", "vvc", where)
-        self._decoder = program("vvdecapp", "vvc", where)
-        encoder = _line([self._encoder, "--version"], r"\S.*") or "vvencapp of unknown version"
-        decoder = _line([self._decoder, "--version"], r"\S.*") or "vvdecapp of unknown version"
-        self.version = f"{encoder}, {decoder}"
+        self._ffmpeg = _with_vvenc()
+        self.version = f"{_line([self._ffmpeg, '-version'], _FFMPEG) or 'ffmpeg of unknown version'}, libvvenc"
 
     def encode(self, image: Rgb, quality: float) -> bytes:
         """A byte for the padding and the VVC stream at a quantiser."""
@@ -135,10 +138,11 @@ class Vvc:
         with tempfile.TemporaryDirectory() as scratch:
             source, target = Path(scratch, "in.yuv"), Path(scratch, "out.266")
             source.write_bytes(b"".join(_ten_bits(p).tobytes() for p in planes))
+            size = f"{padded.shape[1]}x{padded.shape[0]}"
             _run(
-                [self._encoder, "-i", str(source), "-s", f"{padded.shape[1]}x{padded.shape[0]}", "-c", "yuv420_10"]
-                + ["-r", "1", "-f", "1", "--preset", "slower", "-q", str(int(quality)), "--qpa", "0"]
-                + ["--intraperiod", "1", "-t", "1", "-v", "1", "-o", str(target)]
+                [self._ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", size, "-r", "1"]
+                + ["-i", str(source), "-frames:v", "1", "-c:v", "libvvenc", "-preset", "slower"]
+                + ["-qp", str(int(quality)), "-qpa", "0", "-threads", "1", "-f", "vvc", str(target)]
             )
             return bytes([-height % 8 << 4 | -width % 8]) + target.read_bytes()
 
@@ -147,9 +151,32 @@ class Vvc:
         with tempfile.TemporaryDirectory() as scratch:
             source, target = Path(scratch, "in.266"), Path(scratch, "out.y4m")
             source.write_bytes(data[1:])
-            _run([self._decoder, "-b", str(source), "-t", "1", "-v", "1", "-o", str(target)])
+            _run(
+                [self._ffmpeg, "-v", "error", "-threads", "1", "-f", "vvc", "-i", str(source)]
+                + ["-f", "yuv4mpegpipe", "-strict", "-1", "-pix_fmt", "yuv420p10le", str(target)]
+            )
             rgb = to_rgb(read_y4m(target.read_bytes()))
         return rgb[: rgb.shape[0] - (data[0] >> 4), : rgb.shape[1] - (data[0] & 15)]
+
+
+def _with_vvenc() -> str:
+    """The path of an ffmpeg that has libvvenc; ToolMissing where there is none."""
+    found = [path for path in (shutil.which("ffmpeg"), _of_imageio()) if path]
+    for path in found:
+        if _line([path, "-hide_banner", "-encoders"], r"\blibvvenc\b"):
+            return path
+    here = f"{found[0]} was built without" if found else "there is none"
+    raise ToolMissing(f"vvc needs an ffmpeg with libvvenc, and {here}; pip install imageio-ffmpeg brings one")
+
+
+def _of_imageio() -> str | None:
+    """The ffmpeg that the package imageio-ffmpeg brings, if it is installed."""
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):  # not installed, or its wheel has no program for this machine
+        return None
 
 
 # colours: BT.601, full range, as in JPEG

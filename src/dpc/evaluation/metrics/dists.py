@@ -14,6 +14,7 @@ This module needs torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,31 @@ import torch
 from torch import Tensor, nn
 
 from dpc.errors import ModelError, ToolMissing
+from dpc.evaluation.metrics import vgg
 from dpc.evaluation.metrics.lpips import NETS, cache_folder, fill, locate, read_weights, trunk_layers
 from dpc.evaluation.metrics.pair import Picture
 
 CHANNELS = (3, 64, 128, 256, 512, 512)
-TAPS = NETS["vgg"].taps
 FILES = ("dists.pt", "weights.pt")
 """What the authors' file of alpha and beta may be called; they call it weights.pt."""
 SOURCE = "github.com/dingkeyan93/DISTS, DISTS_pytorch/weights.pt"
 C1 = C2 = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a comparison needs of a tap (N, C, H, W): its mean and variance (N, C), and it less its mean."""
+
+    mean: Tensor
+    variance: Tensor
+    centred: Tensor
+
+    @classmethod
+    def of(cls, tap: Tensor) -> Moments:
+        """Of (N, C, H, W) floating point."""
+        mean = tap.mean((2, 3))
+        centred = tap - mean[:, :, None, None]
+        return cls(mean, centred.square().mean((2, 3)), centred)
 
 
 class DISTS(nn.Module):
@@ -73,23 +90,48 @@ class DISTS(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1))
         self.requires_grad_(False)
+        self._pass = vgg.Pass(self.trunk)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N,) distances of x and y: (N, 3, H, W) float in [0, 1], of one size."""
         return self.distance(self.features(x), self.features(y))
 
-    def of(self, picture: Picture) -> list[Tensor]:
-        """`features` of one (H, W, 3) uint8 picture, without a graph."""
+    def of(self, picture: Picture, first: Tensor | None = None) -> list[Moments]:
+        """`features` of one (H, W, 3) uint8 picture, without a graph. first: the first tap, see vgg.Pass."""
         with torch.inference_mode():
-            return self.features(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0)
+            x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0
+            self._check(x)
+            first = self._pass.first((x - self.mean) / self.deviation) if first is None else first
+            return [Moments.of(tap) for tap in (x, *self._pass.rest(first, _pool))]
 
     def between(self, original: Picture, decoded: Picture) -> float:
         """The distance between two (H, W, 3) uint8 pictures."""
         with torch.inference_mode():
             return float(self.distance(self.of(original), self.of(decoded)))
 
-    def features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor) -> list[Moments]:
         """The picture and the five taps of x, for `distance`. ValueError on a wrong shape, dtype or range."""
+        self._check(x)
+        h = (x - self.mean) / self.deviation
+        taps = [Moments.of(x)]
+        for i, layer in enumerate(self.trunk):
+            h = _pool(h) if isinstance(layer, nn.MaxPool2d) else layer(h)
+            if i in vgg.TAPS:
+                taps.append(Moments.of(h))
+        return taps
+
+    def distance(self, fx: Sequence[Moments], fy: Sequence[Moments]) -> Tensor:
+        """(N,) distances of two results of `features`."""
+        similarity = torch.zeros_like(fx[0].mean[:, 0])
+        parts = zip(fx, fy, self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
+        for a, b, alpha, beta in parts:
+            means = (2 * a.mean * b.mean + C1) / (a.mean * a.mean + b.mean * b.mean + C1)
+            covariance = (a.centred * b.centred).mean((2, 3))
+            structure = (2 * covariance + C2) / (a.variance + b.variance + C2)
+            similarity = similarity + (alpha * means + beta * structure).sum(1)
+        return 1 - similarity
+
+    def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < self.smallest or not x.is_floating_point():
             raise ValueError(
                 f"DISTS needs (N, 3, H, W) floating point of at least {self.smallest} pixels a side, got "
@@ -98,27 +140,6 @@ class DISTS(nn.Module):
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"DISTS needs values in [0, 1], got {low:.4g} to {high:.4g}")
-        h = (x - self.mean) / self.deviation
-        taps = [x]
-        for i, layer in enumerate(self.trunk):
-            h = _pool(h) if isinstance(layer, nn.MaxPool2d) else layer(h)
-            if i in TAPS:
-                taps.append(h)
-        return taps
-
-    def distance(self, fx: Sequence[Tensor], fy: Sequence[Tensor]) -> Tensor:
-        """(N,) distances of two results of `features`."""
-        similarity = torch.zeros(fx[0].shape[0], dtype=fx[0].dtype, device=fx[0].device)
-        parts = zip(fx, fy, self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
-        for a, b, alpha, beta in parts:
-            ma, mb = a.mean((2, 3), keepdim=True), b.mean((2, 3), keepdim=True)
-            da, db = a - ma, b - mb
-            va, vb, cov = ((p * q).mean((2, 3)) for p, q in ((da, da), (db, db), (da, db)))
-            ma, mb = ma[:, :, 0, 0], mb[:, :, 0, 0]
-            means = (2 * ma * mb + C1) / (ma * ma + mb * mb + C1)
-            structure = (2 * cov + C2) / (va + vb + C2)
-            similarity = similarity + (alpha * means + beta * structure).sum(1)
-        return 1 - similarity
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ This module needs torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import os
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpc.errors import ModelError, ToolMissing
+from dpc.evaluation.metrics import vgg
 
 TORCHVISION = "https://download.pytorch.org/models/"
 AUTHORS = (
@@ -103,7 +105,7 @@ NETS: dict[str, Net] = {
         ),
     ),
     "vgg": Net(
-        taps=(3, 8, 15, 22, 29),
+        taps=vgg.TAPS,
         channels=(64, 128, 256, 512, 512),
         smallest=16,
         trunk_file="vgg16-features.pth",
@@ -148,6 +150,7 @@ class LPIPS(nn.Module):
         self.register_buffer("add", (-1.0 - shift) / scale)
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fast: vgg.Pass | None = None
 
     @property
     def smallest(self) -> int:
@@ -170,16 +173,28 @@ class LPIPS(nn.Module):
         with torch.inference_mode():
             return float(self.distance(self.of(original), self.of(decoded)))
 
-    def of(self, picture: UInt8) -> list[Tensor]:
-        """`features` of one (H, W, 3) uint8 picture, without a graph."""
+    def of(self, picture: UInt8, first: Tensor | None = None) -> list[Tensor]:
+        """`features` of one (H, W, 3) uint8 picture, without a graph. first: what `first` gives of it."""
         with torch.inference_mode():
-            return self.features(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0)
+            if self.net is not NETS["vgg"]:
+                return self.features(_tensor(picture))
+            first = self.first(picture) if first is None else first
+            return _unit(self._pass().rest(first, functools.partial(nn.functional.max_pool2d, kernel_size=2)))
+
+    def first(self, picture: UInt8) -> Tensor:
+        """The first tap of VGG16 of one (H, W, 3) uint8 picture, which DISTS takes too."""
+        x = _tensor(picture)
+        _check(x, self.net.smallest, values=False)
+        return self._pass().first(x * self.mul + self.add)
+
+    def _pass(self) -> vgg.Pass:
+        if self._fast is None:
+            self._fast = vgg.Pass(self.trunk)
+        return self._fast
 
     def features(self, x: Tensor, *, check: bool = True) -> list[Tensor]:
         """Unit-length taps of x, for `distance`; keep those of a reference to compute them only once."""
-        return [
-            f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal() for f in self._taps(x, check)
-        ]
+        return _unit(self._taps(x, check))
 
     def _taps(self, x: Tensor, check: bool) -> list[Tensor]:
         _check(x, self.net.smallest, check)
@@ -279,6 +294,15 @@ def trunk_layers(net: str) -> nn.Sequential:
             channels = width
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers[:-1])
+
+
+def _tensor(picture: UInt8) -> Tensor:
+    """(1, 3, H, W) in [0, 1], with the channels of a pixel side by side."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0
+
+
+def _unit(taps: Sequence[Tensor]) -> list[Tensor]:
+    return [f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal() for f in taps]
 
 
 def _check(x: Tensor, smallest: int, values: bool) -> None:
