@@ -58,6 +58,32 @@ def test_known_words_are_read_and_blurred_ones_are_not(page: np.ndarray) -> None
     assert math.isnan(Reference(page, ["text_known"]).measure(page)["text_known"])
 
 
+SIGNS = """size 480 320
+photo coffee 0 0 480 320
+round 20 30 230 110 8 #1c4f8a
+text 125 66 sans-bold 24 #ffffff ms | Harbour 71
+text 125 98 sans 24 #ffffff ms | Parking 4
+rect 300 220 440 260 #f3d64b
+text 370 247 noto 16 #101010 ms | Coffee 12
+"""
+
+
+def test_signs_on_a_photograph_need_no_known_text() -> None:
+    """What the recogniser reads on the original is the measure; words in other places are not in it."""
+    pytest.importorskip("rapidocr_onnxruntime")
+    pytest.importorskip("pymupdf_fonts")
+    picture = pages.render(pages.parse("x", SIGNS))
+    assert "".join(sorted(legibility.read(picture).lines)).lower() == "coffee12harbour71parking4"
+    reference = Reference(picture, ["text_read", "text_known"])  # no text is given
+    assert reference.measure(picture)["text_read"] == 1.0
+    half, gone = (reference.measure(blurred(picture, radius)) for radius in (2.5, 6.0))
+    assert gone["text_read"] < 0.2 < half["text_read"] < 1.0 and math.isnan(half["text_known"])
+    other = pages.render(pages.parse("x", SIGNS.replace("Harbour 71", "Quixly 503")))
+    assert 0.4 < reference.measure(other)["text_read"] < 0.8
+    more = pages.render(pages.parse("x", SIGNS + "text 240 200 sans-bold 24 #ffffff ms | Museum 88\n"))
+    assert reference.measure(more)["text_read"] == 1.0
+
+
 def test_a_picture_without_text_has_no_value(page: np.ndarray) -> None:
     plain = np.full((120, 160, 3), 90, np.uint8)
     assert math.isnan(METRICS["text_read"].function(plain, plain))
