@@ -20,6 +20,7 @@ from dpc.errors import OptionError
 from dpc.evaluation import figures
 from dpc.evaluation.compression import curves
 from dpc.evaluation.compression import gallery as galleries
+from dpc.evaluation.compression.drawing import curve_of
 from dpc.evaluation.compression.gallery import gallery
 from dpc.evaluation.compression.report import report
 from dpc.evaluation.compression.rows import Row, read
@@ -87,6 +88,16 @@ def test_intervals_are_those_of_the_mean_over_pictures(measured: tuple[Path, Pat
     assert re.search(r"[+-]\d+\.\d to [+-]\d+\.\d</small>", text) and "overlap" in text
 
 
+def test_bands_of_earlier_models_are_not_drawn() -> None:
+    """Seven models of one family lie on one another: their bands would hide the curves."""
+    names = ["dpc:dpc-6", "dpc:dpc-7", "avif"]
+    lines = {name: [(0.1, 30.0 + i), (0.5, 35.0 + i)] for i, name in enumerate(names)}
+    (axes,) = curve_of("psnr", lines, names, bands=dict.fromkeys(names, [1.0, 1.0])).axes
+    assert [len(axes.lines), len(axes.collections)] == [3, 2]
+    bounds = [band.get_paths()[0].get_extents().ymin for band in axes.collections]
+    assert bounds == pytest.approx([30.0, 31.0])  # of dpc-7 and of AVIF
+
+
 # the pictures
 
 
@@ -121,6 +132,22 @@ def test_a_page_keeps_within_its_size(measured: tuple[Path, Path]) -> None:
     assert found is not None and float(found[1]) > 30
     with pytest.raises(OptionError, match="take more than 100 bytes however"):
         gallery(data, images, 2.0, limit=100)
+
+
+def test_what_fits_without_loss_is_stored_so() -> None:
+    """Originals take most of the bytes; reckoning with them alone would give up a page that fits."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    flat = np.full((48, 48, 3), 90, np.uint8)
+    shown = [
+        galleries._Shown(f"p{i}", title, [], noise if title == "Original" else flat)
+        for i in range(6)
+        for title in ("Original", *"abcde")
+    ]
+    total = sum(len(galleries._url(s.rgb, None)) for s in shown)
+    assert total < sum(len(galleries._url(noise, None)) for _ in shown) / 4
+    pictures, how = galleries._within(shown, total)
+    assert how == "without loss" and sum(len(p["url"]) for p in pictures) == total
+    assert galleries._within(shown, total - 1)[1] != how
 
 
 def test_pictures_that_cannot_be_shown(

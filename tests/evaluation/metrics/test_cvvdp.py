@@ -12,6 +12,7 @@ from PIL import Image
 
 from dpc.errors import DPCError, ToolMissing
 from dpc.evaluation.metrics import METRICS, cvvdp
+from dpc.evaluation.metrics.reference import usable
 
 DATA = SHARED / "data"
 
@@ -58,3 +59,17 @@ def test_what_its_process_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.
     assert METRICS["cvvdp"].version() == "cvvdp 9.9, display standard_4k"
     with pytest.raises(DPCError, match="ColorVideoVDP's process ended and said: no torch here"):
         METRICS["cvvdp"].function(x, x)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a script")
+def test_an_environment_that_does_not_import_is_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a torchvision that does not fit torch: the other metrics are measured, and this one is told."""
+    program = tmp_path / "python"
+    words = 'case "$2" in *"import pycvvdp"*) echo "operator torchvision::nms does not exist" >&2; exit 1;; esac'
+    program.write_text(f"#!/bin/sh\n{words}\necho 0.5.7\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("DPC_CVVDP", str(program))
+    good, missing = usable(["psnr", "cvvdp"])
+    assert good == ["psnr"] and "has no cvvdp that works (operator torchvision::nms" in missing["cvvdp"]

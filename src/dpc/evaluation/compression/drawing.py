@@ -29,13 +29,15 @@ def _draw(
 ) -> None:
     """Lines (codec -> (bpp, mean)) of a metric; codecs: all of the figure, for colours that stay.
 
-    seen: see table. bands: codec -> half of the interval at every point of its line.
+    seen: see table. bands: codec -> half of the interval at every point of its line; not drawn of DPC's models before
+    the last one, whose bands lie on one another.
     """
     codecs = list(codecs)
+    earlier = [codec for codec in codecs if figures.is_own(codec)][:-1]
     for codec, line in lines.items():
         if line:
             around = np.array((bands or {}).get(codec, ()))
-            if len(around) and np.isfinite(around).all():
+            if codec not in earlier and len(around) and np.isfinite(around).all():
                 rates, means = np.array(line).T
                 colour = figures.line_style(codec, codecs)["color"]
                 axes.fill_between(rates, means - around, means + around, color=colour, alpha=0.1, linewidth=0)

@@ -29,7 +29,8 @@ CODECS = ("avif", "jpegxl", "heic", "jpeg2000", "jpeg", "webp", "bpg-like")
 
 LIMIT = 19_500_000  # bytes of the pictures as text, so that a page can be sent by mail
 STORED = (None, 95, 90, 85, 80, 70, 60, 50, 40, 30)  # qualities of AVIF 4:4:4, None without loss, by WebP
-SAMPLE = 6  # pictures by which one of them is chosen
+SAMPLE = 3  # originals by which one of them is chosen
+NEAR = 1.3  # times the limit, by the sample; what is further from it is not tried on all
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,12 @@ def _coded(path: Path, subjects: Subjects, rate: float, missing: dict[str, str])
 
 def _within(shown: Sequence[_Shown], limit: int) -> tuple[list[dict[str, Any]], str]:
     """The pictures for the template, stored as well as the limit allows, and how they are."""
-    sample = shown[:: max(1, len(shown) // SAMPLE)]
+    groups = list(dict.fromkeys(s.group for s in shown))
+    chosen = groups[:: -(-len(groups) // SAMPLE)]  # with all that codecs make of them: that is smaller than originals
+    sample = [s for s in shown if s.group in chosen]
     for quality in STORED:
         mean = sum(len(_url(s.rgb, quality)) for s in sample) / len(sample)
-        if mean * len(shown) > 1.1 * limit and quality != STORED[-1]:
+        if mean * len(shown) > NEAR * limit and quality != STORED[-1]:
             continue  # not even near
         urls = [_url(s.rgb, quality) for s in shown]
         if sum(map(len, urls)) <= limit:

@@ -64,7 +64,8 @@ def version() -> str:
 
 @lru_cache(maxsize=4)
 def _version(path: str) -> str:
-    command = [path, "-c", "from importlib.metadata import version; print(version('cvvdp'))"]
+    # imported, because a torchvision that does not fit torch shows only then
+    command = [path, "-c", "import pycvvdp; from importlib.metadata import version; print(version('cvvdp'))"]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=START, env=environment)
