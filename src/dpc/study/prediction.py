@@ -35,6 +35,8 @@ from dpc.study.votes import NOT_SURE, A, B, Vote
 __all__ = ["SCORES", "Prediction", "Rating", "lines_of", "preference", "predictions", "ratings", "read"]
 
 SCORES = ("elo", "score", "mos")
+BOUNDS = ("low", "lower", "hi", "high", "upper")
+"""How the name of a column ends that bounds a score: it predicts nothing, it is made of the score."""
 LEAST = 3  # comparisons of a picture for a rank correlation
 
 
@@ -104,7 +106,7 @@ def ratings(path: Path, resamples: int = 1000, seed: int = 0) -> list[Rating] | 
     for column in lines[0]:
         numbers = [(_number(line[column]), _number(line[score])) for line in lines]
         pairs = [(x, y) for x, y in numbers if x is not None and y is not None]
-        if column != score and len(pairs) == len(lines):
+        if column != score and not column.casefold().endswith(BOUNDS) and len(pairs) == len(lines):
             table = np.array(pairs)
             interval = _resampled(table, lambda t: rank([(float(x), float(y)) for x, y in t]), resamples, seed)
             found.append(Rating(column, rank(pairs), interval, len(pairs)))

@@ -8,6 +8,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dpc.evaluation.compression import gallery as galleries
 from dpc.evaluation.compression.drawing import curve_of
 from dpc.evaluation.compression.gallery import gallery
 from dpc.evaluation.compression.report import report
-from dpc.evaluation.compression.rows import Row, read
+from dpc.evaluation.compression.rows import Row, read, write
 from dpc.evaluation.compression.run import Plan, bench
 from dpc.evaluation.metrics.psnr import psnr
 
@@ -86,6 +87,18 @@ def test_intervals_are_those_of_the_mean_over_pictures(measured: tuple[Path, Pat
     assert float(rate["low"]) < float(rate["percent"]) < float(rate["high"]) and rate["pictures"] == "3"
     text = page.read_text()
     assert re.search(r"[+-]\d+\.\d to [+-]\d+\.\d</small>", text) and "overlap" in text
+
+
+def test_no_codec_is_the_best_by_a_metric_that_it_has_seen(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = read(measured[1] / "rows.csv")
+
+    def bold(**seen: str) -> set[str]:
+        write(tmp_path / "rows.csv", [replace(row, seen=seen.get(row.codec, "none")) for row in rows])
+        text = report([tmp_path], tmp_path / "out", (2.0,))["report.html"].read_text()
+        return set(re.findall(r'<th scope="row">(\w+)<td class="best">', text))
+
+    assert bold() == {"webp"} and bold(jpeg="psnr") == {"webp"}
+    assert bold(webp="psnr unknown") == {"jpeg"} and bold(webp="psnr", jpeg="psnr") == set()
 
 
 def test_bands_of_earlier_models_are_not_drawn() -> None:
@@ -178,10 +191,6 @@ def test_the_page_is_one_file(page: Path) -> None:
 
 
 def test_names_are_text(measured: tuple[Path, Path], tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from dpc.evaluation.compression.rows import write
-
     wicked = "<script>alert(1)</script> $\\frac{$"
     rows = [
         replace(r, codec=wicked if r.codec == "webp" else r.codec, settings=wicked)

@@ -245,13 +245,16 @@ def _page(
 
 
 def _table(data: _Set, section: Section, names: Sequence[str]) -> dict[str, Any]:
-    """A section as the template takes it."""
-    best = {m: _best(m, [section.cells[c, m] for c in data.rows], section.pictures) for m in data.shown}
+    """A section as the template takes it. A codec is never called the best by a metric that it has seen."""
+    seen_by = independence.seen_by(seen(data.rows))
+    fair = {m: [c for c in data.rows if c not in seen_by.get(m, ())] for m in data.shown}
+    best = {m: _best(m, [section.cells[c, m] for c in fair[m]], section.pictures) for m in data.shown}
     lines = []
     for codec in data.rows:
         points = [(m, section.cells[codec, m]) for m in names]
         cells = [
-            {"text": cell(m, point, section.pictures), "best": bool(point and m in best and point.value == best[m])}
+            {"text": cell(m, point, section.pictures)}
+            | {"best": bool(point and codec in fair.get(m, ()) and point.value == best[m])}
             for m, point in points
         ]
         lines.append({"codec": codec, "cells": cells})
