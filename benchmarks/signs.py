@@ -51,11 +51,11 @@ def hung(photo: Image.Image, sign: Image.Image, rng: np.random.Generator, top: i
     # the eight numbers that take a pixel of the result to one of the board
     rows = [[x, y, 1, 0, 0, 0, -u * x, -u * y] for (x, y), (u, _) in zip(moved, corners, strict=True)]
     rows += [[0, 0, 0, x, y, 1, -v * x, -v * y] for (x, y), (_, v) in zip(moved, corners, strict=True)]
-    numbers = np.linalg.solve(rows, [*corners[:, 0], *corners[:, 1]])
+    numbers = np.linalg.solve(np.array(rows), [*corners[:, 0], *corners[:, 1]]).tolist()
     size = width + height // 4, height + height // 4
-    how = {"method": Image.Transform.PERSPECTIVE, "data": tuple(numbers), "resample": Image.Resampling.BICUBIC}
-    mask = Image.new("L", sign.size, 255).transform(size, **how).filter(ImageFilter.GaussianBlur(0.5))
-    softened = sign.transform(size, **how).filter(ImageFilter.GaussianBlur(0.5))
+    shape, soft = Image.Transform.PERSPECTIVE, ImageFilter.GaussianBlur(0.5)
+    mask = Image.new("L", sign.size, 255).transform(size, shape, numbers, Image.Resampling.BICUBIC).filter(soft)
+    softened = sign.transform(size, shape, numbers, Image.Resampling.BICUBIC).filter(soft)
     grained = np.array(softened) + rng.integers(-2, 3, (size[1], size[0], 1))
     photo.paste(Image.fromarray(np.clip(grained, 0, 255).astype(np.uint8)), (left, top), mask)
 
