@@ -14,13 +14,18 @@ SIGMA = 1.0
 class Symbols(NamedTuple):
     """What Q gives, all for z of shape (N, C, h, w).
 
-    index: int64, the nearest centre. soft: (N, C, h, w, L) float, the weight of each centre, sums to 1. value: the
+    indices: int64, the nearest centre. soft: (N, C, h, w, L) float, the weight of each centre, sums to 1. value: the
     centre itself; backward it is the mean of all centres under soft.
     """
 
-    index: Tensor
+    indices: Tensor
     soft: Tensor
     value: Tensor
+
+
+def passed(forward: Tensor, backward: Tensor) -> Tensor:
+    """The value of one and the gradient of the other (straight-through)."""
+    return forward.detach() + (backward - backward.detach())
 
 
 def importance_mask(raw: Tensor, channels: int) -> Tensor:
@@ -30,7 +35,7 @@ def importance_mask(raw: Tensor, channels: int) -> Tensor:
     """
     y = channels * torch.sigmoid(raw)
     soft = (y - torch.arange(channels, device=raw.device, dtype=raw.dtype).reshape(1, -1, 1, 1)).clamp(0, 1)
-    return soft + (soft.ceil() - soft).detach()
+    return passed(soft.ceil(), soft)
 
 
 def quantise(z: Tensor, centres: Tensor) -> Symbols:
@@ -42,4 +47,4 @@ def quantise(z: Tensor, centres: Tensor) -> Symbols:
     soft = torch.softmax(-SIGMA * distance, -1)
     index = distance.argmin(-1)
     mean = soft @ centres
-    return Symbols(index, soft, mean + (centres[index] - mean).detach())
+    return Symbols(index, soft, passed(centres[index], mean))

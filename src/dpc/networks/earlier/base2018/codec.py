@@ -12,10 +12,10 @@ import torch.nn as nn
 from torch import Tensor
 
 from dpc.errors import Corrupt, ModelError, OptionError
-from dpc.networks.earlier.base2018.bottleneck import Symbols, importance_mask, quantise
+from dpc.networks.earlier.base2018.bottleneck import Symbols, importance_mask, passed, quantise
 from dpc.networks.earlier.base2018.context import Context
 from dpc.networks.earlier.base2018.transforms import Decoder, Encoder
-from dpc.networks.earlier.base2018.wavefront import ExactContext, decode, encode
+from dpc.networks.earlier.base2018.wavefront import LARGEST_COST, ExactContext, decode, encode
 from dpc.networks.earlier.protocol import EarlierCodec, Forward, register
 
 MEAN = (0.485, 0.456, 0.406)  # of photographs in [0, 1], per colour
@@ -46,8 +46,10 @@ class Base2018(EarlierCodec):
     ) -> None:
         super().__init__()
         if min(filters // 2, groups, blocks, channels, centres - 1, width) < 1:
-            given = f"filters={filters}, groups={groups}, blocks={blocks}, channels={channels}, centres={centres}, width={width}"
-            raise OptionError(f"base-2018 with {given}: centres and filters are at least 2, the others at least 1")
+            raise OptionError(
+                f"base-2018 with filters={filters}, groups={groups}, blocks={blocks}, channels={channels}, "
+                f"centres={centres}, width={width}: filters and centres are at least 2, the others at least 1"
+            )
         self.encoder = Encoder(filters, groups, blocks, channels)
         self.decoder = Decoder(filters, groups, blocks, channels)
         self.context = Context(width, centres)
@@ -63,20 +65,27 @@ class Base2018(EarlierCodec):
     def forward(self, x: Tensor) -> Forward:
         """x: (N, 3, H, W) float in [0, 1], H and W multiples of 8.
 
-        bits: of all symbols under the context model, as they are coded. Their gradient reaches the context model alone:
-        add them, with any weight, to train it.
-        extra["masked_bits"]: (N,), the bits of those symbols that the importance map keeps (MC in the paper). Their
-        gradient reaches the encoder alone, by the map and by the soft assignment: the rate term of the loss.
+        bits: of all symbols under the context model, as they are coded. The context model gets their gradient. Encoder
+        and centres get that of the masked coding cost (section 3.4): of the symbols that the importance map keeps, by
+        the map and by the soft assignment.
+        extra["H"]: (N,), bits per symbol, C H W / 64 of them, same gradients: the H of max(H - H_target, 0).
+        extra["auxiliary"]: (N,), the same values with a gradient for the context model alone. Add it to the loss where
+        the rate term may be off: the paper trains the context model at every step.
+        In evaluation mode no symbol costs more than the LARGEST_COST that the coder's probabilities allow.
         extra["kept"]: (N,), the share of the symbols that the map keeps, without gradient.
         """
         mask, symbols = self.analyse(x)
         x_hat = self.synthesise(symbols.value)
         costs = self.context.costs(symbols.value.detach())
-        paid = costs.gather(-1, symbols.index[..., None])[..., 0]
-        soft = (symbols.soft * costs.detach()).sum(-1)
-        masked = mask * (soft + (paid - soft).detach())
-        extra = {"masked_bits": masked.sum((1, 2, 3)), "kept": mask.detach().mean((1, 2, 3))}
-        return Forward(x_hat, paid.sum((1, 2, 3)), extra)
+        if not self.training:
+            costs = costs.clamp(max=LARGEST_COST)
+        paid = costs.gather(-1, symbols.indices[..., None])[..., 0]
+        masked = mask * passed(paid, (symbols.soft * costs.detach()).sum(-1))
+        each, masked_each = paid.sum((1, 2, 3)), masked.sum((1, 2, 3))
+        bits = each + (masked_each - masked_each.detach())
+        number = paid[0].numel()
+        extra = {"H": bits / number, "auxiliary": each / number, "kept": mask.detach().mean((1, 2, 3))}
+        return Forward(x_hat, bits, extra)
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Symbols]:
         """x (N, 3, H, W) -> the importance map's mask (N, C, H/8, W/8) and the symbols under it.
@@ -101,7 +110,7 @@ class Base2018(EarlierCodec):
     def payload(self, x: Tensor) -> list[bytes]:
         """x (1, 3, H, W) -> [coded symbols]. The mask is not stored: it only makes some symbols likely."""
         _, symbols = self.analyse(x)
-        return [encode(self._exact(), symbols.index[0].cpu().numpy().astype(np.int32))]
+        return [encode(self._exact(), symbols.indices[0].cpu().numpy().astype(np.int32))]
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """[coded symbols] -> x_hat (1, 3, height, width)."""

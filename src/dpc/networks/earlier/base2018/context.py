@@ -1,8 +1,8 @@
 """The context model P: the probabilities of a symbol's centres, given the symbols before it.
 
 Four masked 3D convolutions over (channel, row, column). A filter has 2 x 3 x 3 taps: the channel before with all of its
-3 x 3 taps, and the symbol's own channel with those taps that come before in raster order. The first layer leaves out the
-symbol itself. Mentzer et al. 2018, section 3.2; the causal filters follow van den Oord et al. 2016 (PixelCNN).
+3 x 3 taps, and the symbol's own channel with those taps that come before in raster order. The first layer leaves out
+the symbol itself. Mentzer et al. 2018, section 3.2; the causal filters follow van den Oord et al. 2016 (PixelCNN).
 """
 
 from __future__ import annotations

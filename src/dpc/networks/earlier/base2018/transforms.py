@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class Group(nn.Sequential):
-    """Modules one after the other, plus the input of the first: the skip of a group, or the long one over all groups."""
+    """Modules one after the other, plus the input of the first: the skip of a group, or the one over all groups."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
@@ -54,7 +54,7 @@ def _trunk(filters: int, groups: int, blocks: int) -> Group:
 
 
 class Encoder(nn.Module):
-    """E: normalised picture (N, 3, H, W) -> (N, channels + 1, H/8, W/8); channel 0 is the importance map before sigmoid."""
+    """E: normalised picture (N, 3, H, W) -> (N, channels + 1, H/8, W/8); channel 0: importance map before sigmoid."""
 
     def __init__(self, filters: int, groups: int, blocks: int, channels: int) -> None:
         super().__init__()

@@ -4,19 +4,19 @@ Order. A filter of the first layer sees taps(first=True). With the time of a sym
 
     t(channel, row, column) = 4 channel + 2 row + column
 
-each of these taps is earlier: by 4 - 2 row - column >= 1 in the channel before, by 2 - column >= 1 in the row above, by 1
-on the left. The later layers add the symbol's own place, whose first layer is known once those symbols are. So what four
-layers see, sums of such steps, is earlier too: all symbols of one time (a wavefront) can be coded together. C x h x w
-symbols take 4 (C - 1) + 2 (h - 1) + w wavefronts: 345 for the 196,608 symbols of a Kodak picture with 32 channels. No
-order has fewer: there is a chain of as many symbols, each seen by the first layer of the next. From the last symbol on it
-goes back to column 0; (0, -1, 1) and a step to the left lead to column 0 of the row above; (-1, 1, 1), (0, -1, 1) and two
-steps to the left lead to the first symbol of the channel before.
+each of these taps is earlier: by 4 - 2 row - column >= 1 in the channel before, by 2 - column >= 1 in the row above,
+by 1 on the left. The later layers add the symbol's own place, whose first layer is known once those symbols are. So
+what four layers see, sums of such steps, is earlier too: all symbols of one time (a wavefront) can be coded together.
+C x h x w symbols take 4 (C - 1) + 2 (h - 1) + w wavefronts: 345 for the 196,608 symbols of a Kodak picture with 32
+channels. No order has fewer: there is a chain of as many symbols, each seen by the first layer of the next. From the
+last symbol on it goes back to column 0; (0, -1, 1) and a step to the left lead to column 0 of the row above; (-1, 1,
+1), (0, -1, 1) and two steps to the left lead from the first symbol of a channel to that of the channel before.
 
 Work. At its time every symbol gets the outputs of the first, second and third layer at its own place; taps reach back 7
 wavefronts, so 8 of them are kept. Nothing is computed twice, and memory grows with C x h only.
 
-Numbers. Weights and activations are whole multiples of powers of two in float64 and no sum reaches 2^53, so no addition is
-ever rounded, in whichever order it is done: encoder and decoder agree for any batch, library or number of threads.
+Numbers. Weights and activations are whole multiples of powers of two in float64 and no sum reaches 2^53, so no addition
+is ever rounded, in whichever order it is done: encoder and decoder agree for any batch, library or number of threads.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ACTIVATION_BITS = 12  # activations are multiples of 2^-12 ...
 ACTIVATION_MAX = 1024.0  # ... and at most this
 WEIGHT_BITS = 16  # weights are multiples of 2^-16
 LOGIT_BITS = 8  # differences of logits are rounded to multiples of 2^-8
+LARGEST_COST = 24.0  # bits of a symbol: constriction gives every centre at least one part of 2^24
 REACH = 8  # wavefronts that are kept: a tap reaches back 7
 
 _UNITS = np.round(2.0**22 * np.exp(-np.arange(16 << LOGIT_BITS) / 2.0**LOGIT_BITS))
@@ -62,10 +63,12 @@ class Layer:
         self.bias: Float = np.round(np.ldexp(bias, WEIGHT_BITS)) * 2.0**-WEIGHT_BITS
         largest = float((np.abs(self.weight).sum(0) * ACTIVATION_MAX + np.abs(self.bias)).max()) + ACTIVATION_MAX
         if not largest < 2.0 ** (53 - WEIGHT_BITS - ACTIVATION_BITS):
-            raise ModelError(f"the context model's weights add up to {largest:g}, too much to code with; train it again")
+            raise ModelError(
+                f"the context model's weights add up to {largest:g}, too much to code with; train it again"
+            )
 
     def __call__(self, x: Float) -> Float:
-        return x.reshape(len(x), -1) @ self.weight + self.bias
+        return x.reshape(len(x), len(self.weight)) @ self.weight + self.bias
 
 
 def rounded(x: Float, *, low: float) -> Float:
@@ -118,8 +121,8 @@ class ExactContext:
     def run(self, shape: tuple[int, int, int], symbols: Callable[[tuple[Index, Index, Index], Float], Int]) -> None:
         """Call symbols(where, weights) -> indices for each wavefront, in order.
 
-        shape: (C, h, w). where: (channel, row, column), n of each. weights: (n, L), whole numbers, those of the centres'
-        probabilities. indices: the n symbols there.
+        shape: (C, h, w). where: (channel, row, column), n of each, n may be 0. weights: (n, L), of weights_of.
+        indices: (n,), of the centres there.
         """
         channels, rows, columns = shape
         enter, a, b, leave = self._layers
@@ -147,7 +150,7 @@ def weights_of(logits: Float) -> Float:
 
 
 def encode(context: ExactContext, symbols: Int) -> bytes:
-    """The bytes of symbols (C, h, w), each the index of a centre: constriction's range coder, 32-bit words, little-endian."""
+    """The bytes of symbols (C, h, w), indices of centres: constriction's range coder, 32-bit words, little-endian."""
     coder = constriction.stream.queue.RangeEncoder()
 
     def write(where: tuple[Index, Index, Index], weights: Float) -> Int:
