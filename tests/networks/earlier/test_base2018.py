@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from paths import ROOT
+from PIL import Image
 
 from dpc.codec.image import load as load_picture
 from dpc.errors import Corrupt, FormatError, ModelError, OptionError
@@ -260,12 +262,32 @@ def test_it_learns_and_what_the_mask_leaves_out_costs_almost_nothing(codec: Base
     assert costs[mask == 0].mean() < 0.1 * costs[mask == 1].mean()
 
 
-def test_half_precision_weights_code_alike(codec: Base2018, tmp_path: Any) -> None:
+def test_half_precision_weights_code_alike(codec: Base2018, tmp_path: Path) -> None:
     save(tmp_path / "w.pt", codec, {})
     again, _ = load(tmp_path / "w.pt")
     rgb = pixels(photo(64, 96))
     decoded = again.decompress(again.compress(rgb))
     assert np.abs(decoded.astype(float) - codec.decompress(codec.compress(rgb))).mean() < 4
+
+
+def test_the_script_draws_the_importance_map(
+    codec: Base2018, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import importance_maps
+
+    save(tmp_path / "w.pt", codec, {})
+    Image.fromarray(pixels(photo(60, 90))).save(tmp_path / "p.png")
+    weights, out = str(tmp_path / "w.pt"), tmp_path / "maps"
+    monkeypatch.setattr("sys.argv", ["importance_maps", weights, str(tmp_path / "p.png"), "--out", str(out)])
+    assert importance_maps.main() == 0
+    assert {path.name for path in out.iterdir()} == {"p.png", "p-channels.png"}
+    assert "of the symbols kept" in capsys.readouterr().out
+    found = importance_maps.spent(codec, pixels(photo(60, 90)))
+    assert found.kept.shape == found.bits.shape == (5, 8, 12)
+    monkeypatch.setattr("sys.argv", ["importance_maps", str(tmp_path / "none.pt"), "p.png"])
+    assert importance_maps.main() == 1
+    assert "none.pt cannot be read" in capsys.readouterr().err
 
 
 def test_bf16_trains(codec: Base2018) -> None:
