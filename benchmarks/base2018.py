@@ -1,6 +1,6 @@
 """The base network of 2018: seconds of processor time to code a picture, crops a second in training.
 
-    python benchmarks/base2018.py [PICTURE] [--filters 64] [--groups 2] [--channels 32] [--crop 160] [--batch 8] [--fp32]
+    python benchmarks/base2018.py [PICTURE] [--filters 64] [--groups 2] [--channels 32] [--crop 160] [--fp32]
 
 One thread; the weights are random, which changes bytes and not times. Processor time tells what a busy machine hides.
 """
