@@ -11,7 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["MARK", "NONE", "UNKNOWN", "heading", "leading", "names_of", "note", "of_metadata", "seen_by", "trained_on"]
+__all__ = [
+    "MARK",
+    "NONE",
+    "UNKNOWN",
+    "heading",
+    "leading",
+    "names_of",
+    "note",
+    "of_metadata",
+    "of_recipes",
+    "seen_by",
+    "trained_on",
+]
 
 UNKNOWN, NONE = "unknown", "none"
 MARK = "†"
@@ -45,8 +57,23 @@ def trained_on(metadata: Mapping[str, Any]) -> set[str] | None:
     stages = recipe.get("stages") if isinstance(recipe, Mapping) else None
     if not stages:
         return None
+    return _of_losses(stages)
+
+
+def of_recipes(recipes: Iterable[Mapping[str, Any]]) -> str:
+    """`seen` of an earlier learned codec, from the recipes of its weights; `unknown` as in of_metadata."""
     found: set[str] = set()
-    for stage in stages:
+    for recipe in recipes:
+        loss = recipe.get("loss")
+        trained = _of_losses([loss]) if loss else None
+        found.update({UNKNOWN} if trained is None else trained, recipe.get("selected_by", [UNKNOWN]))
+    return _text(found)
+
+
+def _of_losses(losses: Iterable[Mapping[str, Any]]) -> set[str] | None:
+    """The metrics of weights of losses by their terms' names; None for a trunk that is not known here."""
+    found: set[str] = set()
+    for stage in losses:
         nets = stage.get("lpips_nets", ()) if stage.get("lpips") else ()
         if any(net not in TRUNKS for net in nets):
             return None

@@ -18,6 +18,7 @@
     bpg-like        x265 with the settings of bpg, no container       x265, ffmpeg
     vvc             VVenC intra, 4:2:0                                ffmpeg with libvvenc, or imageio-ffmpeg
     compressai:MODEL[:METRIC]  learned codecs of CompressAI           a Python that has compressai
+    learned:PATH    earlier learned codecs: weights, a folder of them torch
 
 `get` makes one, `missing` says why one does not work here, `at_bytes` and `at_bpp` find a codec's quality for a size.
 Pictures that somebody else coded are not a Codec, they are a `Folder`.
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dpc.errors import DPCError, OptionError, ToolMissing
-from dpc.evaluation.codecs import heic, jpegli, jpegxl, learned, own, pillow, programs
+from dpc.evaluation.codecs import earlier, heic, jpegli, jpegxl, learned, own, pillow, programs
 from dpc.evaluation.codecs.folder import Entry, Folder
 from dpc.evaluation.codecs.protocol import Codec, Rgb, check
 from dpc.evaluation.codecs.sizes import at_bpp, at_bytes
@@ -56,8 +57,8 @@ USUAL = tuple(name for name in NAMES if name not in ("avif-best", "avif-best-420
 def get(name: str, *, threads: int | None = 1, python: str | None = None, weights: str | None = None) -> Codec:
     """A codec by its name, see above.
 
-    threads: of dpc's and CompressAI's networks (all others run on one thread). python: the interpreter that has
-    compressai. weights: a checkpoint for its model, or "untrained" for a test of speed; None is its own model zoo.
+    threads: of networks (all others run on one thread). python: the interpreter that has compressai. weights: a
+    checkpoint for its model, or "untrained" for a test of speed; None is its own model zoo.
     Raises ToolMissing, which says how to get what is missing; OptionError for an unknown name; UnknownModel.
     """
     kind, _, rest = name.partition(":")
@@ -65,8 +66,11 @@ def get(name: str, *, threads: int | None = 1, python: str | None = None, weight
         return own.Dpc(rest or None, threads)
     if kind == "compressai":
         return learned.CompressAI(rest, python=python, weights=weights, threads=threads or 1)
+    if kind == "learned":
+        return earlier.Learned(rest, threads)
     if name not in _MAKERS:
-        raise OptionError(f"codec {name!r} is unknown; choose from {', '.join(NAMES)}, dpc:MODEL, compressai:MODEL")
+        known = ", ".join((*NAMES, "dpc:MODEL", "compressai:MODEL", "learned:PATH"))
+        raise OptionError(f"codec {name!r} is unknown; choose from {known}")
     return _MAKERS[name]()
 
 

@@ -1,7 +1,8 @@
 """Rows: one for each codec, picture and quality, in a CSV file that grows as they are measured.
 
-    codec, version, settings, model   what coded; model: the sha256 identity of a DPC artifact or of CompressAI's
-                                      checkpoint, of a precomputed picture that of its files (Folder.identity)
+    codec, version, settings, model   what coded; model: the sha256 identity of a DPC artifact, of an earlier
+                                      codec's weights or of CompressAI's checkpoint, of a precomputed picture that of
+                                      its files (Folder.identity)
     seen                              metrics that it was trained on or selected by: names, none or unknown
                                       (dpc.evaluation.independence)
     command                           the call that made the file, Q for the quality; empty: not told

@@ -54,7 +54,11 @@ def usable(subjects: Subjects) -> tuple[dict[str, Codec], dict[str, str]]:
     found: dict[str, Codec] = {}
     missing: dict[str, str] = {}
     for name in subjects.qualities:
-        if name and name not in (*baselines.NAMES, *subjects.codecs) and not name.startswith(("dpc:", "compressai:")):
+        if (
+            name
+            and name not in (*baselines.NAMES, *subjects.codecs)
+            and not name.startswith(("dpc:", "compressai:", "learned:"))
+        ):
             raise OptionError(
                 f"qualities are given for {name!r}, which is no codec; choose {', '.join(baselines.NAMES)}"
             )

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpc.codec.entropy import ESCAPE_LIMIT, PRECISION, Tables
+from dpc.codec.entropy import ESCAPE_LIMIT, PRECISION, Decoder, Encoder, Tables
 from dpc.networks.model import bounded
 
 __all__ = [
@@ -23,9 +23,12 @@ __all__ = [
     "bits",
     "gaussian_likelihood",
     "gaussian_tables",
+    "integers",
     "noisy",
+    "read",
     "rounded",
     "scale_index",
+    "write",
 ]
 
 LIKELIHOOD_MIN = 1e-9
@@ -45,6 +48,26 @@ def rounded(y: Tensor) -> Tensor:
     return y.round().clamp(-ESCAPE_LIMIT, ESCAPE_LIMIT)
 
 
+def integers(values: Tensor) -> NDArray[np.int32]:
+    """Whole floats as the coder's integers."""
+    return values.cpu().numpy().astype(np.int32)
+
+
+def write(tables: Tables, symbols: Tensor, indices: NDArray[np.integer]) -> bytes:
+    """A part of a stream: symbols, whole floats, under the tables of their indices, of one shape."""
+    encoder = Encoder(tables)
+    encoder.add(integers(symbols), indices)
+    return encoder.finish()
+
+
+def read(tables: Tables, part: bytes, indices: NDArray[np.integer]) -> Tensor:
+    """The symbols of a part of `write`, float. Corrupt unless it holds them and nothing else."""
+    decoder = Decoder(tables, part)
+    symbols = torch.from_numpy(decoder.read(indices)).float()
+    decoder.finish()
+    return symbols
+
+
 def bits(likelihood: Tensor) -> Tensor:
     """likelihood (N, ...) -> bits (N,)."""
     return -torch.log2(bounded(likelihood, LIKELIHOOD_MIN, math.inf)).flatten(1).sum(1)
@@ -58,6 +81,7 @@ class FactorisedDensity(nn.Module):
     """
 
     median: Tensor
+    tables: Tables
 
     def __init__(self, channels: int, widths: tuple[int, ...] = (3, 3, 3, 3), spread: float = 10.0) -> None:
         super().__init__()
@@ -100,9 +124,13 @@ class FactorisedDensity(nn.Module):
         """z_hat of symbols, the same shape."""
         return symbols + self.median[:, None, None]
 
+    def quantised(self, z: Tensor) -> Tensor:
+        """z_hat: with uniform noise in training, else rounded."""
+        return noisy(z) if self.training else self.values(self.symbols(z))
+
     @torch.no_grad()
-    def tables(self) -> Tables:
-        """Find the medians, and make a table for each channel; that of channel c has scale index c + 1."""
+    def update(self) -> None:
+        """Find the medians, and make the tables: that of channel c has scale index c + 1."""
         low, high = (torch.full_like(self.median, end, dtype=torch.float64) for end in (-32768.0, 32768.0))
         for _ in range(60):
             middle = (low + high) / 2
@@ -111,7 +139,20 @@ class FactorisedDensity(nn.Module):
         self.median.copy_(high)
         grid = torch.arange(-REACH, REACH + 1, dtype=torch.float64, device=self.median.device)
         mass = self._mass(self.median.double()[:, None, None] + grid)[:, 0].cpu().numpy()
-        return Tables([frequencies(row) for row in mass])
+        self.tables = Tables([frequencies(row) for row in mass])
+
+    def encode(self, z: Tensor) -> bytes:
+        """A part of a stream that holds z (1, channels, H, W), rounded; see write."""
+        return write(self.tables, self.symbols(z), self._indices(*z.shape[2:]))
+
+    def decode(self, part: bytes, height: int, width: int) -> Tensor:
+        """z_hat (1, channels, height, width) in a part of `encode`. Corrupt unless it is there."""
+        return self.values(read(self.tables, part, self._indices(height, width)).to(self.median.device))
+
+    def _indices(self, height: int, width: int) -> NDArray[np.uint16]:
+        channels = len(self.median)
+        index = np.arange(1, channels + 1, dtype=np.uint16)[None, :, None, None]
+        return np.broadcast_to(index, (1, channels, height, width))
 
 
 def gaussian_likelihood(y: Tensor, scale: Tensor) -> Tensor:

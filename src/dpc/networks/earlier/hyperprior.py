@@ -14,13 +14,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn as nn
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dpc.codec.entropy import Decoder, Encoder, Tables
 from dpc.errors import Corrupt
 from dpc.networks.earlier import layers
 from dpc.networks.earlier.entropy_models import (
@@ -29,35 +26,17 @@ from dpc.networks.earlier.entropy_models import (
     gaussian_likelihood,
     gaussian_tables,
     noisy,
+    read,
     rounded,
     scale_index,
+    write,
 )
 from dpc.networks.earlier.protocol import EarlierCodec, Forward, register
 
-__all__ = ["Factorised", "Hyperprior", "MeanScaleHyperprior", "ScaleHyperprior", "coded", "read", "take"]
+__all__ = ["Factorised", "Hyperprior", "MeanScaleHyperprior", "ScaleHyperprior", "take"]
 
 STRIDE = 16  # picture pixels per value of y
 HYPER_STRIDE = 4  # values of y per value of z
-
-
-def integers(values: Tensor) -> NDArray[np.int32]:
-    """Whole floats as the coder's integers."""
-    return values.cpu().numpy().astype(np.int32)
-
-
-def coded(tables: Tables, symbols: Tensor, indices: NDArray[np.integer]) -> bytes:
-    """A part of a stream that holds symbols, integers of the indices' shape."""
-    encoder = Encoder(tables)
-    encoder.add(integers(symbols), indices)
-    return encoder.finish()
-
-
-def read(tables: Tables, part: bytes, indices: NDArray[np.integer]) -> Tensor:
-    """The symbols of a part of `coded`, float. Corrupt unless it holds them and nothing else."""
-    decoder = Decoder(tables, part)
-    symbols = torch.from_numpy(decoder.read(indices)).float()
-    decoder.finish()
-    return symbols
 
 
 def take(parts: Sequence[bytes], count: int) -> Sequence[bytes]:
@@ -65,24 +44,6 @@ def take(parts: Sequence[bytes], count: int) -> Sequence[bytes]:
     if len(parts) != count:
         raise Corrupt(f"the file has {len(parts)} parts, its codec makes {count}; the file is damaged")
     return parts
-
-
-def _channels(count: int, height: int, width: int) -> NDArray[np.uint16]:
-    """Indices (1, count, height, width) of the tables of a density."""
-    index = np.arange(1, count + 1, dtype=np.uint16)[None, :, None, None]
-    return np.broadcast_to(index, (1, count, height, width))
-
-
-def _coded_density(density: FactorisedDensity, tables: Tables, z: Tensor) -> tuple[bytes, Tensor]:
-    """(part, z_hat) of z (1, channels, h, w)."""
-    symbols = density.symbols(z)
-    return coded(tables, symbols, _channels(*z.shape[1:])), density.values(symbols)
-
-
-def _read_density(density: FactorisedDensity, tables: Tables, part: bytes, height: int, width: int) -> Tensor:
-    """z_hat (1, channels, height, width)."""
-    symbols = read(tables, part, _channels(len(density.median), height, width))
-    return density.values(symbols.to(density.median.device))
 
 
 @register
@@ -99,23 +60,21 @@ class Factorised(EarlierCodec):
 
     def tables(self) -> None:
         """One table for each channel."""
-        self._tables = self.density.tables()
+        self.density.update()
 
     def forward(self, x: Tensor) -> Forward:
         """See EarlierCodec.forward."""
-        y = self.g_a(x).float()
-        y_hat = noisy(y) if self.training else self.density.values(self.density.symbols(y))
+        y_hat = self.density.quantised(self.g_a(x).float())
         return Forward(self.g_s(y_hat).float(), bits(self.density.likelihood(y_hat)))
 
     def payload(self, x: Tensor) -> list[bytes]:
         """One part: y."""
-        return [_coded_density(self.density, self._tables, self.g_a(x))[0]]
+        return [self.density.encode(self.g_a(x))]
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """See EarlierCodec.restore."""
         (part,) = take(parts, 1)
-        y_hat = _read_density(self.density, self._tables, part, height // STRIDE, width // STRIDE)
-        x: Tensor = self.g_s(y_hat)
+        x: Tensor = self.g_s(self.density.decode(part, height // STRIDE, width // STRIDE))
         return x
 
 
@@ -133,7 +92,8 @@ class Hyperprior(EarlierCodec):
 
     def tables(self) -> None:
         """One table for each channel of z, one for each scale of y."""
-        self._z_tables, self._y_tables = self.density.tables(), gaussian_tables()
+        self.density.update()
+        self._y_tables = gaussian_tables()
 
     def side(self, y: Tensor) -> Tensor:
         """z of y."""
@@ -144,14 +104,10 @@ class Hyperprior(EarlierCodec):
     def gaussian(self, side: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, scale) of y from h_s(z_hat)."""
 
-    def quantised(self, z: Tensor) -> Tensor:
-        """z_hat: with noise in training, else rounded."""
-        return noisy(z) if self.training else self.density.values(self.density.symbols(z))
-
     def forward(self, x: Tensor) -> Forward:
         """See EarlierCodec.forward."""
         y = self.g_a(x).float()
-        z_hat = self.quantised(self.side(y).float())
+        z_hat = self.density.quantised(self.side(y).float())
         mean, scale = self.gaussian(self.h_s(z_hat).float())
         residual = noisy(y) - mean if self.training else rounded(y - mean)
         rate = bits(gaussian_likelihood(residual, scale)) + bits(self.density.likelihood(z_hat))
@@ -160,19 +116,19 @@ class Hyperprior(EarlierCodec):
     def payload(self, x: Tensor) -> list[bytes]:
         """Two parts: z, y."""
         y = self.g_a(x)
-        z_part, z_hat = _coded_density(self.density, self._z_tables, self.side(y))
-        return [z_part, self._y_part(y, self.h_s(z_hat))]
+        z = self.side(y)
+        return [self.density.encode(z), self._y_part(y, self.h_s(self.density.quantised(z)))]
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """See EarlierCodec.restore."""
         z_part, y_part = take(parts, 2)
-        z_hat = _read_density(self.density, self._z_tables, z_part, height // self.stride, width // self.stride)
+        z_hat = self.density.decode(z_part, height // self.stride, width // self.stride)
         x: Tensor = self.g_s(self._read_y(y_part, self.h_s(z_hat)))
         return x
 
     def _y_part(self, y: Tensor, side: Tensor) -> bytes:
         mean, scale = self.gaussian(side)
-        return coded(self._y_tables, rounded(y - mean), scale_index(scale))
+        return write(self._y_tables, rounded(y - mean), scale_index(scale))
 
     def _read_y(self, part: bytes, side: Tensor) -> Tensor:
         """y_hat; the scale indices equal the encoder's, as the same network saw the same z_hat in the same shape."""

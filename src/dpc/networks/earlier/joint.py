@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpc.codec.entropy import Decoder, Encoder
-from dpc.networks.earlier.entropy_models import bits, gaussian_likelihood, noisy, rounded, scale_index
-from dpc.networks.earlier.hyperprior import MeanScaleHyperprior, integers
+from dpc.networks.earlier.entropy_models import bits, gaussian_likelihood, integers, noisy, rounded, scale_index
+from dpc.networks.earlier.hyperprior import MeanScaleHyperprior
 from dpc.networks.earlier.protocol import Forward, register
 
 __all__ = ["Joint", "wavefronts"]
@@ -87,7 +87,7 @@ class Joint(MeanScaleHyperprior):
     def forward(self, x: Tensor) -> Forward:
         """See EarlierCodec.forward. In evaluation mode one sample after the other, in the order of coding."""
         y = self.g_a(x).float()
-        z_hat = self.quantised(self.side(y).float())
+        z_hat = self.density.quantised(self.side(y).float())
         side = self.h_s(z_hat).float()
         rate = bits(self.density.likelihood(z_hat))
         if self.training:
