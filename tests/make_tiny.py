@@ -66,6 +66,19 @@ def photograph(left: int, top: int, width: int, height: int) -> Image.Image:
     return Image.open(ROOT / "demo" / "photo.png").convert("RGB").crop((left, top, left + width, top + height))
 
 
+def page(width: int, height: int, step: float = 0.37) -> Image.Image:
+    """Light ground, a dark box, and strokes with half tones at their edges, dark ones and dim ones; without a typeface."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    tones = np.full((height, width, 3), (244.0, 240.0, 228.0))
+    for number, top in enumerate(range(6, height - 10, 12)):
+        slant = (x * (1 + step * number) + 3 * y) % 11 - 5
+        cover = np.clip(2.2 - np.abs(slant), 0, 1) * ((y >= top) & (y < top + 8) & (x > 5) & (x < width - 8))
+        ink = np.array([(20, 24, 40), (150, 30, 30), (190, 190, 184)][number % 3])
+        tones += cover[..., None] * (ink - tones)
+    tones[height - 9 :, : width // 2] = (30, 60, 140)
+    return Image.fromarray(tones.round().astype(np.uint8))
+
+
 def _saved(picture: Image.Image, **options: Any) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", **options)

@@ -112,6 +112,8 @@ def pixels() -> dict[str, tuple[Any, dict[str, Any]]]:
     photo = make_tiny.photograph
     veiled = photo(180, 60, 48, 40)
     veiled.putalpha(Image.fromarray(np.tile(np.arange(0, 240, 5, dtype=np.uint8), (40, 1))))
+    page_with_alpha = make_tiny.page(64, 96)
+    page_with_alpha.putalpha(Image.fromarray(np.repeat([[255], [40]], 48, 0).repeat(64, 1).astype(np.uint8)))
     return {
         "photo": (photo(150, 40, 96, 80), {"quality": 70}),
         "low": (photo(150, 40, 96, 80), {"quality": 10}),
@@ -123,6 +125,8 @@ def pixels() -> dict[str, tuple[Any, dict[str, Any]]]:
         "noise": (Image.fromarray(make_tiny.noise(64, 64, 3)), {"quality": 90}),
         "lossless": (photo(0, 0, 20, 10), {"lossless": True}),
         "lossless-alpha": (veiled.crop((0, 0, 9, 7)), {"lossless": True}),
+        "merged": (make_tiny.page(96, 128), {"lossless": None, "bpp": 0.6}),
+        "merged-alpha": (page_with_alpha, {"lossless": None, "max_bytes": 700}),
         "lossless-grey": (photo(0, 0, 20, 10).convert("L"), {"lossless": True}),
     }
 
@@ -294,6 +298,7 @@ def found(codec: Codec, data: bytes) -> dict[str, Any]:
         "grey": file.grey,
         "colour": int(file.colour),
         "lossless": file.lossless,
+        "merged": file.merged,
         "model": None if file.model is None else file.model.hex(),
         "level": file.level,
         "chunks": {c.name: len(part) for c in container._CHUNKS if (part := getattr(file, c.name)) is not None},

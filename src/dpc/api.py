@@ -21,8 +21,9 @@ from dpc.errors import ModelError
 class FileInfo:
     """What a .dpc file says of itself. bpp counts every byte of the file.
 
-    lossless: the body is lossless; then quality is 100 and level and model_id are None. model: its name, None when it
-    is not installed or not needed. chunks: name -> bytes of the payload.
+    lossless: every pixel was kept. merged: all was kept but rare colours, which were given to near ones. In both cases
+    no model is needed: quality is 100, level and model_id are None. model: its name, None when it is not installed or
+    not needed. chunks: name -> bytes of the payload.
     """
 
     width: int
@@ -31,6 +32,7 @@ class FileInfo:
     quality: float
     level: int | None
     lossless: bool
+    merged: bool
     model: str | None
     model_id: str | None
     bytes: int
@@ -133,7 +135,8 @@ def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
         mode=("L" if file.grey else "RGB") + "A" * alpha,
         quality=100.0 if file.level is None else 1 + 99 * file.level / _top(path),
         level=file.level,
-        lossless=file.lossless,
+        lossless=file.lossless and not file.merged,
+        merged=file.merged,
         model=path.stem if path else None,
         model_id=None if file.model is None else file.model.hex(),
         bytes=len(raw),

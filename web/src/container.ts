@@ -22,12 +22,16 @@ const CUT = "the file was cut short, get it again";
 export const COLOURS = ["unknown", "srgb", "display-p3", "a98-rgb", "icc"] as const;
 export type Colour = (typeof COLOURS)[number];
 
-/** What the first bytes of a file say. model (8 hexadecimal digits) and level are null where the body is lossless. */
+/**
+ * What the first bytes of a file say. model (8 hexadecimal digits) and level are null where the body is lossless. merged:
+ * rare colours were given to near ones before the rest was kept without loss.
+ */
 export interface Header {
   width: number;
   height: number;
   grey: boolean;
   lossless: boolean;
+  merged: boolean;
   colour: Colour;
   model: string | null;
   level: number | null;
@@ -136,15 +140,20 @@ function readHeader(bytes: Uint8Array): { header: Header; at: number } {
     );
   const flags = reader.byte("flags");
   const colour = COLOURS[(flags >> 2) & 7];
-  if (flags & 0xe0 || !colour)
-    throw new Corrupt(`flags are 0x${hex([flags])}: bits 5 to 7 must be 0 and bits 2 to 4 at most 4; ${DAMAGED}`);
+  if (flags & 0xc0 || !colour)
+    throw new Corrupt(`flags are 0x${hex([flags])}: bits 6 and 7 must be 0 and bits 2 to 4 at most 4; ${DAMAGED}`);
+  const merged = Boolean(flags & 0x20);
+  if (merged && !(flags & 2))
+    throw new Corrupt(
+      `flags are 0x${hex([flags])}: bit 5, merged colours, stands with bit 1, lossless, only; ${DAMAGED}`,
+    );
   const width = reader.varint(3, "width");
   const height = reader.varint(3, "height");
   checkSize(width, height);
   const lossless = Boolean(flags & 2);
   const model = lossless ? null : hex(reader.raw(4, "model"));
   const level = lossless ? null : reader.byte("level") + 256 * reader.byte("level");
-  return { header: { width, height, grey: Boolean(flags & 1), lossless, colour, model, level }, at: reader.at };
+  return { header: { width, height, grey: Boolean(flags & 1), lossless, merged, colour, model, level }, at: reader.at };
 }
 
 /** The file that these bytes hold, all of it checked; a FormatError says which rule they break. */
@@ -212,7 +221,7 @@ function checkTogether(file: DPCFile): void {
 export function pack(file: DPCFile): Uint8Array {
   checkSize(file.width, file.height);
   checkTogether(file);
-  const flags = Number(file.grey) + 2 * Number(file.lossless) + 4 * COLOURS.indexOf(file.colour);
+  const flags = Number(file.grey) + 2 * Number(file.lossless) + 4 * COLOURS.indexOf(file.colour) + 32 * Number(file.merged);
   const parts = [Uint8Array.from([...MAGIC, VERSION, flags, ...varint(file.width), ...varint(file.height)])];
   if (!file.lossless) {
     const { model, level } = file;

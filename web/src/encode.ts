@@ -47,7 +47,7 @@ async function losslessFile(source: Source): Promise<Uint8Array> {
     );
   const body = await writeLossless(rgba, width, height);
   const about = { width, height, grey: isGrey(rgba), colour: "srgb" as const };
-  return pack({ ...about, lossless: true, model: null, level: null, body });
+  return pack({ ...about, lossless: true, merged: false, model: null, level: null, body });
 }
 
 /** The bytes that are asked for; none where a quality is. */
@@ -197,6 +197,7 @@ class Encoder {
       height,
       grey,
       lossless: false,
+      merged: false,
       colour: "srgb" as const,
       model: this.graphs.artifact.id,
       level,

@@ -94,7 +94,9 @@ export interface Info {
   height: number;
   grey: boolean;
   alpha: boolean;
+  /** Nothing of the picture was lost, or, where merged, nothing but rare colours. */
   lossless: boolean;
+  merged: boolean;
   colour: Colour;
   /** Identity of the model, 8 hexadecimal digits; null where the body is lossless. */
   model: string | null;
@@ -109,12 +111,12 @@ export interface Info {
 /** What a file holds; the whole file is checked, nothing is decoded. Throws a FormatError for a damaged one. */
 export function inspect(bytes: ArrayBuffer | ArrayBufferView): Info {
   const view = viewOf(bytes);
-  const { width, height, grey, lossless, colour, model, level, ...payloads } = unpack(view);
+  const { width, height, grey, lossless, merged, colour, model, level, ...payloads } = unpack(view);
   const chunks = Object.entries(payloads).filter(
     (entry): entry is [string, Uint8Array] => entry[1] instanceof Uint8Array,
   );
   return {
-    ...{ width, height, grey, lossless, colour, model, level },
+    ...{ width, height, grey, lossless, merged, colour, model, level },
     alpha: lossless ? startOf(payloads.body).alpha : payloads.alpha !== undefined,
     bytes: view.length,
     bpp: (8 * view.length) / (width * height),

@@ -20,6 +20,7 @@ interface Valid {
   grey: boolean;
   colour: number;
   lossless: boolean;
+  merged: boolean;
   model: string | null;
   level: number | null;
   chunks: Record<string, number>;
@@ -75,7 +76,7 @@ for (const expected of vectors.valid)
   test(expected.file, async () => {
     const bytes = bytesOf(expected.file);
     const file = unpack(bytes);
-    for (const name of ["width", "height", "grey", "lossless", "model", "level"] as const)
+    for (const name of ["width", "height", "grey", "lossless", "merged", "model", "level"] as const)
       assert.equal(file[name], expected[name], name);
     assert.equal(COLOURS.indexOf(file.colour), expected.colour);
     const chunks = Object.entries(file).filter(([, value]) => value instanceof Uint8Array);

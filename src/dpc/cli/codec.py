@@ -99,12 +99,12 @@ class _Encode:
         hints: list[str] = []
         data = dpc.encode(given, **targets, **self.options, progress=progress, note=hints.append)
         info = dpc.inspect(data)
-        what = "lossless" if info.lossless else f"quality {info.quality:.0f}"
+        what = "lossless" if info.lossless else "rare colours merged" if info.merged else f"quality {info.quality:.0f}"
         note = "; ".join([f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, {what}", *hints])
         if job.target == STDIO and hints:
             typer.echo(f"dpc: {named(job.source, '; '.join(hints))}", err=True)
         bpp = targets.get("bpp")
-        if not info.lossless and bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
+        if info.level is not None and bpp is not None and abs(info.bpp / bpp - 1) > NEAR:
             note += f"; nothing this picture can have is nearer to {bpp:g} bpp"
         before = os.path.getsize(given) if isinstance(given, str) else len(given)
         if info.bytes > before:
@@ -233,6 +233,8 @@ def inspect(
         typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
         if info.lossless:
             typer.echo("lossless (WebP), needs no model")
+        elif info.merged:
+            typer.echo("rare colours merged, all else lossless (WebP), needs no model")
         else:
             typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
             typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")

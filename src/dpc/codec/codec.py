@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, image, lossless, quality_map, rate_control, stream
+from dpc.codec import artifact, container, image, lossless, merging, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
@@ -95,7 +95,8 @@ class Codec:
         source: path, bytes, binary file object, PIL image or uint8 array (H, W[, 1, 3 or 4]).
         quality: 1 (smallest) to 100, default 40. bpp: the reachable rate nearest to this many bits per pixel, all
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
-        lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target; False never.
+        lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target, and of pages,
+        windows and diagrams merges rare colours where the rest then fits; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
         to sRGB and keeps no profile. strip: True drops all beside the picture, its density too. progress: called with
@@ -111,6 +112,9 @@ class Codec:
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
         if exact and target.holds(len(exact), pixels):
             return exact
+        size = target.size(pixels)
+        if exact and size is not None and (merged := _merged_file(picture, about, size)):
+            return merged
         deltas = self._deltas(picture.rgb, roi)
         about["quality_map"] = None if deltas is None else quality_map.pack(deltas)
         networks = Transforms(self.artifact, clock)
@@ -128,8 +132,10 @@ class Codec:
 
         data = rate_control.reach(target, encoded, self._top, pixels)
         self.times = clock.times
-        if exact and len(exact) <= len(data):
-            return exact
+        if exact and size is None:
+            kept = exact if len(exact) <= len(data) else _merged_file(picture, about, len(data))
+            if kept:
+                return kept
         target.check(data, about)
         if exact and len(exact) > PAGE and note:
             note(HINT.format(len(exact)))
@@ -263,8 +269,20 @@ def _lossless_file(picture: image.Picture, about: dict[str, Any], wanted: bool |
             f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side "
             "can be kept without loss; cut it into parts, or give a quality"
         )
-    body = lossless.to_bytes(picture.rgb, picture.alpha)
-    return container.pack(DPCFile(**about | {"alpha": None}, model=None, level=None, body=body))
+    return _stored(picture.rgb, picture, about, merged=False)
+
+
+def _merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
+    """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
+    if lossless.flatness(picture.rgb) < lossless.FLAT:
+        return None
+    return merging.fitting(picture.rgb, lambda rgb: _stored(rgb, picture, about, merged=True), size)
+
+
+def _stored(rgb: NDArray[np.uint8], picture: image.Picture, about: dict[str, Any], *, merged: bool) -> bytes:
+    """The file whose body is these colours, and the picture's alpha, without loss."""
+    body = lossless.to_bytes(rgb, picture.alpha)
+    return container.pack(DPCFile(**about | {"alpha": None}, model=None, level=None, merged=merged, body=body))
 
 
 def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:

@@ -47,7 +47,7 @@ MAX_ICC = 1 << 22
 HEADER_BYTES = 18
 """The longest header: this many first bytes are always enough for `peek`."""
 
-_GREY, _LOSSLESS, _COLOUR, _COLOUR_SHIFT, _RESERVED = 0x01, 0x02, 0x1C, 2, 0xE0
+_GREY, _LOSSLESS, _COLOUR, _COLOUR_SHIFT, _MERGED, _RESERVED = 0x01, 0x02, 0x1C, 2, 0x20, 0xC0
 _ANCILLARY = 0x80  # this bit of a chunk's type tells a reader that it may skip the chunk
 _LONGEST_UNKNOWN = 1 << 22
 _CRC_BYTES = 4
@@ -74,7 +74,8 @@ class Header:
 
     width, height: pixels, 1..65535, of at most MAX_PIXELS. grey: the picture has one colour channel.
     model: the first 4 bytes of the artifact's sha256 identity. level: the fine quality level, 0..65535. Both are None
-    where the body is lossless, and only there. colour: the colour space of the decoded values.
+    where the body is lossless, and only there. colour: the colour space of the decoded values. merged: rare colours
+    were given to near ones before the rest was kept without loss; in a lossless file only.
     """
 
     width: int
@@ -83,6 +84,7 @@ class Header:
     colour: Colour = Colour.UNKNOWN
     model: bytes | None
     level: int | None
+    merged: bool = False
 
     @property
     def lossless(self) -> bool:
@@ -133,7 +135,8 @@ def pack(file: DPCFile) -> bytes:
     """
     check_size(file.width, file.height)
     _check_together(file)
-    flags = _GREY * file.grey | _LOSSLESS * file.lossless | file.colour << _COLOUR_SHIFT
+    flags = _GREY * file.grey | _LOSSLESS * file.lossless | file.colour << _COLOUR_SHIFT | _MERGED * file.merged
+    _check_flags(flags)
     values: dict[str, Any] = {**vars(file), "version": VERSION, "flags": flags}
     fields = _START if file.lossless else _START + _LEARNED
     parts = [MAGIC, *(field.form.write(values[field.name], field.name) for field in fields)]
@@ -263,9 +266,8 @@ def _read_header(view: memoryview) -> tuple[Header, int]:
     if not flags & _LOSSLESS:
         learned, at = _read_fields(_LEARNED, view, at)
     colour = Colour((flags & _COLOUR) >> _COLOUR_SHIFT)
-    return Header(
-        width=values["width"], height=values["height"], grey=bool(flags & _GREY), colour=colour, **learned
-    ), at
+    size = {"width": values["width"], "height": values["height"]}
+    return Header(**size, grey=bool(flags & _GREY), colour=colour, merged=bool(flags & _MERGED), **learned), at
 
 
 def _read_fields(fields: tuple[_Field, ...], view: memoryview, at: int) -> tuple[dict[str, Any], int]:
@@ -285,8 +287,10 @@ def _check_version(version: int) -> None:
 def _check_flags(flags: int) -> None:
     if flags & _RESERVED or (flags & _COLOUR) >> _COLOUR_SHIFT > max(Colour):
         raise Corrupt(
-            f"flags are {flags:#04x}: bits 5 to 7 must be 0 and bits 2 to 4 at most {int(max(Colour))}; {_DAMAGED}"
+            f"flags are {flags:#04x}: bits 6 and 7 must be 0 and bits 2 to 4 at most {int(max(Colour))}; {_DAMAGED}"
         )
+    if flags & _MERGED and not flags & _LOSSLESS:
+        raise Corrupt(f"flags are {flags:#04x}: bit 5, merged colours, stands with bit 1, lossless, only; {_DAMAGED}")
 
 
 def _ends_in(name: str, length: int) -> FormatError:

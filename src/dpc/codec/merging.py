@@ -1,0 +1,113 @@
+"""Pages, windows and diagrams with fewer colours: rare ones are given to near ones, then nothing more is lost.
+
+Flat pictures that were rendered have a few colours that cover much, and many that cover little: the half tones at the
+edges of letters and lines. Where the half tones go to near colours, a lossless coder needs half the bytes, letters stay
+sharp, and plain ground stays as it was. docs/research/tried.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8 = NDArray[np.uint8]
+
+TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64)
+"""By how many levels the luma of a merged colour may be off, and by half of that R-G and B-G; the finest first."""
+INK = 24  # levels: a colour that is the inside of strokes is off by no more, so that dim letters stay
+RUN = 8  # pixels: what is the same so far on both sides is ground
+GROUND = 5000  # a colour that is ground for one pixel in so many stays as it is, so that gradients get no bands
+RARE = 1000  # a colour that covers less than one pixel in so many is rare
+MOST_COLOURS = 8192  # a picture with more has photographs in it
+BLOCK = 16  # pixels a side
+PAINTED = 0.7  # a block with this share of rare colours is part of a photograph
+ALLOWED = 0.01  # share of such blocks that a page may have
+LARGEST = 1 << 23  # pixels, for time and memory
+
+
+def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float) -> bytes | None:
+    """The file of at most `size` bytes whose colours are merged the least; None where there is none.
+
+    rgb: (H, W, 3). encode: the file of such a picture; it is called four times at most. None too for a picture with
+    photographs in it.
+    """
+    if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
+        return None
+    low, high, best = 0, len(TOLERANCES), None
+    while low < high:
+        middle = (low + high) // 2
+        file = encode(colours.merged(TOLERANCES[middle]))
+        if len(file) <= size:
+            high, best = middle, file
+        else:
+            low = middle + 1
+    return best
+
+
+class Colours:
+    """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone."""
+
+    def __init__(self, rgb: UInt8) -> None:
+        packed = rgb[..., 0].astype(np.uint32) << 16 | rgb[..., 1].astype(np.uint32) << 8 | rgb[..., 2]
+        values, where, self._counts = np.unique(packed, return_inverse=True, return_counts=True)
+        self._where = where.reshape(packed.shape)
+        self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
+        self.few = 2 < len(values) <= MOST_COLOURS and self._painted() <= ALLOWED
+        if not self.few:
+            return
+        red, green, blue = self._values.astype(np.int32).T
+        # in quarters of a level; colour differences count twice, as a hue that changes is seen before a lightness
+        self._seen = np.stack([red + 2 * green + blue, 8 * (red - green), 8 * (blue - green)], 1)
+        self._stays = self._pixels(_ground(packed)) >= max(1.0, packed.size / GROUND)
+        luma = (self._seen[:, 0] // 4).astype(np.int16)
+        self._ink = 2 * self._pixels(_inside(luma[self._where])) >= self._counts
+
+    def merged(self, tolerance: int) -> UInt8:
+        """The picture with rare colours given to the nearest of those that stay.
+
+        A colour stays that is ground somewhere, or that no more frequent one that stays is within the tolerance of.
+        """
+        stays, kept = np.empty_like(self._seen), []
+        for i in np.argsort(-self._counts, kind="stable"):
+            most = 4 * (min(tolerance, INK) if self._ink[i] else tolerance)
+            near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= most
+            if self._stays[i] or not near.any():
+                stays[len(kept)] = self._seen[i]
+                kept.append(i)
+        stays = stays[: len(kept)]
+        nearest = np.array([np.abs(stays - colour).max(1).argmin() for colour in self._seen])
+        return np.asarray(self._values[np.array(kept)[nearest]][self._where])
+
+    def _pixels(self, marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How many marked pixels each colour has."""
+        return np.bincount(self._where[marks], minlength=len(self._values))
+
+    def _painted(self) -> float:
+        """The share of blocks that hold rare colours almost alone."""
+        rare = (self._counts < self._where.size / RARE)[self._where]
+        h, w = (n // BLOCK for n in rare.shape)
+        if not h or not w:
+            return float(rare.mean() > PAINTED)
+        blocks = rare[: h * BLOCK, : w * BLOCK].reshape(h, BLOCK, w, BLOCK)
+        return float((blocks.mean((1, 3)) > PAINTED).mean())
+
+
+def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Pixels whose colour is the same RUN pixels to the left and right of them, or above and below; (H, W)."""
+    found = np.zeros(packed.shape, bool)
+    for picture, marks in ((packed, found), (packed.T, found.T)):
+        middle = picture[:, RUN:-RUN]
+        marks[:, RUN:-RUN] |= (middle == picture[:, : -2 * RUN]) & (middle == picture[:, 2 * RUN :])
+    return found
+
+
+def _inside(luma: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Pixels as bright or as dark as any of the 3 x 3 around them, where these differ by more than INK; (H, W)."""
+    padded = np.pad(luma, 1, mode="edge")
+    rows = padded[:-2], padded[1:-1], padded[2:]
+    low, high = np.minimum.reduce(rows), np.maximum.reduce(rows)
+    low = np.minimum.reduce([low[:, :-2], low[:, 1:-1], low[:, 2:]])
+    high = np.maximum.reduce([high[:, :-2], high[:, 1:-1], high[:, 2:]])
+    return np.asarray(((luma == low) | (luma == high)) & (high - low > INK))

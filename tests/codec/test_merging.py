@@ -1,0 +1,106 @@
+"""Merged colours: what stays, what may change and by how much, when it happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import make_tiny
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import dpc
+from dpc.codec import container, merging
+from dpc.codec.codec import Codec
+from dpc.codec.merging import Colours
+from dpc.errors import Corrupt
+
+UInt8 = npt.NDArray[np.uint8]
+PAGE: UInt8 = np.asarray(make_tiny.page(96, 128))
+MODEL = Codec(make_tiny.BYTES_MODEL, 1)
+
+
+def luma(rgb: Any) -> Any:
+    return np.asarray(rgb, int) @ (1, 2, 1) / 4
+
+
+@pytest.mark.parametrize("tolerance", merging.TOLERANCES)
+def test_ground_stays_and_nothing_is_off_by_more_than_the_tolerance(tolerance: int) -> None:
+    merged = Colours(PAGE).merged(tolerance)
+    ground = (PAGE == (244, 240, 228)).all(2)
+    np.testing.assert_array_equal(merged[ground], PAGE[ground])
+    assert np.abs(luma(merged) - luma(PAGE)).max() <= tolerance
+    difference = merged.astype(int) - PAGE
+    assert np.abs(difference[..., 0] - difference[..., 1]).max() <= tolerance / 2
+    assert 1 < len(np.unique(merged.reshape(-1, 3), axis=0)) < len(np.unique(PAGE.reshape(-1, 3), axis=0))
+
+
+def test_dim_strokes_do_not_vanish() -> None:
+    """Grey strokes of 45 levels on light ground are within the coarsest tolerance of the ground, and stay."""
+    strokes = luma(PAGE) == luma((190, 190, 184))
+    assert strokes.any()
+    merged = Colours(PAGE).merged(merging.TOLERANCES[-1])
+    assert (luma(merged)[strokes] <= luma((190, 190, 184)) + merging.INK).all()
+
+
+def test_gradients_get_no_bands() -> None:
+    page = np.tile(np.linspace(40, 200, 160).astype(np.uint8)[:, None, None], (1, 400, 3))
+    page[60:70, 100:110] = (250, 30, 30)
+    np.testing.assert_array_equal(Colours(page).merged(64), page)
+
+
+def test_photographs_and_pages_with_photographs_are_left_alone() -> None:
+    photo = np.asarray(make_tiny.photograph(100, 40, 160, 160))
+    page = np.full((640, 640, 3), 250, np.uint8)
+    assert not Colours(photo).few
+    page[100:260, 100:260] = photo
+    assert not Colours(page).few
+    assert merging.fitting(page, lambda _: b"", 10) is None
+    assert Colours(PAGE).few and not Colours(np.full((8, 8, 3), 7, np.uint8)).few
+
+
+def test_the_finest_that_fits_is_taken() -> None:
+    tried: list[int] = []
+
+    def encode(rgb: UInt8) -> bytes:
+        tried.append(len(np.unique(rgb.reshape(-1, 3), axis=0)))
+        return bytes(tried[-1])
+
+    counts = [len(np.unique(Colours(PAGE).merged(t).reshape(-1, 3), axis=0)) for t in merging.TOLERANCES]
+    for size, expected in ((counts[0], counts[0]), (counts[3], counts[3]), (counts[3] - 1, counts[4])):
+        tried.clear()
+        found = merging.fitting(PAGE, encode, size)
+        assert found is not None and len(found) == expected and len(tried) <= 4
+    assert merging.fitting(PAGE, encode, counts[-1] - 1) is None
+
+
+def test_a_file_says_that_colours_were_merged() -> None:
+    exact = MODEL.encode(PAGE, lossless=True)
+    data = MODEL.encode(PAGE, max_bytes=len(exact) * 2 // 3)
+    assert len(data) <= len(exact) * 2 // 3
+    info = dpc.inspect(data)
+    assert (info.lossless, info.merged, info.level, info.quality) == (False, True, None, 100)
+    pixels = dpc.decode(data, as_array=True)
+    assert 0 < np.square(pixels.astype(float) - PAGE).mean() < 20
+    learned = dpc.inspect(MODEL.encode(PAGE, max_bytes=len(exact) * 2 // 3, lossless=False))
+    assert not learned.merged and learned.level is not None
+    assert dpc.inspect(exact).lossless and not dpc.inspect(exact).merged
+
+
+def test_at_a_quality_a_page_is_merged_where_that_takes_no_more_bytes() -> None:
+    learned = MODEL.encode(PAGE, quality=60, lossless=False)
+    exact = MODEL.encode(PAGE, lossless=True)
+    assert len(learned) < len(exact)
+    data = MODEL.encode(PAGE, quality=60)
+    assert data == learned or (dpc.inspect(data).merged and len(data) <= len(learned))
+    assert dpc.inspect(MODEL.encode(PAGE, quality=100)).level is None
+
+
+def test_merged_colours_belong_to_lossless_files() -> None:
+    data = bytearray(MODEL.encode(PAGE, quality=20, lossless=False))
+    data[5] |= 0x20
+    with pytest.raises(Corrupt, match="bit 5, merged colours, stands with bit 1, lossless, only; .*get it again"):
+        dpc.inspect(bytes(data))
+    file = container.unpack(MODEL.encode(PAGE, quality=20, lossless=False))
+    with pytest.raises(Corrupt, match="bit 5"):
+        container.pack(container.DPCFile(**vars(file) | {"merged": True}))
