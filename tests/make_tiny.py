@@ -67,7 +67,7 @@ def photograph(left: int, top: int, width: int, height: int) -> Image.Image:
 
 
 def page(width: int, height: int, step: float = 0.37) -> Image.Image:
-    """Light ground, a dark box, and strokes with half tones at their edges, dark ones and dim ones; without a typeface."""
+    """Light ground, a dark box, and strokes with half tones at their edges, dark ones and dim ones."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     tones = np.full((height, width, 3), (244.0, 240.0, 228.0))
     for number, top in enumerate(range(6, height - 10, 12)):

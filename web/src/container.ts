@@ -221,7 +221,8 @@ function checkTogether(file: DPCFile): void {
 export function pack(file: DPCFile): Uint8Array {
   checkSize(file.width, file.height);
   checkTogether(file);
-  const flags = Number(file.grey) + 2 * Number(file.lossless) + 4 * COLOURS.indexOf(file.colour) + 32 * Number(file.merged);
+  const flags =
+    Number(file.grey) + 2 * Number(file.lossless) + 4 * COLOURS.indexOf(file.colour) + 32 * Number(file.merged);
   const parts = [Uint8Array.from([...MAGIC, VERSION, flags, ...varint(file.width), ...varint(file.height)])];
   if (!file.lossless) {
     const { model, level } = file;

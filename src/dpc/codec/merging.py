@@ -50,16 +50,17 @@ class Colours:
     """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone."""
 
     def __init__(self, rgb: UInt8) -> None:
-        packed = rgb[..., 0].astype(np.uint32) << 16 | rgb[..., 1].astype(np.uint32) << 8 | rgb[..., 2]
+        red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
+        packed: NDArray[np.uint32] = np.asarray(red << 16 | green << 8 | blue, np.uint32)
         values, where, self._counts = np.unique(packed, return_inverse=True, return_counts=True)
         self._where = where.reshape(packed.shape)
         self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
         self.few = 2 < len(values) <= MOST_COLOURS and self._painted() <= ALLOWED
         if not self.few:
             return
-        red, green, blue = self._values.astype(np.int32).T
+        r, g, b = self._values.astype(np.int32).T
         # in quarters of a level; colour differences count twice, as a hue that changes is seen before a lightness
-        self._seen = np.stack([red + 2 * green + blue, 8 * (red - green), 8 * (blue - green)], 1)
+        self._seen = np.stack([r + 2 * g + b, 8 * (r - g), 8 * (b - g)], 1)
         self._stays = self._pixels(_ground(packed)) >= max(1.0, packed.size / GROUND)
         luma = (self._seen[:, 0] // 4).astype(np.int16)
         self._ink = 2 * self._pixels(_inside(luma[self._where])) >= self._counts
@@ -69,7 +70,8 @@ class Colours:
 
         A colour stays that is ground somewhere, or that no more frequent one that stays is within the tolerance of.
         """
-        stays, kept = np.empty_like(self._seen), []
+        stays = np.empty_like(self._seen)
+        kept: list[int] = []
         for i in np.argsort(-self._counts, kind="stable"):
             most = 4 * (min(tolerance, INK) if self._ink[i] else tolerance)
             near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= most
