@@ -118,6 +118,17 @@ def test_every_weight_gets_a_gradient_and_a_training_improves(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_autocast_leaves_latents_and_their_bits_in_float32(kind: str) -> None:
+    made, x = codec(kind), tensor(picture(64, 64))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        y, out = made.g_a(x), made(x)
+    assert y.dtype == out.bits.dtype == out.x_hat.dtype == torch.float32
+    assert (y - y.bfloat16()).abs().max() > 0, "a latent that bfloat16 does not hold"
+    with torch.inference_mode():
+        assert out.bits.item() == pytest.approx(made(x).bits.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_saved_weights_decode_their_own_files(kind: str, tmp_path: Path) -> None:
     save(tmp_path / "w.pt", codec(kind), {})
     first, again, rgb = load(tmp_path / "w.pt")[0], load(tmp_path / "w.pt")[0], picture(64, 80)

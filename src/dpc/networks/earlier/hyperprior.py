@@ -149,14 +149,14 @@ class ScaleHyperprior(Hyperprior):
             nn.ReLU(),
             layers.down(filters, filters),
             nn.ReLU(),
-            layers.down(filters, filters),
+            layers.down(filters, filters, layers.Conv32),
         )
         self.h_s = nn.Sequential(
             layers.up(filters, filters),
             nn.ReLU(),
             layers.up(filters, filters),
             nn.ReLU(),
-            nn.Conv2d(filters, latents, 3, padding=1),
+            layers.Conv32(filters, latents, 3, padding=1),
             nn.ReLU(),
         )
 
@@ -182,14 +182,14 @@ class MeanScaleHyperprior(Hyperprior):
             nn.LeakyReLU(),
             layers.down(filters, filters),
             nn.LeakyReLU(),
-            layers.down(filters, filters),
+            layers.down(filters, filters, layers.Conv32),
         )
         self.h_s = nn.Sequential(
             layers.up(filters, latents),
             nn.LeakyReLU(),
             layers.up(latents, latents * 3 // 2),
             nn.LeakyReLU(),
-            nn.Conv2d(latents * 3 // 2, latents * 2, 3, padding=1),
+            layers.Conv32(latents * 3 // 2, latents * 2, 3, padding=1),
         )
 
     def gaussian(self, side: Tensor) -> tuple[Tensor, Tensor]:

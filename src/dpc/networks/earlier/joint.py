@@ -17,6 +17,7 @@ from torch import Tensor
 from dpc.codec.entropy import Decoder, Encoder
 from dpc.networks.earlier.entropy_models import bits, gaussian_likelihood, integers, noisy, rounded, scale_index
 from dpc.networks.earlier.hyperprior import MeanScaleHyperprior
+from dpc.networks.earlier.layers import Conv32
 from dpc.networks.earlier.protocol import Forward, register
 
 __all__ = ["Joint", "wavefronts"]
@@ -54,7 +55,7 @@ class Joint(MeanScaleHyperprior):
             nn.LeakyReLU(),
             nn.Conv2d(latents * 10 // 3, latents * 8 // 3, 1),
             nn.LeakyReLU(),
-            nn.Conv2d(latents * 8 // 3, latents * 2, 1),
+            Conv32(latents * 8 // 3, latents * 2, 1),
         )
 
     def all_at_once(self, y_hat: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:

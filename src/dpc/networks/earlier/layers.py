@@ -11,20 +11,38 @@ from torch import Tensor
 
 from dpc.networks.model import bounded
 
-__all__ = ["GDN", "analysis", "down", "synthesis", "up"]
+__all__ = ["GDN", "Conv32", "analysis", "down", "synthesis", "up"]
 
 PEDESTAL = 2.0**-36  # keeps the gradient of a square alive at 0
 BETA_MIN = 1e-6
 
 
-def down(inputs: int, outputs: int, kernel: int = 5) -> nn.Conv2d:
+class Conv32(nn.Conv2d):
+    """A convolution in float32 under autocast too: bfloat16 rounds latents of 128 and more to whole numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See torch.nn.Conv2d."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+class ConvTranspose32(nn.ConvTranspose2d):
+    """A transposed convolution in float32 under autocast too."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """See torch.nn.ConvTranspose2d."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float(), output_size)
+
+
+def down(inputs: int, outputs: int, conv: type[nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:
     """A convolution with stride 2: (N, inputs, 2h, 2w) -> (N, outputs, h, w)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2)
+    return conv(inputs, outputs, 5, stride=2, padding=2)
 
 
-def up(inputs: int, outputs: int, kernel: int = 5) -> nn.ConvTranspose2d:
+def up(inputs: int, outputs: int, conv: type[nn.ConvTranspose2d] = nn.ConvTranspose2d) -> nn.ConvTranspose2d:
     """A transposed convolution with stride 2: (N, inputs, h, w) -> (N, outputs, 2h, 2w)."""
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, output_padding=1)
+    return conv(inputs, outputs, 5, stride=2, padding=2, output_padding=1)
 
 
 class GDN(nn.Module):
@@ -52,12 +70,13 @@ def analysis(filters: int, latents: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs in (3, filters, filters):
         layers += [down(inputs, filters), GDN(filters)]
-    return nn.Sequential(*layers, down(filters, latents))
+    return nn.Sequential(*layers, down(filters, latents, Conv32))
 
 
 def synthesis(filters: int, latents: int) -> nn.Sequential:
     """g_s of Ballé et al. 2018: (N, latents, h, w) -> (N, 3, 16h, 16w)."""
     layers: list[nn.Module] = []
-    for inputs in (latents, filters, filters):
-        layers += [up(inputs, filters), GDN(filters, inverse=True)]
+    for k in range(3):
+        conv = up(filters, filters) if k else up(latents, filters, ConvTranspose32)
+        layers += [conv, GDN(filters, inverse=True)]
     return nn.Sequential(*layers, up(filters, 3))
