@@ -25,7 +25,7 @@ pytest.importorskip("onnx")
 
 from dpc.cli import app  # noqa: E402
 from dpc.codec.artifact import DEFAULT, Artifact, released  # noqa: E402
-from dpc.errors import DPCError, OptionError, ToolMissing  # noqa: E402
+from dpc.errors import DPCError, ModelError, OptionError, ToolMissing  # noqa: E402
 from dpc.networks.model import Model  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
 from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
@@ -41,7 +41,7 @@ from dpc.training.log import Log, at_rate  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
 from dpc.training.teacher import Teacher  # noqa: E402
 from dpc.training.trainer import Run, train  # noqa: E402
-from dpc.training.weights import Weights, grown, located, weights_of  # noqa: E402
+from dpc.training.weights import Weights, checkpoint_of, grown, located, weights_of  # noqa: E402
 
 WEIGHTS = SHARED / "weights" / "lpips"
 NETWORK = Network(
@@ -673,6 +673,27 @@ def test_weights_alone_go_on_with_the_schedule(tmp_path: Path, photos: Path, who
     assert all(float(row["lr"]) < 0.02 * RECIPE.learning_rate for row in rows(tmp_path / "log.csv"))
     before = load_checkpoint(whole / "last.pt")["ema"]["g_a.mean"]
     assert (state["model"]["g_a.mean"] - before).abs().max() < 0.01
+
+
+def test_an_exported_model_goes_on_with_the_schedule(tmp_path: Path, photos: Path, whole: Path) -> None:
+    """It is small enough to be kept where last.pt is not."""
+    said: list[str] = []
+    model = tmp_path / "kept.dpcmodel"
+    assert CliRunner().invoke(app, ["export", str(whole / "weights.pt"), str(model)]).exit_code == 0
+    last = train(RECIPE, run(tmp_path / "run", photos, steps=9), resume=model, say=said.append)
+    assert any("the optimiser is warmed anew over 300 steps" in line for line in said)
+    assert not any("the recipe differs" in line for line in said)
+    state, before = load_checkpoint(last), load_checkpoint(whole / "last.pt")
+    assert state["step"] == 9 and state["crops"] == before["crops"] + RECIPE.batch * (9 - before["step"])
+    for name in ("g_a.mean", "g_s.at16.0.spread.weight", "means.octaves.weight"):
+        assert (state["model"][name] - before["ema"][name]).abs().max() < 0.02, name
+    with pytest.raises(
+        ModelError, match="has no means.octaves: it was exported from the networks of an earlier release"
+    ):
+        checkpoint_of(ROOT / "tests" / "data" / "bytes.dpcmodel")
+    export(Model(NETWORK), model, "bare")
+    with pytest.raises(CheckpointError, match="does not say its training's step; begin a new one with --from"):
+        checkpoint_of(model)
 
 
 def test_a_training_is_not_overwritten(whole: Path, photos: Path) -> None:

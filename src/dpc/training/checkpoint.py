@@ -124,9 +124,8 @@ def holds_another(last: Path, resume: Path | None) -> bool:
         return False
 
 
-def resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
-    """The checkpoint to go on from; says where its recipe differs."""
-    state = load_checkpoint(path)
+def resumed(state: dict[str, Any], path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
+    """The checkpoint to go on from, read from path; says where its recipe differs."""
     if "optimiser" not in state:
         say(f"{path} holds the averaged weights alone: the optimiser is warmed anew over {WARMING} steps")
     before, now = to_dict(recipe_of(state)), to_dict(recipe)

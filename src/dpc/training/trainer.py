@@ -28,6 +28,7 @@ from dpc.training.recipe import Recipe, Stage
 from dpc.training.schedule import lambdas, learning_rate, schedule, steps_of
 from dpc.training.teacher import Teacher
 from dpc.training.validate import CROPS, HeldOut, validate, validators
+from dpc.training.weights import checkpoint_of
 
 WAVELET_BATCHES = 60  # of 8 crops, from which the linear start is computed
 LOGGED = ("loss", "bpp", *PARTS, "z", "teacher", "norm")  # means over the steps of a row
@@ -110,7 +111,7 @@ class Trainer:
             raise OptionError(f"--devices {run.devices} does not divide the batch of {self.recipe.batch} crops")
         if run.precision not in ("auto", "fp32", "bf16"):
             raise OptionError(f"--precision {run.precision} is unknown; use auto, fp32 or bf16")
-        state = resumed(resume, self.recipe, say) if resume else None
+        state = resumed(checkpoint_of(resume), resume, self.recipe, say) if resume else None
         if holds_another(run.out / "last.pt", resume):
             raise OptionError(
                 f"{run.out} holds a training already; --resume {run.out / 'last.pt'} goes on, or name another --out"

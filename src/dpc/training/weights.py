@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from dpc.errors import OptionError
 from dpc.networks.model import Model
 from dpc.networks.sizes import Network
-from dpc.training.checkpoint import load_checkpoint, recipe_of
+from dpc.training.checkpoint import CheckpointError, load_checkpoint, recipe_of
 from dpc.training.recipe import Recipe, to_dict
 
 
@@ -66,6 +67,21 @@ def weights_of(path: Path) -> Weights:
     recipe = recipe_of(state)
     training = {k: state[k] for k in ("step", "minutes", "crops", "data_sha256")} | {"recipe": to_dict(recipe)}
     return Weights(recipe.network, {k: v.float() for k, v in state["ema"].items()}, recipe, training)
+
+
+def checkpoint_of(path: Path) -> dict[str, Any]:
+    """A checkpoint to go on from: one of a run, or what an exported model knows of its training.
+
+    A model holds the averaged weights, the integer ones rounded as they run, and step, crops, minutes and recipe. It is
+    a third of weights.pt, so it is what to keep of a long training. CheckpointError where it knows too little.
+    """
+    if not is_artifact(path):
+        return load_checkpoint(path)
+    weights = weights_of(path)
+    known = {k: weights.training.get(k) for k in ("step", "minutes", "crops", "data_sha256", "recipe")}
+    if missing := [k for k, v in known.items() if v is None]:
+        raise CheckpointError(f"{path} does not say its training's {missing[0]}; begin a new one with --from {path}")
+    return known | {"recipe": json.dumps(known["recipe"]), "ema": weights.state}
 
 
 def grown(weights: Weights, network: Network, source: Path) -> dict[str, Tensor]:

@@ -113,11 +113,16 @@ def load(source: Artifact) -> Model:
             )
         state[name] = value
 
-    for name, conv in model.named_modules():
-        if isinstance(conv, IntegerConv):
-            unit = torch.exp2(-w[f"{name}.exponent"]) if conv.bits_out is not None else torch.ones(len(conv.weight))
-            put(f"{name}.weight", w[f"{name}.weight"] * unit[:, None, None, None])
-            put(f"{name}.bias", w[f"{name}.bias"] * (unit * 2.0**-conv.bits_in if conv.bits_out is not None else 1.0))
+    convolutions = {name: conv for name, conv in model.named_modules() if isinstance(conv, IntegerConv)}
+    if missing := [name for name in convolutions if f"{name}.weight" not in w]:
+        raise ModelError(
+            f"{source.metadata['name']} has no {missing[0]}: it was exported from the networks of an earlier release; "
+            "files decode with it, a training cannot begin with it"
+        )
+    for name, conv in convolutions.items():
+        unit = torch.exp2(-w[f"{name}.exponent"]) if conv.bits_out is not None else torch.ones(len(conv.weight))
+        put(f"{name}.weight", w[f"{name}.weight"] * unit[:, None, None, None])
+        put(f"{name}.bias", w[f"{name}.bias"] * (unit * 2.0**-conv.bits_in if conv.bits_out is not None else 1.0))
     for name in w:
         if name.startswith(PREFIXES):
             put(name, w[name])
