@@ -186,6 +186,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """A row of held-out crops coded by the averaged weights, rounded to 8 bits; estimated rate, float32."""
+        self.average.update()  # finds the medians around which values are rounded
         rows = []
         for x in self.held_out.split(4):
             out = self.average(x)
