@@ -22,7 +22,7 @@ pytest.importorskip("pydantic")
 from dpc.cli import app  # noqa: E402
 from dpc.errors import DPCError, OptionError  # noqa: E402
 from dpc.networks.earlier import checkpoint as weights_file  # noqa: E402
-from dpc.networks.earlier.protocol import EarlierCodec, Forward, register  # noqa: E402
+from dpc.networks.earlier.protocol import EarlierCodec, Forward, make, register  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.earlier.rate import objective  # noqa: E402
@@ -321,6 +321,20 @@ def test_the_recipes_of_the_results_see_the_same_crops_by_the_same_schedule() ->
         assert not a.loss.lpips and b.loss.lpips and b.loss.lpips_nets == ("alex",)
     for path in (RECIPES / "paper").glob("*.toml"):
         assert read(path).name == f"{path.stem}-paper"
+
+
+@pytest.mark.parametrize("model", sorted(path.parent.name for path in RECIPES.glob("*/middle.toml")))
+def test_the_codecs_of_the_results_are_small_and_take_their_crops(model: str, tmp_path: Path) -> None:
+    recipe = read(RECIPES / model / "middle.toml")
+    pytest.importorskip(f"dpc.networks.earlier.{'base2018' if model in LOSSES else 'hyperprior'}")
+    codec = make(recipe.codec.kind, **recipe.codec.sizes)
+    assert recipe.crop % codec.stride == 0
+    weights_file.save(tmp_path / "weights.pt", codec, {"recipe": recipe.plain()})
+    assert (tmp_path / "weights.pt").stat().st_size < 3e6
+    out = codec.train()(torch.rand(2, 3, 64, 64))
+    objective(out, (out.x_hat - 0.5).square().mean((1, 2, 3)), recipe.rate).backward()
+    idle = [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not idle, "parameters that the loss does not reach"
 
 
 # the command

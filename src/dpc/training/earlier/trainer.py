@@ -37,6 +37,9 @@ from dpc.training.validate import CROPS, validators
 LOGGED = ("loss", "bpp", "entropy", "mse", "ms_ssim", "lpips", "norm")  # means over the steps of a row
 
 
+SHARE = 20  # a validation waits for so many times what the last one took: a busy machine is there to train
+
+
 class Trainer:
     """A training, prepared: train() runs it. Raises DPCError for what cannot work, before any time is spent.
 
@@ -135,7 +138,7 @@ class Trainer:
                 now = time.monotonic()
                 if now + 1.5 * looking + 2 > until:
                     break
-                if now - looked > self.run.validate_every:
+                if now - looked > max(self.run.validate_every, SHARE * looking):
                     self.validate()
                     looked, looking = now, time.monotonic() - now
                 if now - saved > self.run.save_every:
