@@ -189,6 +189,9 @@ def test_another_rate_begins_with_weights(tmp_path: Path, photos: Path, whole: P
     trainer = train(recipe, tmp_path / "out", photos, start=whole, steps=1)
     found, _ = weights_file.load(whole / "weights.pt")
     torch.testing.assert_close(trainer.codec.state_dict()["down.weight"], found.state_dict()["down.weight"])
+    train(recipe, tmp_path / "out", photos, resume=tmp_path / "out" / "last.pt", steps=2)
+    before = weights_file.load(tmp_path / "out" / "weights.pt")[1]["before"]
+    assert before == [weights_file.load(whole / "weights.pt")[1]["recipe"]], "it has seen the metrics of that loss too"
     other = plan(tmp_path, GOOD.replace("channels = 2", "channels = 3"))
     with pytest.raises(OptionError, match=r"holds tiny \{'channels': 2\}, the recipe wants tiny \{'channels': 3\}"):
         train(other, tmp_path / "none", photos, start=whole / "weights.pt")

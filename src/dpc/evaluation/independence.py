@@ -61,7 +61,10 @@ def trained_on(metadata: Mapping[str, Any]) -> set[str] | None:
 
 
 def of_recipes(recipes: Iterable[Mapping[str, Any]]) -> str:
-    """`seen` of an earlier learned codec, from the recipes of its weights; `unknown` as in of_metadata."""
+    """`seen` of an earlier learned codec, from the recipes of its weights and of those they began with.
+
+    `unknown` as in of_metadata.
+    """
     found: set[str] = set()
     for recipe in recipes:
         loss = recipe.get("loss")

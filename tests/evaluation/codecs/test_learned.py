@@ -109,6 +109,13 @@ def test_what_a_codec_has_seen_follows_from_its_recipe(recipe: dict[str, Any], s
     assert independence.of_recipes([recipe]) == seen
 
 
+def test_weights_that_it_began_with_count(tmp_path: Path) -> None:
+    before = {"loss": {"lpips": 1, "lpips_nets": ["squeeze"]}, "selected_by": []}
+    about = {"recipe": {"name": "late", "loss": {"mse": 1}, "selected_by": []}, "before": [before]}
+    codec = baselines.get(f"learned:{weights(tmp_path / 'w.pt', about=about)}")
+    assert codec.seen == "lpips_squeeze psnr"  # type: ignore[attr-defined]
+
+
 def test_all_rates_of_a_folder_have_been_seen() -> None:
     one = {"loss": {"mse": 1}, "selected_by": []}
     assert independence.of_recipes([one, {"loss": {"ms_ssim": 1}, "selected_by": []}]) == "ms_ssim psnr ssim"

@@ -55,7 +55,8 @@ class Learned:
         self.version = f"{codecs[0].kind}, weights {short}, torch {metadata.version('torch')}"
         told = "; ".join(dict.fromkeys(_told(name, recipe) for name, recipe in zip(names, recipes, strict=True)))
         self.settings = f"{told}; {f'{threads} threads' if threads != 1 else 'one thread'}"
-        self.seen = independence.of_recipes(recipes)
+        began = [recipe for _, about, _ in found for recipe in about.get("before", [])]
+        self.seen = independence.of_recipes(recipes + began)
         self.qualities = range(1, len(found) + 1)
 
     def encode(self, image: Rgb, quality: float) -> bytes:

@@ -64,7 +64,9 @@ class Trainer:
                 f"this training goes over {self.in_all} crops and is over; a larger --steps gives it more"
             )
         torch.manual_seed(recipe.seed)
-        self.codec = _codec(recipe, begin)
+        self.codec, self.before = _codec(recipe, begin)
+        if state:
+            self.before = json.loads(state.get("before", "[]"))
         self.distortion = Distortion(
             recipe.loss.lpips_nets if recipe.loss.lpips else (),
             run.lpips_weights,
@@ -208,6 +210,7 @@ class Trainer:
         """Write last.pt and weights.pt."""
         about = {
             "recipe": json.dumps(self.recipe.plain()),
+            "before": json.dumps(self.before),
             "crops": self.crops,
             "in_all": self.in_all,
             "minutes": self.minutes,
@@ -220,7 +223,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
         }
         self.keeper.save_last(about | here | tensors)
-        told = about | {"recipe": self.recipe.plain(), "held_out": self.row}
+        told = about | {"recipe": self.recipe.plain(), "before": self.before, "held_out": self.row}
         weights_file.save(self.run.out / "weights.pt", self.average, told)
 
     def report(self, rate: float) -> None:
@@ -252,18 +255,23 @@ class Trainer:
         return last
 
 
-def _codec(recipe: Recipe, begin: Path | None) -> EarlierCodec:
-    """The codec of the recipe, with random weights or those of a file. OptionError where they do not fit."""
+def _codec(recipe: Recipe, begin: Path | None) -> tuple[EarlierCodec, list[dict[str, Any]]]:
+    """(codec, before): with random weights or those of a file. OptionError where they do not fit the recipe.
+
+    before: recipes those weights were trained by, the last first: the codec has seen the metrics of their losses too.
+    """
+    before: list[dict[str, Any]] = []
     codec = make(recipe.codec.kind, **recipe.codec.sizes)
     if recipe.crop % codec.stride:
         raise OptionError(f"crop = {recipe.crop}: {codec.kind} needs a multiple of {codec.stride}")
     if begin:
         path = begin / "weights.pt" if begin.is_dir() else begin
-        found, _ = weights_file.load(path)
+        found, about = weights_file.load(path)
         if (found.kind, found.sizes) != (codec.kind, codec.sizes):
             raise OptionError(f"{path} holds {found.kind} {found.sizes}, the recipe wants {codec.kind} {codec.sizes}")
         codec.load_state_dict(found.state_dict())
-    return codec
+        before = [about.get("recipe") or {}, *about.get("before", [])]
+    return codec, before
 
 
 def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
