@@ -68,7 +68,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R9", sealed(header(b"\xff\xff\x03\xff\xff\x03") + BODY), "TooLarge"),
     ("R9", sealed(header(b"\x80\x80\x01\x81\x80\x01") + BODY), "TooLarge"),
     *(("R10", header() + bytes(n), "Truncated") for n in range(4)),
-    ("R11", sealed(header() + BODY + b"\x04\x00"), "UnsupportedVersion"),
+    ("R11", sealed(header() + BODY + b"\x05\x00"), "UnsupportedVersion"),
     ("R11", sealed(header() + BODY + b"\x7f\x01x"), "UnsupportedVersion"),
     ("R12", sealed(header() + BODY + BODY), "Corrupt"),
     ("R12", sealed(header() + b"\x03\x01a" + BODY), "Corrupt"),
@@ -99,6 +99,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R19", sealed(header() + b"\x03\x01a"), "Corrupt"),
     ("R20", sealed(header(flags=2) + BODY + b"\x03\x01a"), "Corrupt"),
     ("R20", sealed(header(flags=2) + b"\x01\x04map!" + BODY), "Corrupt"),
+    ("R20", sealed(header(flags=2) + BODY + b"\x04\x01o"), "Corrupt"),
     ("R21", sealed(header(flags=4 << 2) + BODY), "Corrupt"),
     *(("R21", sealed(header(flags=code << 2) + BODY + b"\x81\x01i"), "Corrupt") for code in range(4)),
     ("R22", header() + BODY + bytes(4), "Corrupt"),
@@ -137,6 +138,8 @@ def mapped() -> dict[str, tuple[Any, dict[str, Any]]]:
     mask = np.zeros((200, 300))
     mask[64:140, 70:200], mask[:, 250:] = 1, 0.7
     tall = photo(100, 0, 70, 288).resize((70, 1030))
+    shown = make_tiny.page(256, 224, 0.0)
+    shown.paste(photo(100, 40, 96, 80), (64, 48))
     down = np.linspace(0, 1, 1030)[:, None].repeat(70, 1)
     return {
         "bytes-photo": (photo(150, 40, 96, 80), {"quality": 70}),
@@ -145,6 +148,8 @@ def mapped() -> dict[str, tuple[Any, dict[str, Any]]]:
         "map-lowest": (photo(60, 40, 300, 200), {"quality": 1, "roi": mask}),
         "map-highest": (photo(60, 40, 300, 200), {"quality": 100, "roi": mask}),
         "map-strips": (tall, {"quality": 40, "roi": down}),
+        "overlay": (shown, {"quality": 60, "lossless": None}),
+        "overlay-grey": (shown.convert("L"), {"quality": 60, "lossless": None}),
         "map-small": (photo(60, 40, 20, 10), {"quality": 40, "roi": np.ones((10, 20))}),
     }
 
@@ -216,6 +221,10 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("R26", {"body": lossless.to_bytes(make_tiny.noise(96, 80, 3), None), **whole}),
         ("R26", {"body": webp + b"!!", **whole}),
         ("R26", {"body": alpha, **whole}),
+        ("R28", {"overlay": lossless.to_bytes(make_tiny.noise(96, 80, 3), None)}),
+        ("R28", {"overlay": webp + b"!!"}),
+        ("R28", {"overlay": alpha}),
+        ("R29", {"overlay": webp[:25] + bytes(len(webp) - 25)}),
         ("R27", {"body": webp[:25] + bytes(len(webp) - 25), **whole}),
         ("S1", {"level": 449}),
         ("S1", {"level": 65535}),

@@ -42,6 +42,7 @@ export interface Chunks {
   qualityMap?: Uint8Array;
   body: Uint8Array;
   alpha?: Uint8Array;
+  overlay?: Uint8Array;
   icc?: Uint8Array;
   exif?: Uint8Array;
   xmp?: Uint8Array;
@@ -62,6 +63,7 @@ const CHUNKS: readonly Kind[] = [
   { type: 0x01, name: "qualityMap", title: "quality map", shortest: 4, longest: 2 ** 18 },
   { type: 0x02, name: "body", title: "body", shortest: 4, longest: 2 ** 30 },
   { type: 0x03, name: "alpha", title: "alpha", shortest: 1, longest: 2 ** 29 },
+  { type: 0x04, name: "overlay", title: "overlay", shortest: 1, longest: 2 ** 29 },
   { type: 0x81, name: "icc", title: "ICC profile", shortest: 1, longest: 2 ** 22 },
   { type: 0x82, name: "exif", title: "EXIF", shortest: 1, longest: 2 ** 20 },
   { type: 0x83, name: "xmp", title: "XMP", shortest: 1, longest: 2 ** 22 },
@@ -209,8 +211,8 @@ function checkLength(kind: Kind, length: number): void {
 }
 
 function checkTogether(file: DPCFile): void {
-  if (file.lossless && (file.qualityMap || file.alpha))
-    throw new Corrupt(`a lossless file has no ${file.alpha ? "alpha" : "quality map"} chunk of its own; ${DAMAGED}`);
+  const own = file.qualityMap ? "quality map" : file.alpha ? "alpha" : file.overlay ? "overlay" : null;
+  if (file.lossless && own) throw new Corrupt(`a lossless file has no ${own} chunk of its own; ${DAMAGED}`);
   if ((file.colour === "icc") !== Boolean(file.icc))
     throw new Corrupt(
       `the colour code is ${COLOURS.indexOf(file.colour)}, an ICC profile belongs to 4 and to no other, and there is ${file.icc ? "one" : "none"}; ${DAMAGED}`,

@@ -57,9 +57,16 @@ export async function decodeLearned(file: DPCFile, graphs: Graphs, step: Step): 
     return { y: await means(graphs, latents, levels[i]!, halo), levels: levels[i]! };
   };
   await synthesise(graphs, next, rgba, width, height, halo, step);
+  if (file.overlay) layOver(rgba, (await readLossless(file.overlay, width, height, "overlay")).rgba);
   if (file.grey) toGrey(rgba);
   for (let i = 0; i < width * height; i++) rgba[4 * i + 3] = alpha ? alpha[i]! : 255;
   return { rgba, alpha: alpha !== null };
+}
+
+/** Show what an overlay has in place of the pixels below it; what is clear in it shows them. */
+function layOver(rgba: Uint8ClampedArray, overlay: Uint8ClampedArray): void {
+  for (let i = 0; i < rgba.length; i += 4)
+    if (overlay[i + 3]) for (let k = 0; k < 3; k++) rgba[i + k] = overlay[i + k]!;
 }
 
 /** ITU-R 601 luma in all three colours, as the format has it. */

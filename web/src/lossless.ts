@@ -30,11 +30,12 @@ export async function readLossless(
   body: Uint8Array,
   width: number,
   height: number,
+  title = "lossless body",
 ): Promise<{ rgba: Uint8ClampedArray<ArrayBuffer>; alpha: boolean }> {
-  const found = startOf(body);
+  const found = startOf(body, title);
   if (found.width !== width || found.height !== height)
     throw new Corrupt(
-      `the body is a WebP of ${found.width}x${found.height} pixels, not ${width}x${height}; ${DAMAGED}`,
+      `the ${title} is a WebP of ${found.width}x${found.height} pixels, not ${width}x${height}; ${DAMAGED}`,
     );
   decoder ??= module("webp_dec.wasm").then((wasm) => initDecoder(wasm));
   await decoder;
@@ -45,7 +46,7 @@ export async function readLossless(
     return { rgba, alpha: found.alpha };
   } catch (error) {
     throw new Corrupt(
-      `the lossless body cannot be decoded (${error instanceof Error ? error.message : String(error)}); ${DAMAGED}`,
+      `the ${title} cannot be decoded (${error instanceof Error ? error.message : String(error)}); ${DAMAGED}`,
     );
   }
 }

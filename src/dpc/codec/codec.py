@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, image, lossless, merging, quality_map, rate_control, stream
+from dpc.codec import artifact, container, image, lossless, merging, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
@@ -51,6 +51,7 @@ HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
     "lossless every pixel in {:,} bytes"
 )
+CHUNK = 6  # bytes: the head of a chunk, at most
 PARTS = ("network", "entropy", "file")
 
 Region = tuple[int, int, int, int]
@@ -96,7 +97,7 @@ class Codec:
         quality: 1 (smallest) to 100, default 40. bpp: the reachable rate nearest to this many bits per pixel, all
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
         lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target, and of pages,
-        windows and diagrams merges rare colours where the rest then fits; False never.
+        windows and diagrams merges rare colours where the rest then fits, also of parts of a picture; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
         to sRGB and keeps no profile. strip: True drops all beside the picture, its density too. progress: called with
@@ -115,22 +116,10 @@ class Codec:
         size = target.size(pixels)
         if exact and size is not None and (merged := _merged_file(picture, about, size)):
             return merged
-        deltas = self._deltas(picture.rgb, roi)
-        about["quality_map"] = None if deltas is None else quality_map.pack(deltas)
-        networks = Transforms(self.artifact, clock)
-        coder = StreamCoder(networks, clock)
-        y = networks.analyse(picture.rgb, progress or _silent)
-
-        def encoded(level: int) -> bytes:
-            levels = Levels(level, self._top, deltas)
-
-            def code(part: Strip) -> bytes:
-                return coder.write(*networks.quantise(y, part, levels), part, levels)
-
-            body = stream.join(list(ahead(code, strips(*y.shape[1:]), self._at_once)))
-            return container.pack(DPCFile(**about, model=self.artifact.id, level=level, body=body))
-
-        data = rate_control.reach(target, encoded, self._top, pixels)
+        coder = _Coder(self, picture.rgb, self._deltas(picture.rgb, roi), clock, progress or _silent)
+        data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
+        if lossless is None and (page := overlay.find(picture.rgb)):
+            data = self._overlaid(page, about, data, target, self._deltas(page.behind, roi), clock) or data
         self.times = clock.times
         if exact and size is None:
             kept = exact if len(exact) <= len(data) else _merged_file(picture, about, len(data))
@@ -140,6 +129,28 @@ class Codec:
         if exact and len(exact) > PAGE and note:
             note(HINT.format(len(exact)))
         return data
+
+    def _overlaid(
+        self,
+        page: overlay.Page,
+        about: dict[str, Any],
+        plain: bytes,
+        target: Target,
+        deltas: NDArray[np.int32] | None,
+        clock: Clock,
+    ) -> bytes | None:
+        """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
+        coder = _Coder(self, page.behind, deltas, clock, _silent)
+        level = container.peek(plain).level or 0
+        pixels = page.rgb.shape[0] * page.rgb.shape[1]
+        most = max(target.size(pixels) or 0.0, float(len(plain)))
+        found = page.fitting(most - len(coder.file(about, level)) - CHUNK)
+        if found is None:
+            return None
+        whole = about | {"overlay": found}
+        if target.size(pixels) is None:
+            return coder.file(whole, level)
+        return rate_control.reach(target, lambda at: coder.file(whole, at), self._top, pixels)
 
     def decode(
         self,
@@ -181,6 +192,8 @@ class Codec:
         y_hat = ahead(read, needed, self._at_once)
         rgb = networks.synthesise(y_hat, h, w, part, levels, progress or _silent)
         with clock.part("file"):
+            if file.overlay is not None:
+                overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
             alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)[part]
             picture = _finished(rgb, alpha, file, as_array)
         self.times = clock.times
@@ -229,6 +242,31 @@ class Codec:
         if not self.artifact.quality_map:
             raise Corrupt(f"the file has a quality map, which {self.artifact.name} does not allow; the file is damaged")
         return deltas
+
+
+class _Coder:
+    """A picture (H, W, 3) analysed once, and its files at any level."""
+
+    def __init__(
+        self, codec: Codec, rgb: NDArray[np.uint8], deltas: NDArray[np.int32] | None, clock: Clock, progress: Progress
+    ) -> None:
+        self._codec, self._deltas = codec, deltas
+        self._networks = Transforms(codec.artifact, clock)
+        self._streams = StreamCoder(self._networks, clock)
+        self._y = self._networks.analyse(rgb, progress)
+
+    def file(self, about: dict[str, Any], level: int) -> bytes:
+        """The file at a fine level; about: its fields beside level, body, model and quality map."""
+        levels = Levels(level, self._codec._top, self._deltas)
+
+        def code(part: Strip) -> bytes:
+            return self._streams.write(*self._networks.quantise(self._y, part, levels), part, levels)
+
+        body = stream.join(list(ahead(code, strips(*self._y.shape[1:]), self._codec._at_once)))
+        packed = None if self._deltas is None else quality_map.pack(self._deltas)
+        return container.pack(
+            DPCFile(**about, model=self._codec.artifact.id, level=level, quality_map=packed, body=body)
+        )
 
 
 def decode_lossless(
@@ -293,8 +331,8 @@ def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:
             f"region {right - left}x{bottom - top}+{left}+{top} does not lie in the picture of "
             f"{file.width}x{file.height} pixels; give a part of it"
         )
-    # alpha and lossless bodies are decoded whole
-    whole = file.lossless or file.alpha is not None
+    # alpha, overlays and lossless bodies are decoded whole
+    whole = file.lossless or file.alpha is not None or file.overlay is not None
     pixels = file.width * file.height if whole else (right - left) * (bottom - top)
     if max_pixels is not None and pixels > max_pixels:
         raise TooLarge(

@@ -59,21 +59,21 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
     return out.getvalue()
 
 
-def from_bytes(body: bytes, width: int, height: int) -> tuple[UInt8, UInt8 | None]:
+def from_bytes(body: bytes, width: int, height: int, title: str = "lossless body") -> tuple[UInt8, UInt8 | None]:
     """(rgb (H, W, 3), alpha (H, W) or None), uint8; Corrupt unless the body is a lossless WebP of this size.
 
-    Kind and size are compared before anything is decoded.
+    Kind and size are compared before anything is decoded. title: what an error calls it.
     """
     import numpy as np
 
-    found = _start(body)
+    found = _start(body, title)
     if found[:2] != (width, height):
-        raise Corrupt(f"the body is a WebP of {found[0]}x{found[1]} pixels, not {width}x{height}; {_DAMAGED}")
+        raise Corrupt(f"the {title} is a WebP of {found[0]}x{found[1]} pixels, not {width}x{height}; {_DAMAGED}")
     try:
         with Image.open(io.BytesIO(body), formats=["WEBP"]) as webp:
             pixels: Any = np.asarray(webp.convert("RGBA" if found[2] else "RGB"))
     except Exception as error:  # Pillow's readers raise whatever the damage happens to hit
-        raise Corrupt(f"the lossless body cannot be decoded ({' '.join(str(error).split())}); {_DAMAGED}") from error
+        raise Corrupt(f"the {title} cannot be decoded ({' '.join(str(error).split())}); {_DAMAGED}") from error
     return pixels[:, :, :3], pixels[:, :, 3] if found[2] else None
 
 
@@ -82,12 +82,12 @@ def has_alpha(body: bytes) -> bool:
     return _start(body)[2]
 
 
-def _start(body: bytes) -> tuple[int, int, bool]:
+def _start(body: bytes, title: str = "lossless body") -> tuple[int, int, bool]:
     """(width, height, alpha) of a WebP file that is one VP8L chunk; Corrupt for all else."""
     if len(body) < _HEADER.size:
-        raise Corrupt(f"the lossless body has {len(body)} bytes, the least is {_HEADER.size}; {_DAMAGED}")
+        raise Corrupt(f"the {title} has {len(body)} bytes, the least is {_HEADER.size}; {_DAMAGED}")
     riff, size, kind, length, signature, bits = _HEADER.unpack_from(body)
     whole = size + 8 == len(body) and length + length % 2 + 20 == len(body)
     if riff != b"RIFF" or kind != b"WEBPVP8L" or signature != 0x2F or bits >> 29 or not whole:
-        raise Corrupt(f"the lossless body is not a WebP file of one VP8L chunk; {_DAMAGED}")
+        raise Corrupt(f"the {title} is not a WebP file of one VP8L chunk; {_DAMAGED}")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)

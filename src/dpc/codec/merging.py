@@ -50,10 +50,9 @@ class Colours:
     """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone."""
 
     def __init__(self, rgb: UInt8) -> None:
-        red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-        packed: NDArray[np.uint32] = np.asarray(red << 16 | green << 8 | blue, np.uint32)
-        values, where, self._counts = np.unique(packed, return_inverse=True, return_counts=True)
-        self._where = where.reshape(packed.shape)
+        colours = packed(rgb)
+        values, where, self._counts = np.unique(colours, return_inverse=True, return_counts=True)
+        self._where = where.reshape(colours.shape)
         self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
         self.few = 2 < len(values) <= MOST_COLOURS and self._painted() <= ALLOWED
         if not self.few:
@@ -61,7 +60,7 @@ class Colours:
         r, g, b = self._values.astype(np.int32).T
         # in quarters of a level; colour differences count twice, as a hue that changes is seen before a lightness
         self._seen = np.stack([r + 2 * g + b, 8 * (r - g), 8 * (b - g)], 1)
-        self._stays = self._pixels(_ground(packed)) >= max(1.0, packed.size / GROUND)
+        self._stays = self._pixels(ground(colours)) >= max(1.0, colours.size / GROUND)
         luma = (self._seen[:, 0] // 4).astype(np.int16)
         self._ink = 2 * self._pixels(_inside(luma[self._where])) >= self._counts
 
@@ -96,10 +95,16 @@ class Colours:
         return float((blocks.mean((1, 3)) > PAINTED).mean())
 
 
-def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def packed(rgb: UInt8) -> NDArray[np.uint32]:
+    """The colours of (H, W, 3) as numbers, (H, W)."""
+    red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
+
+
+def ground(colours: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Pixels whose colour is the same RUN pixels to the left and right of them, or above and below; (H, W)."""
-    found = np.zeros(packed.shape, bool)
-    for picture, marks in ((packed, found), (packed.T, found.T)):
+    found = np.zeros(colours.shape, bool)
+    for picture, marks in ((colours, found), (colours.T, found.T)):
         middle = picture[:, RUN:-RUN]
         marks[:, RUN:-RUN] |= (middle == picture[:, : -2 * RUN]) & (middle == picture[:, 2 * RUN :])
     return found

@@ -1,0 +1,115 @@
+"""The overlay: the flat parts of a picture, kept nearly without loss over what the networks make of the rest.
+
+Windows and pages with photographs in them: text and plain ground go to a lossless WebP with merged colours
+(codec/merging.py), which is clear elsewhere; the networks code the picture with these parts smoothed away.
+docs/format.md, "The overlay", is the norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dpc.codec import lossless, merging
+
+UInt8 = NDArray[np.uint8]
+
+BLOCK = merging.BLOCK
+FLAT = 0.15  # flatness from which a picture is looked at; photographs lie below
+SAME = 0.5  # share of pixels around a flat block that equal a neighbour, and in it more than half of that
+PAINTED = 0.6  # share of rare colours from which a block is no flat one
+GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out parts of photographs have less
+LEAST = 0.05  # share of the picture that is worth an overlay
+SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
+
+
+@dataclass(frozen=True)
+class Page:
+    """The flat parts of a picture. rgb: (H, W, 3); flat: (H, W) bool; behind: rgb without them, for the networks."""
+
+    rgb: UInt8
+    flat: NDArray[np.bool_]
+    behind: UInt8
+
+    def fitting(self, size: float) -> bytes | None:
+        """The overlay of at most `size` bytes whose colours are merged the least; None where there is none."""
+        alone = np.where(self.flat[..., None], self.rgb, 0).astype(np.uint8)
+
+        def encode(rgb: UInt8) -> bytes:
+            clear = np.where(self.flat[..., None], rgb, 0).astype(np.uint8)
+            return lossless.to_bytes(clear, np.where(self.flat, 255, 0).astype(np.uint8))
+
+        exact = encode(alone)
+        return exact if len(exact) <= size else merging.fitting(alone, encode, size)
+
+
+def find(rgb: UInt8) -> Page | None:
+    """The flat parts of a picture (H, W, 3) that has others too; None where they are not worth an overlay."""
+    height, width = rgb.shape[:2]
+    if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE or min(height, width) < 2 * BLOCK:
+        return None
+    if lossless.flatness(rgb) < FLAT:
+        return None
+    packed = merging.packed(rgb)
+    blocks = _flat_blocks(packed)
+    if not LEAST <= blocks.mean() or blocks.all():
+        return None
+    flat = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+    if merging.ground(packed)[flat].mean() < GROUNDED:
+        return None
+    return Page(rgb, flat, np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8))
+
+
+def laid_over(rgb: UInt8, overlay: bytes, width: int, height: int, part: tuple[slice, slice]) -> None:
+    """Put an overlay over the rows and columns `part` of its picture, (h, w, 3), in place. Corrupt."""
+    colours, opacity = lossless.from_bytes(overlay, width, height, "overlay")
+    shown = np.ones((height, width), bool)[part] if opacity is None else opacity[part] > 0
+    rgb[shown] = colours[part][shown]
+
+
+def _means(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Means over the blocks of (H, W, C), the last ones over what there is of them."""
+    rows, columns = (np.arange(0, n * BLOCK, BLOCK) for n in shape)
+    sums = np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1)
+    counts = np.add.reduceat(np.add.reduceat(np.ones((*values.shape[:2], 1), np.float32), rows, 0), columns, 1)
+    return np.asarray(sums / counts, np.float32)
+
+
+def _flat_blocks(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which blocks of the colours (H, W) are flat and rendered."""
+    height, width = packed.shape
+    same = np.zeros((height, width), bool)
+    same[:, 1:] |= packed[:, 1:] == packed[:, :-1]
+    same[1:] |= packed[1:] == packed[:-1]
+    _, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    rare = (counts < packed.size / merging.RARE)[where.reshape(packed.shape)]
+    shape = (-(-height // BLOCK), -(-width // BLOCK))
+    shares = _means(np.stack([same, rare], 2).astype(np.float32), shape)
+    own, painted = shares[..., 0], shares[..., 1] > PAINTED
+    around = _boxed(own)
+    flat = (around > SAME) & (own > SAME / 2) & ~painted
+    return np.asarray(_boxed(flat.astype(np.float32)) > 0.5) & flat
+
+
+def _boxed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over 3 x 3."""
+    padded = np.pad(values, 1, mode="edge")
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return np.asarray((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9, np.float32)
+
+
+def _filled(rgb: UInt8, flat: NDArray[np.bool_]) -> UInt8:
+    """A smooth picture that takes up the colours around the flat blocks."""
+    height, width = rgb.shape[:2]
+    means = _means(rgb.astype(np.float32), flat.shape)
+    fill = np.where(flat[..., None], means[~flat].mean(0), means).astype(np.float32)
+    for _ in range(SMOOTHED):
+        padded = np.pad(fill, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        near = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
+        fill = np.where(flat[..., None], near, means)
+    small = Image.fromarray(fill.round().astype(np.uint8))
+    size = (flat.shape[1] * BLOCK, flat.shape[0] * BLOCK)
+    return np.asarray(small.resize(size, Image.Resampling.BILINEAR))[:height, :width]

@@ -1,0 +1,108 @@
+"""The overlay: which parts of a picture it takes, that nothing gets worse by it, and how it is laid over."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import make_tiny
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import dpc
+from dpc.codec import container, lossless, overlay
+from dpc.codec.codec import Codec
+from dpc.errors import Corrupt, TooLarge
+
+UInt8 = npt.NDArray[np.uint8]
+MODEL = Codec(make_tiny.BYTES_MODEL, 1)
+PHOTO = slice(48, 128), slice(64, 160)
+
+
+def window() -> UInt8:
+    """A page with a photograph in it."""
+    page = make_tiny.page(256, 224, 0.0)
+    page.paste(make_tiny.photograph(100, 40, 96, 80), (64, 48))
+    return np.array(page)
+
+
+WINDOW = window()
+
+
+def error(one: UInt8, other: UInt8) -> float:
+    return float(np.square(one.astype(float) - other).mean())
+
+
+def test_it_takes_the_page_and_leaves_the_photograph() -> None:
+    page = overlay.find(WINDOW)
+    assert page is not None
+    assert not page.flat[PHOTO].any() and page.flat.mean() > 0.75
+    np.testing.assert_array_equal(page.behind[PHOTO], WINDOW[PHOTO])
+    blocks = page.behind[160:, :64].astype(int)
+    assert np.abs(np.diff(blocks, axis=0)).max() < 12, "what lies under the overlay is smooth"
+
+
+@pytest.mark.parametrize("size", [(300, 250), (40, 30), (200, 20)])
+def test_photographs_have_none(size: tuple[int, int]) -> None:
+    photo = np.array(make_tiny.photograph(0, 0, *size))
+    assert overlay.find(photo) is None
+    blown_out = np.clip(photo.astype(int) * 3, 0, 255).astype(np.uint8)
+    page = overlay.find(blown_out)
+    assert page is None or (blown_out[page.flat] == 255).mean() > 0.4
+
+
+def test_a_page_without_others_has_none() -> None:
+    assert overlay.find(np.array(make_tiny.page(256, 224, 0.0))) is None
+
+
+@pytest.mark.parametrize("target", [{"quality": 60}, {"max_bytes": 4600}, {"bpp": 0.65}])
+def test_nothing_gets_worse_and_letters_stay(target: dict[str, float]) -> None:
+    plain, data = (MODEL.encode(WINDOW, **target, lossless=keep) for keep in (False, None))  # type: ignore[arg-type]
+    before, info = dpc.inspect(plain), dpc.inspect(data)
+    assert "overlay" in info.chunks and "overlay" not in before.chunks and not info.merged
+    assert info.bytes <= max(before.bytes, target.get("max_bytes", 0)) * 1.01
+    assert info.level is not None and before.level is not None and info.level >= before.level
+    one, other = (MODEL.decode(d, as_array=True) for d in (plain, data))
+    page = overlay.find(WINDOW)
+    assert page is not None
+    assert error(other[page.flat], WINDOW[page.flat]) < 0.1 * error(one[page.flat], WINDOW[page.flat])
+    assert error(other[PHOTO], WINDOW[PHOTO]) < 1.1 * error(one[PHOTO], WINDOW[PHOTO])
+
+
+def test_a_part_and_a_grey_picture() -> None:
+    data = MODEL.encode(WINDOW, quality=60)
+    whole = MODEL.decode(data, as_array=True)
+    part = MODEL.decode(data, region=(30, 20, 170, 131), as_array=True)
+    np.testing.assert_array_equal(part, whole[20:131, 30:170])
+    with pytest.raises(TooLarge, match="max_pixels is 20000"):
+        MODEL.decode(data, region=(30, 20, 170, 131), max_pixels=20000)
+    grey = np.repeat(WINDOW[..., 1:2], 3, 2)
+    made = MODEL.encode(grey[..., 0], quality=60)
+    assert "overlay" in dpc.inspect(made).chunks
+    shown = MODEL.decode(made, as_array=True)
+    page = overlay.find(grey)
+    assert page is not None and shown.shape == WINDOW.shape[:2]
+    assert error(shown[page.flat], grey[..., 0][page.flat]) < 5
+
+
+def test_what_is_clear_shows_the_body() -> None:
+    file = container.unpack(MODEL.encode(WINDOW, quality=60, lossless=False))
+    below = MODEL.decode(container.pack(file), as_array=True)
+    opacity = np.zeros(WINDOW.shape[:2], np.uint8)
+    opacity[:10, :10], opacity[20:30, 20:30] = 255, 1
+    red = np.broadcast_to(np.array([200, 10, 20], np.uint8), WINDOW.shape)
+    laid = container.pack(dataclasses.replace(file, overlay=lossless.to_bytes(red, opacity)))
+    shown = MODEL.decode(laid, as_array=True)
+    np.testing.assert_array_equal(shown, np.where(opacity[..., None] > 0, red, below))
+    everywhere = container.pack(dataclasses.replace(file, overlay=lossless.to_bytes(red, None)))
+    np.testing.assert_array_equal(MODEL.decode(everywhere, as_array=True), red)
+
+
+def test_a_wrong_overlay_is_one_line() -> None:
+    file = container.unpack(MODEL.encode(WINDOW, quality=60, lossless=False))
+    for payload, message in (
+        (lossless.to_bytes(WINDOW[:20], None), "the overlay is a WebP of 256x20 pixels, not 256x224; .*get it again"),
+        (b"x", "the overlay has 1 bytes, the least is 25"),
+    ):
+        with pytest.raises(Corrupt, match=message):
+            MODEL.decode(container.pack(dataclasses.replace(file, overlay=payload)))
