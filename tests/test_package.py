@@ -27,7 +27,9 @@ TORCH_TOO = {
     "evaluation/metrics/dists.py",
     "evaluation/codecs/compressai_worker.py",
     "evaluation/metrics/cvvdp_worker.py",
+    "evaluation/codecs/earlier.py",
     "evaluation/detection/torchvision_detector.py",
+    "evaluation/metrics/vgg.py",
 }
 
 
