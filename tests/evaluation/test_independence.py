@@ -6,7 +6,7 @@ import pytest
 
 from dpc.codec import artifact
 from dpc.evaluation import codecs as baselines
-from dpc.evaluation.independence import heading, leading, names_of, note, of_metadata, seen_by
+from dpc.evaluation.independence import heading, leading, marked, names_of, note, of_metadata, seen_by
 from dpc.evaluation.metrics.reference import NAMES
 
 
@@ -55,6 +55,14 @@ def test_columns_that_are_independent_lead_and_the_others_are_marked() -> None:
     assert leading(names, cells) == ["dists", "plain_2", "psnr", "lpips_alex", "ssimulacra2"]
     assert heading("PSNR", "psnr", cells) == "PSNR †" and heading("DISTS", "dists", cells) == "DISTS"
     assert seen_by(cells)["psnr"] == ["dpc"]
+    more = {
+        **cells,
+        "heic": "psnr",
+        "hevc": "psnr",
+    }  # of those that somebody has seen, the ones that few have come first
+    assert leading(names, more) == ["dists", "plain_2", "lpips_alex", "ssimulacra2", "psnr"]
+    assert [marked("27.1", "psnr", cells[codec]) for codec in cells] == ["27.1†", "27.1", "27.1", "27.1"]
+    assert marked("–", "psnr", "psnr") == "–"
     assert note(names, cells) == (
         "†: not independent, as a codec was trained on it or selected by it: dpc (psnr, lpips_alex); "
         "avif (ssimulacra2). What they were selected by is unknown: dpc, bpg."

@@ -14,9 +14,11 @@ from typing import Any
 __all__ = [
     "MARK",
     "NONE",
+    "NO_VALUE",
     "UNKNOWN",
     "heading",
     "leading",
+    "marked",
     "names_of",
     "note",
     "of_metadata",
@@ -27,6 +29,7 @@ __all__ = [
 
 UNKNOWN, NONE = "unknown", "none"
 MARK = "†"
+NO_VALUE = "–"
 
 TERMS = {
     "mse": ("psnr",),
@@ -106,9 +109,14 @@ def seen_by(cells: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def leading(names: Sequence[str], cells: Mapping[str, str]) -> list[str]:
-    """The metrics in the order of a table: those that no codec has seen come first."""
+    """The metrics in the order of a table: those that no codec has seen come first, then those that few have."""
     seen = seen_by(cells)
-    return sorted(names, key=lambda name: name in seen)
+    return sorted(names, key=lambda name: len(seen.get(name, ())))
+
+
+def marked(text: str, name: str, seen: str) -> str:
+    """A value of a metric as a table shows it: with a mark behind it when its codec has `seen` the metric."""
+    return f"{text}{MARK}" if name in names_of(seen)[0] and text != NO_VALUE else text
 
 
 def heading(title: str, name: str, cells: Mapping[str, str]) -> str:

@@ -253,7 +253,7 @@ def _table(data: _Set, section: Section, names: Sequence[str]) -> dict[str, Any]
     for codec in data.rows:
         points = [(m, section.cells[codec, m]) for m in names]
         cells = [
-            {"text": cell(m, point, section.pictures)}
+            {"text": independence.marked(cell(m, point, section.pictures), m, seen(data.rows)[codec])}
             | {"best": bool(point and codec in fair.get(m, ()) and point.value == best[m])}
             for m, point in points
         ]

@@ -102,7 +102,7 @@ def _sections(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> list
 def cell(metric: str, point: curves.Point | None, pictures: int) -> str:
     """A mean as text, and behind it how many pictures it is of where not all have a value."""
     if point is None:
-        return "–"
+        return independence.NO_VALUE
     digits = 1 if metric in PEAKS else 2 if metric in SECONDS else METRICS[metric].digits
     return f"{point.value:.{digits}f}" + (f" ({point.pictures})" if point.pictures < pictures else "")
 
@@ -136,7 +136,8 @@ def markdown(data: Mapping[str, Sequence[Row]], rates: Sequence[float]) -> str:
         lines += ["", f"| {section.title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for codec in data:
             texts = {name: cell(name, section.cells[codec, name], section.pictures) for name in (*names, *SECONDS)}
-            cells = [texts[name] for name in shown]
+            told = data[codec][-1].seen if data[codec] else ""
+            cells = [independence.marked(texts[name], name, told) for name in shown]
             cells += [_together(" ", [texts[name] for name in peaks])] if peaks else []
             cells += [_together(", ", [texts[name] for name in SECONDS])]
             if any(section.cells[codec, name] for name in names):
