@@ -28,8 +28,8 @@ CODECS = ("avif", "jpegxl", "heic", "jpeg2000", "jpeg", "webp", "bpg-like")
 """What stands beside DPC, as far as there are rows of it, five in all."""
 
 LIMIT = 18_000_000
-"""Bytes of the pictures as text. Tables and curves take one or two millions more (0.84 with 14 codecs and 7 metrics), and
-the page should stay below 20, so that it can be sent by mail."""
+"""Bytes of the pictures as text. Tables and curves take one or two millions more (0.84 with 14 codecs and 7 metrics),
+and the page should stay below 20, so that it can be sent by mail."""
 STORED = (None, 95, 90, 85, 80, 70, 60, 50, 40, 30)  # qualities of AVIF 4:4:4, None without loss, by WebP
 SAMPLE = 3  # originals by which one of them is chosen
 NEAR = 1.3  # times the limit, by the sample; what is further from it is not tried on all
