@@ -539,6 +539,17 @@ def test_means_over_pictures() -> None:
     assert curves.curve(pictures, 4) == []  # a mean over three pictures beside one over four would mislead
 
 
+def test_a_file_without_loss_stands_for_the_larger_rates_that_were_asked_for() -> None:
+    """It takes 0.3 bpp where 0.5 were allowed: at 0.5 the picture is as good. Nothing is known beyond."""
+    made = [(0.1, 0.1, 28.0), (0.3, 0.5, 99.0), (0.3, 0.4, 99.0)]
+    rows = [row(bpp=bpp, target=target, metrics={"psnr": psnr}) for bpp, target, psnr in made]
+    found = curves.points(rows, "psnr")
+    assert found == {"ab": [(0.1, 28.0), (0.3, 99.0), (0.5, 99.0)]}
+    assert curves.at(found["ab"], 0.4) == 99.0 and curves.at(found["ab"], 0.6) is None
+    near = [row(bpp=bpp, target=bpp * 1.02, metrics={"psnr": 30.0}) for bpp in (0.1, 0.2)]
+    assert len(curves.points(near, "psnr")["ab"]) == 2
+
+
 def test_rate_differences_of_known_curves() -> None:
     pytest.importorskip("bjontegaard")
     rates = np.geomspace(0.1, 1, 6)

@@ -50,13 +50,19 @@ class Difference:
 def points(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[float, float]]]:
     """sha256 of a picture -> its (bpp, value), ascending; metric: a metric, or encode_s, decode_s, memory_mb.
 
-    Of several files of one size the last counts.
+    Of several files of one size the last counts. The largest file, where more was asked for than it takes (nothing is
+    left to code in a picture kept without loss), stands for the rate that was asked for too.
     """
     found: dict[str, dict[float, float]] = {}
+    asked: dict[str, tuple[float, float]] = {}  # of the largest file: its bpp, and the highest target it was made for
     for row in rows:
         value = getattr(row, metric) if metric in ("encode_s", "decode_s", "memory_mb") else row.metrics.get(metric)
         if value is not None and not math.isnan(value):
             found.setdefault(row.sha256, {})[row.bpp] = value
+            asked[row.sha256] = max(asked.get(row.sha256, (0.0, 0.0)), (row.bpp, row.target or 0.0))
+    for name, (bpp, target) in asked.items():
+        if bpp * (1 + NEAR) < target:
+            found[name][target] = found[name][bpp]
     return {sha256: sorted(values.items()) for sha256, values in found.items()}
 
 
