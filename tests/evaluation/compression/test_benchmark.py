@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import make_tiny
 import numpy as np
 import pytest
 from paths import ROOT, SHARED, needs, python_path
@@ -32,6 +33,7 @@ from dpc.evaluation.compression.report import report
 from dpc.evaluation.compression.rows import Row, append, merged, read, write, write_parquet
 from dpc.evaluation.compression.run import Plan, bench
 from dpc.evaluation.experiment import Failure, alone, engines, sha256, subjects
+from dpc.evaluation.experiment.coding import code
 from dpc.evaluation.metrics.ms_ssim import ms_ssim
 from dpc.evaluation.metrics.psnr import psnr
 from dpc.evaluation.metrics.reference import Reference
@@ -753,3 +755,20 @@ def test_jpeg_2000_is_what_others_publish(rate: float, published: tuple[float, f
     mean = np.mean(values, axis=0)
     assert mean[0] == pytest.approx(published[0], abs=0.15)
     assert mean[1] == pytest.approx(published[1], abs=0.003)
+
+
+def test_pages_of_a_size_are_measured_as_they_were_made(tmp_path: Path) -> None:
+    """At quality 100 a page is kept without loss: that says nothing of the smaller file with merged colours."""
+    model = str(make_tiny.BYTES_MODEL)
+    page = np.array(make_tiny.page(96, 128))
+    codec = baselines.get(f"dpc:{model}")
+    exact = len(codec.encode(page, 100.0))
+    qualities = set()
+    for share in (0.7, 0.85):
+        target = 8 * share * exact / page[..., 0].size
+        coded = code(codec, page, None, target)
+        assert coded.bytes <= share * exact and 0 < np.square(coded.rgb.astype(float) - page).mean() < 50
+        assert coded.quality == pytest.approx(100, abs=1e-3)
+        assert len(codec.encode(page, coded.quality)) == coded.bytes
+        qualities.add(coded.quality)
+    assert len(qualities) == 2 and code(codec, page, 100.0, None).bytes == exact

@@ -14,11 +14,15 @@ from dpc.evaluation.codecs.protocol import Rgb
 
 __all__ = ["Dpc"]
 
+BYTE = 1e-9
+
 
 class Dpc:
     """A model of this codec. model: a released name, the path of an artifact, or None for the default.
 
-    Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. Raises UnknownModel, ModelError.
+    Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. A file of a given size that holds merged
+    colours or an overlay has no quality that makes it again: its quality here is that of its level (100 without one)
+    and a BYTE for each of its bytes, so that two of one picture differ. Raises UnknownModel, ModelError.
     """
 
     def __init__(self, model: str | None, threads: int | None) -> None:
@@ -35,8 +39,11 @@ class Dpc:
         self.qualities = tuple(1 + 99 * level / (levels - 1) for level in range(levels))
 
     def encode(self, image: Rgb, quality: float) -> bytes:
-        """The .dpc file at a quality."""
-        return self._codec.encode(image, quality=quality)
+        """The .dpc file at a quality; of one with merged colours or an overlay, the best of no more bytes."""
+        below = max(q for q in self.qualities if q <= quality)
+        if size := round((quality - below) / BYTE):
+            return self._codec.encode(image, max_bytes=size)
+        return self._codec.encode(image, quality=below)
 
     def decode(self, data: bytes) -> Rgb:
         """The picture, uint8 (H, W, 3)."""
@@ -51,5 +58,6 @@ class Dpc:
         return self._with_quality(self._codec.encode(image, bpp=bpp))
 
     def _with_quality(self, data: bytes) -> tuple[float, bytes]:
-        level = container.peek(data).level
-        return self.qualities[-1 if level is None else level], data
+        file = container.unpack(data)
+        own = BYTE * len(data) if file.merged or file.overlay is not None else 0.0
+        return self.qualities[-1 if file.level is None else file.level] + own, data

@@ -164,7 +164,8 @@ def _decoded(subject: Codec | Folder, path: Path, rgb: Rgb, row: Row) -> Rgb:
     """The picture of a row, made again."""
     if isinstance(subject, Folder):
         return subject.decoded(next(e for e in subject.of(path.stem) if e.quality == row.quality), rgb)
-    return subject.decode(subject.encode(rgb, row.quality))
+    made = subject.encode(rgb, row.quality) if row.target is None else baselines.at_bpp(subject, rgb, row.target)[1]
+    return subject.decode(made)
 
 
 def window(rgb: Rgb, most: bool) -> tuple[int, int]:

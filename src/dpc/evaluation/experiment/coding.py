@@ -32,22 +32,26 @@ def code(
 ) -> Decoded:
     """One file, at a quality or at the target in bpp, coded and decoded by the clock.
 
-    What is loaded at first use is loaded before. tried: see at_bpp. DPCError when another number of pixels comes back.
+    What is loaded at first use is loaded before. The seconds are those of a file at the quality that the target led to,
+    without the search for it. tried: see at_bpp. DPCError when another number of pixels comes back.
     """
     if id(codec) not in _WARM:
         codec.decode(codec.encode(rgb[:64, :64].copy(), codec.qualities[len(codec.qualities) // 2]))
         _WARM.add(id(codec))
+    found = None
     if quality is None:
-        quality, _ = baselines.at_bpp(codec, rgb, target or 0.0, tried)
+        quality, found = baselines.at_bpp(codec, rgb, target or 0.0, tried)
     quality = float(quality)
     begin = time.perf_counter()
     data = codec.encode(rgb, quality)
+    seconds = time.perf_counter() - begin
+    data = data if found is None else found
     middle = time.perf_counter()
     decoded = codec.decode(data)
     end = time.perf_counter()
     if decoded.shape != rgb.shape:
         raise DPCError(f"{codec.name} gave back {decoded.shape[1]}x{decoded.shape[0]} pixels")
-    return Decoded(quality, len(data), decoded, middle - begin, end - middle)
+    return Decoded(quality, len(data), decoded, seconds, end - middle)
 
 
 def point_label(quality: float | None, target: float | None) -> str:
