@@ -27,7 +27,9 @@ for name in kodim01 kodim05 kodim09 kodim13 kodim17 kodim21; do
 done
 metrics=dists,plain_2,plain_025,luma_below_8,text_read,text_known,lpips_alex,psnr
 for set in pages kodak-fourth; do
-    "${dpc[@]}" bench "$scratch/$set" --out "$here/$set" --codecs "$codecs" --bpp 0.15,0.25,0.5 \
+    rates=0.15,0.25,0.5
+    [[ $set != pages ]] || rates=0.15,0.2,0.25,0.35,0.5,0.7
+    "${dpc[@]}" bench "$scratch/$set" --out "$here/$set" --codecs "$codecs" --bpp "$rates" \
         --metrics "$metrics" --lpips-weights "$weights" || echo "$set: not complete" >&2
     "${dpc[@]}" report "$here/$set" --out "$scratch/report-$set"
     cp "$scratch/report-$set/table.md" "$here/$set/"
