@@ -118,8 +118,8 @@ def detect(
     )
     if not 0 < example_bpp < 24:
         raise OptionError(f"--example-bpp {example_bpp:g}: give bits per pixel, above 0 and below 24")
-    if anchor is not None and anchor not in (known := run.codecs_of(plan, out)):
-        raise OptionError(f"--anchor {anchor} is not among the codecs {', '.join(known)}")
+    if anchor is not None:
+        run.check_anchor(plan, out, anchor)
     terminal = sys.stderr.isatty()
     with typer.progressbar(length=1000, file=sys.stderr, hidden=not terminal) as bar:
         result = run.detect(

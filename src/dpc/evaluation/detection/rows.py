@@ -9,8 +9,8 @@
     dpc, commit, tools                               what measured
     found                                            category:score:left:top:width:height, a semicolon between two
 
-A file grows by one gzip member for each picture, so what a killed run leaves is readable (zcat, pandas) up to its last
-picture; it is written as a whole, in order, when the run ends.
+A file grows by one gzip member for each row, so what a killed run leaves is readable (zcat, pandas) up to its last row;
+it is written as a whole, in order, when the run ends.
 """
 
 from __future__ import annotations

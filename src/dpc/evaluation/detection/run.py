@@ -30,7 +30,7 @@ from dpc.evaluation.detection.rows import ORIGINAL, Boxes, Key, Row, append, fil
 from dpc.evaluation.experiment import Decoded, Failure, Subjects, attempt, code, engines, point_label, sha256
 from dpc.provenance import commit, tools
 
-__all__ = ["TARGETS", "Plan", "Result", "boxes_of", "codecs_of", "detect", "detector"]
+__all__ = ["TARGETS", "Plan", "Result", "boxes_of", "check_anchor", "detect", "detector"]
 
 TARGETS = (0.1, 0.15, 0.25, 0.4, 0.6)
 MATCHES = ("average", "image")
@@ -130,14 +130,15 @@ def _detect(
     plan = given.plan
     rows_of = {file: read(file) for file in sorted((out / "rows").glob("*.csv.gz"))}
     known: dict[int, set[tuple[Key, str]]] = {}
-    for file, rows in rows_of.items():
-        write(file, rows)  # without what was cut off
+    for rows in rows_of.values():
         for row in rows:
             known.setdefault(row.image, set()).add((row.key, row.model))
     changed: set[Path] = set()
 
     def keep(row: Row) -> None:
         file = file_of(out / "rows", row.codec)
+        if file in rows_of and file not in changed:
+            write(file, rows_of[file])  # without what was cut off
         append(file, [row])
         rows_of.setdefault(file, []).append(row)
         changed.add(file)
@@ -169,11 +170,14 @@ def _detect(
     return replace(given, rows=here, new=new, failures=failures)
 
 
-def codecs_of(plan: Plan, out: Path) -> list[str]:
-    """The codecs and folders that there will be rows of: those of the plan that work here, and those in out already."""
+def check_anchor(plan: Plan, out: Path, name: str) -> None:
+    """OptionError unless there will be rows of a codec or folder of this name: it works here, or has rows in out."""
     _, _, codecs = _usable(plan)
-    old = {row.codec for file in (out / "rows").glob("*.csv.gz") for row in read(file)}
-    return sorted({*codecs, *plan.folders, *old} - {ORIGINAL})
+    names = {*codecs, *plan.folders}
+    if name not in names:
+        names |= {row.codec for file in (out / "rows").glob("*.csv.gz") for row in read(file)} - {ORIGINAL}
+    if name not in names:
+        raise OptionError(f"--anchor {name} is not among the codecs {', '.join(sorted(names))}")
 
 
 def _usable(plan: Plan) -> tuple[Plan, dict[str, str], dict[str, str]]:
