@@ -960,7 +960,8 @@ def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: 
 def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
     plan = tmp_path / "tiny.toml"
     network = "\n".join(f"{k} = {list(v) if isinstance(v, tuple) else v}" for k, v in vars(NETWORK).items())
-    plan.write_text(f'name = "tiny"\nbatch = 2\n[network]\n{network}\n[[stages]]\nshare = 1.0\nmse = 1.0\n')
+    taught = "[[stages]]\nshare = 1.0\nmse = 1.0\nfrozen = true\nteacher = 1.0\n"  # a pack leaves the teacher out
+    plan.write_text(f'name = "tiny"\nbatch = 2\nteacher = "dpc-7"\n[network]\n{network}\n{taught}')
     out = tmp_path / "pack"
     command = ["pack", str(out), "--data", str(photos), "--recipe", str(plan), "--from", str(whole / "last.pt")]
     command += ["--lpips-weights", str(WEIGHTS), "--limit"]

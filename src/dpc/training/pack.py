@@ -19,7 +19,7 @@ from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
 from dpc.training.data import fonts
 from dpc.training.data.photos import HELD_OUT, Photos
-from dpc.training.recipe import Recipe, to_dict
+from dpc.training.recipe import Recipe, to_dict, untaught
 from dpc.training.weights import Weights, grown, weights_of
 
 SEED = 5
@@ -112,7 +112,7 @@ def pack(
 
     try:
         _code(out)
-        _recipes(out, recipes)
+        _recipes(out, [untaught(recipe) for recipe in recipes])
         if any(r.synthetic for r in recipes):
             _typefaces(out)
         _lpips(out, networks)

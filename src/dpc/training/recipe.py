@@ -135,6 +135,12 @@ class Recipe:
         return self.stages[-1]
 
 
+def untaught(recipe: Recipe) -> Recipe:
+    """The recipe without its teacher, whose graphs need ONNX Runtime."""
+    stages = tuple(dataclasses.replace(stage, teacher=0.0) for stage in recipe.stages)
+    return dataclasses.replace(recipe, stages=stages, teacher="")
+
+
 def _build(cls: type[Any], table: Any, where: str) -> Any:
     if not isinstance(table, dict):
         raise RecipeError(f"{where} must be a table, not {type(table).__name__}")
