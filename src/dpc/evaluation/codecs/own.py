@@ -14,15 +14,15 @@ from dpc.evaluation.codecs.protocol import Rgb
 
 __all__ = ["Dpc"]
 
-BYTE = 1e-9
+SIZES = 1000
 
 
 class Dpc:
     """A model of this codec. model: a released name, the path of an artifact, or None for the default.
 
     Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. A file of a given size that holds merged
-    colours or an overlay has no quality that makes it again: its quality here is that of its level (100 without one)
-    and a BYTE for each of its bytes, so that two of one picture differ. Raises UnknownModel, ModelError.
+    colours or an overlay has no quality that makes it again: here it is SIZES and its bytes. Raises UnknownModel,
+    ModelError.
     """
 
     def __init__(self, model: str | None, threads: int | None) -> None:
@@ -39,11 +39,10 @@ class Dpc:
         self.qualities = tuple(1 + 99 * level / (levels - 1) for level in range(levels))
 
     def encode(self, image: Rgb, quality: float) -> bytes:
-        """The .dpc file at a quality; of one with merged colours or an overlay, the best of no more bytes."""
-        below = max(q for q in self.qualities if q <= quality)
-        if size := round((quality - below) / BYTE):
-            return self._codec.encode(image, max_bytes=size)
-        return self._codec.encode(image, quality=below)
+        """The .dpc file at a quality; above SIZES: the best one of no more bytes."""
+        if quality > SIZES:
+            return self._codec.encode(image, max_bytes=round(quality - SIZES))
+        return self._codec.encode(image, quality=quality)
 
     def decode(self, data: bytes) -> Rgb:
         """The picture, uint8 (H, W, 3)."""
@@ -59,5 +58,6 @@ class Dpc:
 
     def _with_quality(self, data: bytes) -> tuple[float, bytes]:
         file = container.unpack(data)
-        own = BYTE * len(data) if file.merged or file.overlay is not None else 0.0
-        return self.qualities[-1 if file.level is None else file.level] + own, data
+        if file.merged or file.overlay is not None:
+            return float(SIZES + len(data)), data
+        return self.qualities[-1 if file.level is None else file.level], data
