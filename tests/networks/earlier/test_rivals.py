@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paths import ROOT
+from paths import NO_DATA, ROOT
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -306,7 +306,7 @@ PATCH = (128, 192)
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What CompressAI makes of our weights, for each kind; one process, as its imports take long."""
     if not COMPRESSAI.exists():
-        pytest.skip(f"there is no {COMPRESSAI}; DPC_COMPRESSAI names a Python that has compressai")
+        pytest.skip(f"there is no {COMPRESSAI}, which DPC_COMPRESSAI may name; it counts as reference data ({NO_DATA})")
     asked, answered = (tmp_path_factory.mktemp("cai") / name for name in ("asked.pt", "answered.pt"))
     codecs = {kind: (MODELS[kind], codec(kind).state_dict(), codec(kind).density.median) for kind in KINDS}
     torch.save({"names": NAMES, "x": tensor(picture(*PATCH)), "codecs": codecs}, asked)
