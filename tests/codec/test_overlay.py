@@ -21,7 +21,7 @@ PHOTO = slice(48, 128), slice(64, 160)
 
 def window() -> UInt8:
     """A page with a photograph in it."""
-    page = make_tiny.page(256, 224, 0.0)
+    page = make_tiny.page(384, 320, 0.0)
     page.paste(make_tiny.photograph(100, 40, 96, 80), (64, 48))
     return np.array(page)
 
@@ -36,7 +36,7 @@ def error(one: UInt8, other: UInt8) -> float:
 def test_it_takes_the_page_and_leaves_the_photograph() -> None:
     page = overlay.find(WINDOW)
     assert page is not None
-    assert not page.flat[PHOTO].any() and page.flat.mean() > 0.75
+    assert not page.flat[PHOTO].any() and page.flat.mean() > 0.7
     np.testing.assert_array_equal(page.behind[PHOTO], WINDOW[PHOTO])
     blocks = page.behind[160:, :64].astype(int)
     assert np.abs(np.diff(blocks, axis=0)).max() < 12, "what lies under the overlay is smooth"
@@ -55,7 +55,7 @@ def test_a_page_without_others_has_none() -> None:
     assert overlay.find(np.array(make_tiny.page(256, 224, 0.0))) is None
 
 
-@pytest.mark.parametrize("target", [{"quality": 60}, {"max_bytes": 4600}, {"bpp": 0.65}])
+@pytest.mark.parametrize("target", [{"quality": 60}, {"max_bytes": 7400}, {"bpp": 0.48}])
 def test_nothing_gets_worse_and_letters_stay(target: dict[str, float]) -> None:
     plain, data = (MODEL.encode(WINDOW, **target, lossless=keep) for keep in (False, None))  # type: ignore[arg-type]
     before, info = dpc.inspect(plain), dpc.inspect(data)
@@ -66,7 +66,7 @@ def test_nothing_gets_worse_and_letters_stay(target: dict[str, float]) -> None:
     page = overlay.find(WINDOW)
     assert page is not None
     assert error(other[page.flat], WINDOW[page.flat]) < 0.1 * error(one[page.flat], WINDOW[page.flat])
-    assert error(other[PHOTO], WINDOW[PHOTO]) < 1.1 * error(one[PHOTO], WINDOW[PHOTO])
+    assert error(other[PHOTO], WINDOW[PHOTO]) < 1.15 * error(one[PHOTO], WINDOW[PHOTO])
 
 
 def test_a_part_and_a_grey_picture() -> None:
@@ -77,7 +77,7 @@ def test_a_part_and_a_grey_picture() -> None:
     with pytest.raises(TooLarge, match="max_pixels is 20000"):
         MODEL.decode(data, region=(30, 20, 170, 131), max_pixels=20000)
     grey = np.repeat(WINDOW[..., 1:2], 3, 2)
-    made = MODEL.encode(grey[..., 0], quality=60)
+    made = MODEL.encode(grey[..., 0], quality=40)
     assert "overlay" in dpc.inspect(made).chunks
     shown = MODEL.decode(made, as_array=True)
     page = overlay.find(grey)
@@ -101,7 +101,7 @@ def test_what_is_clear_shows_the_body() -> None:
 def test_a_wrong_overlay_is_one_line() -> None:
     file = container.unpack(MODEL.encode(WINDOW, quality=60, lossless=False))
     for payload, message in (
-        (lossless.to_bytes(WINDOW[:20], None), "the overlay is a WebP of 256x20 pixels, not 256x224; .*get it again"),
+        (lossless.to_bytes(WINDOW[:20], None), "the overlay is a WebP of 384x20 pixels, not 384x320; .*get it again"),
         (b"x", "the overlay has 1 bytes, the least is 25"),
     ):
         with pytest.raises(Corrupt, match=message):

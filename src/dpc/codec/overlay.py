@@ -21,6 +21,7 @@ BLOCK = merging.BLOCK
 FLAT = 0.15  # flatness from which a picture is looked at; photographs lie below
 SAME = 0.5  # share of pixels around a flat block that equal a neighbour, and in it more than half of that
 PAINTED = 0.6  # share of rare colours from which a block is no flat one
+OWN = 0.2  # share of ground in a flat block; dark cloth has less
 GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out parts of photographs have less
 LEAST = 0.05  # share of the picture that is worth an overlay
 SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
@@ -87,11 +88,12 @@ def _flat_blocks(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
     _, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     rare = (counts < packed.size / merging.RARE)[where.reshape(packed.shape)]
     shape = (-(-height // BLOCK), -(-width // BLOCK))
-    shares = _means(np.stack([same, rare], 2).astype(np.float32), shape)
+    shares = _means(np.stack([same, rare, merging.ground(packed)], 2).astype(np.float32), shape)
     own, painted = shares[..., 0], shares[..., 1] > PAINTED
     around = _boxed(own)
-    flat = (around > SAME) & (own > SAME / 2) & ~painted
-    return np.asarray(_boxed(flat.astype(np.float32)) > 0.5) & flat
+    flat = (around > SAME) & (own > SAME / 2) & (shares[..., 2] > OWN) & ~painted
+    # a block beside others may hold the edge of a photograph, which merged colours would turn to stripes
+    return np.asarray(_boxed(flat.astype(np.float32)) > 0.99)
 
 
 def _boxed(values: NDArray[np.float32]) -> NDArray[np.float32]:
