@@ -27,6 +27,7 @@ TORCH_TOO = {
     "evaluation/metrics/dists.py",
     "evaluation/codecs/compressai_worker.py",
     "evaluation/metrics/cvvdp_worker.py",
+    "evaluation/foreign/torchvision_names.py",
     "evaluation/codecs/earlier.py",
     "evaluation/detection/torchvision_detector.py",
     "evaluation/metrics/vgg.py",

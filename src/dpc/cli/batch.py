@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -151,8 +152,13 @@ def _side_by_side(jobs: Iterable[Job], work: Work, rules: Rules, count: int, eng
     """The results, as they are done, of processes of this machine or of a cluster."""
     from dpc.evaluation.experiment import engines
 
+    def noted() -> Iterator[Job]:
+        for job in jobs:
+            yield job if _is_there(job.target) else dataclasses.replace(job, new=True)
+
     function = functools.partial(_perform_elsewhere, work=work, rules=rules)
-    for job, found in engines.work(engine, function, jobs, count):
+    again = functools.partial(_perform_again, work=work, rules=rules)
+    for job, found in engines.work(engine, function, noted(), count, again):
         yield Done(job, error=found) if isinstance(found, str) else found
 
 
@@ -163,6 +169,11 @@ def _perform_elsewhere(job: Job, work: Work, rules: Rules) -> Done:
     _live_as_worker()
     with _busy:
         return perform(job, work, rules, lambda share: None)
+
+
+def _perform_again(job: Job, work: Work, rules: Rules) -> Done:
+    """After a process died: the output of a job may be there without its result, and is then made once more."""
+    return _perform_elsewhere(job, work, Rules(force=True, make_folders=rules.make_folders) if job.new else rules)
 
 
 @functools.cache

@@ -29,11 +29,13 @@ NAMED = 5  # files that are named where many are left out
 
 @dataclass(frozen=True)
 class Job:
-    """One input and its output; "-" is a stream. options: the target of this picture, by a list."""
+    """One input and its output; "-" is a stream. options: the target of this picture, by a list. new: there was no
+    output when the job was handed out."""
 
     source: str
     target: str
     options: dict[str, float] = field(default_factory=dict)
+    new: bool = field(default=False, compare=False)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paths import NO_DATA, ROOT
+from paths import ROOT
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -254,7 +254,7 @@ def test_frequencies_are_whole_and_leave_little_to_the_escape() -> None:
 
 # CompressAI, in an environment of its own
 
-COMPRESSAI = Path(os.environ.get("DPC_COMPRESSAI") or ROOT.parent / "cai" / "bin" / "python")
+COMPRESSAI = Path(os.environ.get("DPC_COMPRESSAI") or Path.home() / ".cache" / "dpc" / "compressai" / "bin" / "python")
 NAMES = {"entropy_bottleneck": "density", "context_prediction": "context", "entropy_parameters": "parameters_of"}
 """CompressAI's names of modules -> ours; all others are the same."""
 MODELS = {
@@ -265,7 +265,9 @@ MODELS = {
 }
 THEIRS = """
 import sys, torch
-from compressai import models
+sys.path.insert(0, sys.argv[3])
+from torchvision_names import import_module
+models = import_module("compressai.models")
 asked = torch.load(sys.argv[1])
 torch.set_num_threads(1)
 
@@ -306,11 +308,12 @@ PATCH = (128, 192)
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What CompressAI makes of our weights, for each kind; one process, as its imports take long."""
     if not COMPRESSAI.exists():
-        pytest.skip(f"there is no {COMPRESSAI}, which DPC_COMPRESSAI may name; it counts as reference data ({NO_DATA})")
+        pytest.skip(f"{COMPRESSAI} is not there; docs/guide/learned.md makes it, DPC_COMPRESSAI names another")
     asked, answered = (tmp_path_factory.mktemp("cai") / name for name in ("asked.pt", "answered.pt"))
     codecs = {kind: (MODELS[kind], codec(kind).state_dict(), codec(kind).density.median) for kind in KINDS}
     torch.save({"names": NAMES, "x": tensor(picture(*PATCH)), "codecs": codecs}, asked)
-    command = [str(COMPRESSAI), "-c", THEIRS, str(asked), str(answered)]
+    imports = ROOT / "src" / "dpc" / "evaluation" / "foreign"
+    command = [str(COMPRESSAI), "-c", THEIRS, str(asked), str(answered), str(imports)]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Runs in an environment that has compressai, started by learned.py; it imports nothing of this package.
 
-Requests and answers are a line of JSON with the length of the payload behind it:
+With --version it prints that of the package, which it has imported, and ends. Otherwise requests and answers are a line
+of JSON with the length of the payload behind it:
 
     {"do": "encode", "model", "metric", "weights", "quality", "threads", "width", "height"} RGB -> file
     {"do": "decode", ...} file -> {"width", "height"} RGB
@@ -16,19 +17,27 @@ import os
 import struct
 import sys
 from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO
 
 STRIDE = 64
 HEAD = "<HHBHHB"
 
 
+@lru_cache(maxsize=1)
+def package(name: str) -> Any:
+    """A module of CompressAI, also beside a torchvision of another build than torch."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "foreign"))
+    return import_module("torchvision_names").import_module(name)
+
+
 @lru_cache(maxsize=2)
 def network(model: str, metric: str, weights: str | None, quality: int, threads: int) -> Any:
     import torch
-    from compressai.zoo import image_models
 
     torch.set_num_threads(threads)
-    net = image_models[model](quality=quality, metric=metric, pretrained=weights is None)
+    net = package("compressai.zoo").image_models[model](quality=quality, metric=metric, pretrained=weights is None)
     if weights == "untrained":
         torch.manual_seed(0)
     elif weights is not None:
@@ -80,6 +89,10 @@ def answer(stream: BinaryIO, head: dict[str, Any], payload: bytes = b"") -> None
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        package("compressai.zoo")
+        sys.stdout.write(import_module("compressai").__version__)
+        return
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the answers
     source = sys.stdin.buffer

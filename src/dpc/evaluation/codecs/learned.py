@@ -63,7 +63,7 @@ class CompressAI:
         self._options = {"model": model, "metric": metric, "weights": weights, "threads": threads}
         try:
             asked = subprocess.run(
-                [found, "-c", "import compressai; print(compressai.__version__)"],
+                [found, script, "--version"],
                 capture_output=True,
                 text=True,
                 timeout=START,

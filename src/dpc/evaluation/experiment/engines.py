@@ -27,21 +27,26 @@ Result = TypeVar("Result")
 
 
 def work(
-    engine: str, function: Callable[[Task], Result], tasks: Iterable[Task], count: int
+    engine: str,
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    count: int,
+    again: Callable[[Task], Result] | None = None,
 ) -> Iterator[tuple[Task, Result | str]]:
     """(task, function(task)) in the order in which they are done, by `count` workers.
 
     engine: one of ENGINES; one worker of "processes" is this process, as "serial" is. Otherwise function and tasks
     travel to other processes, by pickle, and what a generator yields comes back as a list. Where a worker dies or the
-    function fails the reason, in one line, stands in place of the result. Raises OptionError, and ToolMissing without
-    ray.
+    function fails the reason, in one line, stands in place of the result. again: what is
+    done in place of the function with a task that may have been done, but whose result was lost with a process. Raises
+    OptionError, and ToolMissing without ray.
     """
     check(engine)
     if engine == "ray":
         return _ray(function, tasks, count)
     if engine == "serial" or count == 1:
         return _serial(function, tasks)
-    return _processes(functools.partial(_listed, function), tasks, count)
+    return _processes(functools.partial(_listed, function), functools.partial(_listed, again or function), tasks, count)
 
 
 def check(engine: str) -> None:
@@ -65,7 +70,7 @@ def _serial(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterat
 
 
 def _processes(
-    function: Callable[[Task], Result], tasks: Iterable[Task], count: int
+    function: Callable[[Task], Result], again: Callable[[Task], Result], tasks: Iterable[Task], count: int
 ) -> Iterator[tuple[Task, Result | str]]:
     """A process that dies takes the others with it: what they had is then done one by one, each in its own process, and
     the rest by new ones."""
@@ -103,7 +108,7 @@ def _processes(
         for task in left.values():
             with ProcessPoolExecutor(1, context) as pool:
                 try:
-                    result = result_of(pool.submit(function, task))
+                    result = result_of(pool.submit(again, task))
                 except BrokenProcessPool:
                     result = "the process died (out of memory?)"
             yield task, result

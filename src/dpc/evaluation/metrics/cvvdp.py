@@ -3,9 +3,10 @@
 It models a display and a viewer: here `standard_4k`, a 30-inch screen of 3840 x 2160 at 200 cd/m2, seen from 0.75 m.
 One JOD less means that three of four people prefer the other picture.
 
-Computed by the authors' package cvvdp, which needs a torchvision that fits torch; so it has an environment of its own:
+Computed by the authors' package cvvdp, which wants pins of its own; so it has an environment of its own:
 
-    python3 -m venv ~/.cache/dpc/cvvdp && ~/.cache/dpc/cvvdp/bin/pip install cvvdp==0.5.7
+    python3 -m venv ~/.cache/dpc/cvvdp
+    ~/.cache/dpc/cvvdp/bin/pip install cvvdp==0.5.7 torch==2.13.0 torchvision==0.28.0
 
 DPC_CVVDP names the Python of another one. A process there keeps the metric loaded.
 """
@@ -27,7 +28,10 @@ __all__ = ["DISPLAY", "SMALLEST", "cvvdp", "python", "version"]
 DISPLAY = "standard_4k"
 SMALLEST = 16  # pixels a side
 START = 300  # seconds in which an environment must say its version
-_HOW = "python3 -m venv ~/.cache/dpc/cvvdp && ~/.cache/dpc/cvvdp/bin/pip install cvvdp==0.5.7, or name one by DPC_CVVDP"
+_HOW = (
+    "python3 -m venv ~/.cache/dpc/cvvdp && ~/.cache/dpc/cvvdp/bin/pip install cvvdp==0.5.7 torch==2.13.0 "
+    "torchvision==0.28.0, or name one by DPC_CVVDP"
+)
 
 
 def cvvdp(original: Picture, decoded: Picture) -> float:
@@ -64,8 +68,7 @@ def version() -> str:
 
 @lru_cache(maxsize=4)
 def _version(path: str) -> str:
-    # imported, because a torchvision that does not fit torch shows only then
-    command = [path, "-c", "import pycvvdp; from importlib.metadata import version; print(version('cvvdp'))"]
+    command = [path, _script(), "--version"]  # which imports it too: what does not fit torch shows only then
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=START, env=environment)
@@ -80,5 +83,8 @@ def _version(path: str) -> str:
 @lru_cache(maxsize=4)
 def _worker(path: str) -> Worker:
     _version(path)
-    script = str(resources.files("dpc.evaluation.metrics") / "cvvdp_worker.py")
-    return Worker([path, "-u", script], "ColorVideoVDP")
+    return Worker([path, "-u", _script()], "ColorVideoVDP")
+
+
+def _script() -> str:
+    return str(resources.files("dpc.evaluation.metrics") / "cvvdp_worker.py")
