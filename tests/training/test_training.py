@@ -28,6 +28,7 @@ from dpc.codec.artifact import DEFAULT, Artifact, released  # noqa: E402
 from dpc.errors import DPCError, ModelError, OptionError, ToolMissing  # noqa: E402
 from dpc.networks.model import Model  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
+from dpc.networks.tables import logistic_tables  # noqa: E402
 from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
@@ -36,7 +37,6 @@ from dpc.training.data.photos import Batches, DataError, Photos  # noqa: E402
 from dpc.training.data.synthetic import synthetic  # noqa: E402
 from dpc.training.export import calibrate  # noqa: E402
 from dpc.training.export.export import export, half_precision  # noqa: E402
-from dpc.training.export.tables import logistic_tables  # noqa: E402
 from dpc.training.log import Log, at_rate  # noqa: E402
 from dpc.training.recipe import Recipe, RecipeError, Stage  # noqa: E402
 from dpc.training.teacher import Teacher  # noqa: E402

@@ -124,9 +124,9 @@ def export(
 
 def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> str:
     from dpc.networks.model import Model
+    from dpc.networks.tables import logistic_tables
     from dpc.training.export import calibrate as calibration
     from dpc.training.export import export as exporter
-    from dpc.training.export.tables import logistic_tables
     from dpc.training.weights import is_artifact, weights_of
 
     if out.is_dir() or (out.exists() and not is_artifact(out)):

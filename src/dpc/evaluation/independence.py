@@ -64,14 +64,14 @@ def trained_on(metadata: Mapping[str, Any]) -> set[str] | None:
 
 
 def of_recipes(recipes: Iterable[Mapping[str, Any]]) -> str:
-    """`seen` of an earlier learned codec, from the recipes of its weights and of those they began with.
+    """`seen` of a learned codec's weights, from their recipes and those of the weights they began with.
 
     `unknown` as in of_metadata.
     """
     found: set[str] = set()
     for recipe in recipes:
-        loss = recipe.get("loss")
-        trained = _of_losses([loss]) if loss else None
+        losses = recipe.get("stages") or ([recipe["loss"]] if recipe.get("loss") else [])
+        trained = _of_losses(losses) if losses else None
         found.update({UNKNOWN} if trained is None else trained, recipe.get("selected_by", [UNKNOWN]))
     return _text(found)
 

@@ -12,8 +12,9 @@ The quality q is a map: one value for each 64x64 pixels, interpolated between th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -54,6 +55,31 @@ class Output:
     bits_z: Tensor
     y_hat: Tensor
     weights: Tensor
+
+
+class At(NamedTuple):
+    """What a quality map says: weights of the levels (N, levels, h, w), gains and index offsets (N, latents, h, w),
+    scale indices of z (N, hyper_latents, h/4, w/4)."""
+
+    weights: Tensor
+    gain: Tensor
+    offset: Tensor
+    z_index: Tensor
+
+
+@dataclass
+class Group:
+    """A group of channels after the context model: which, scale indices, means, rounded residuals, y_hat."""
+
+    part: slice
+    index: Tensor
+    mu: Tensor
+    residual: Tensor
+    y_hat: Tensor
+
+
+Quantise = Callable[[slice, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(part, scale indices, means, gains) of a group -> its residuals, and residuals + means."""
 
 
 def rate(value: Tensor, rounded: Tensor, scale: Tensor) -> Tensor:
@@ -128,56 +154,79 @@ class Model(nn.Module):
         frozen: analysis and gains get no gradient.
         """
         varied = (cells.amax((1, 2)) > cells.amin((1, 2)))[:, None, None, None]
-        level = F.interpolate(cells[:, None], scale_factor=HYPER_STRIDE, mode="bilinear")
-        weights, cell_weights = self.interpolation(level), self.interpolation(cells[:, None])
-        with torch.autocast(x.device.type, enabled=False):  # the artifact interpolates its tables in float32
-            gain = torch.exp(interpolated(weights, self.log_gain))
-            # where the quality varies the crop's one lambda says nothing of the single gains
-            gain = gain.detach() if frozen else torch.where(varied, gain.detach(), gain)
-            offset = _rounded(interpolated(weights, self.offset))
-            z_index = _rounded(interpolated(cell_weights, self.z_index))
+        at = self.at(cells)
+        # where the quality varies the crop's one lambda says nothing of the single gains
+        gain = at.gain.detach() if frozen else torch.where(varied, at.gain.detach(), at.gain)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             y = self.g_a(x)
         z = bounded(self.h_a(y * gain), -Z_LIMIT, Z_LIMIT)
-        z_scale = scale_of_index(bounded(z_index, 1, INDICES - 1))
+        z_scale = scale_of_index(bounded(at.z_index, 1, INDICES - 1))
         z_hat = straight(z, z.round())
         bits_z = rate(z, z_hat.detach(), z_scale)
-        decoded, bits_y = self._code(y, z_hat, gain, offset)
+        decoded, bits_y = self._code(y, z_hat, gain, at.offset)
         y_hat = torch.cat(decoded, 1)
-        return Output(self.g_s(y_hat, weights), bits_y, bits_z, y_hat, weights)
+        return Output(self.g_s(y_hat, at.weights), bits_y, bits_z, y_hat, at.weights)
+
+    def at(self, cells: Tensor) -> At:
+        """cells: (N, H/CELL, W/CELL) in [0, levels - 1]."""
+        level = F.interpolate(cells[:, None], scale_factor=HYPER_STRIDE, mode="bilinear")
+        weights, cell_weights = self.interpolation(level), self.interpolation(cells[:, None])
+        with torch.autocast(cells.device.type, enabled=False):  # the artifact interpolates its tables in float32
+            gain = torch.exp(interpolated(weights, self.log_gain))
+            offset = _rounded(interpolated(weights, self.offset))
+            z_index = _rounded(interpolated(cell_weights, self.z_index))
+        return At(weights, gain, offset, z_index)
 
     def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The context model over the groups: decoded parts, and the bits of y."""
-        with torch.autocast(y.device.type, enabled=False):
+        """What a training sees of coding: decoded parts, and the bits of y."""
+        values: list[Tensor] = []  # y of a group in units of its quantisation steps
+
+        def quantise(part: slice, index: Tensor, mu: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+            value = y[:, part] * gain
+            values.append(value)
+            r = (value - mu).detach().round() * (index.detach() > 0).float()
+            return r, straight(value, r + mu.detach())
+
+        groups = self.in_order(z_hat, gain, offset, quantise)
+        del values[0]  # the first group is quantised twice
+        bits_y = y.new_zeros(len(y))
+        for group, value in zip(groups, values, strict=True):
+            # where the index says "never coded" the rate still sees the residual that was lost, so the index can rise
+            error = value - group.mu
+            bits_y = bits_y + rate(error, error.detach().round(), scale_of_index(group.index))
+        return [group.y_hat for group in groups], bits_y
+
+    def in_order(self, z_hat: Tensor, gain: Tensor, offset: Tensor, quantise: Quantise) -> list[Group]:
+        """The context model, group by group: encoder, decoder and training.
+
+        quantise gives what is known of a group once its indices and means are there. It is asked twice for the first
+        group: with the means of the positions that are decoded first, then with all.
+        """
+        with torch.autocast(z_hat.device.type, enabled=False):
             f = features(self.scales.features, z_hat)
         psi = features(self.means.features, z_hat)
         gain = gain * self.means.fineness(psi)
-        y = y * gain
-        even = checkerboard(y.shape[2], y.shape[3], y.device)
-        bits_y = y.new_zeros(len(y))
+        even = checkerboard(gain.shape[2], gain.shape[3], gain.device)
         magnitudes: list[Tensor] = []
-        decoded: list[Tensor] = []
+        groups: list[Group] = []
         start = 0
         for g, size in enumerate(self.net.groups):
             part = slice(start, start + size)
-            y_g, gain_g = y[:, part], gain[:, part]
-            with torch.autocast(y.device.type, enabled=False):
+            gain_g = gain[:, part]
+            with torch.autocast(z_hat.device.type, enabled=False):
                 index = bounded(self.scales.index(g, f, magnitudes) + offset[:, part], 0, INDICES - 1)
-            coded = (index.detach() > 0).float()
             if g == 0:
                 mu = self.means.first(psi).float()
-                seen = (straight(y_g, _residual(y_g, mu * gain_g, coded) + mu.detach() * gain_g) / gain_g) * even
+                seen = quantise(part, index, mu * gain_g, gain_g)[1] / gain_g * even
                 mu = mu * even + self.means.second(self.means.context(psi, [seen])).float() * (1 - even)
             else:
-                mu = self.means.later[g - 1](self.means.context(psi, decoded)).float()
+                mu = self.means.later[g - 1](self.means.context(psi, [group.y_hat for group in groups])).float()
             mu = mu * gain_g
-            # where the index says "never coded" the rate still sees the residual that was lost, so the index can rise
-            bits_y = bits_y + rate(y_g - mu, (y_g - mu).detach().round(), scale_of_index(index))
-            r = _residual(y_g, mu, coded)
-            decoded.append(straight(y_g, r + mu.detach()) / gain_g)
+            r, value = quantise(part, index, mu, gain_g)
+            groups.append(Group(part, index, mu, r, value / gain_g))
             magnitudes.append(r.abs().clamp(max=MAGNITUDE_MAX))
             start += size
-        return decoded, bits_y
+        return groups
 
     @torch.no_grad()
     def start_from_wavelet(self, pictures: Iterable[Tensor], steps: Tensor) -> Tensor:
@@ -248,7 +297,3 @@ class Model(nn.Module):
 
 def _rounded(x: Tensor) -> Tensor:
     return straight(x, x.round())
-
-
-def _residual(y: Tensor, mu: Tensor, coded: Tensor) -> Tensor:
-    return ((y - mu).detach().round()) * coded

@@ -18,7 +18,7 @@
     bpg-like        x265 with the settings of bpg, no container       x265, ffmpeg
     vvc             VVenC intra, 4:2:0                                ffmpeg with libvvenc, or imageio-ffmpeg
     compressai:MODEL[:METRIC]  learned codecs of CompressAI           a Python that has compressai
-    learned:PATH    earlier learned codecs: weights, a folder of them torch
+    learned:PATH    learned codecs: weights, a folder of them         torch
 
 `get` makes one, `missing` says why one does not work here, `at_bytes` and `at_bpp` find a codec's quality for a size.
 Pictures that somebody else coded are not a Codec, they are a `Folder`.

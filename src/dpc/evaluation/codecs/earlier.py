@@ -1,4 +1,4 @@
-"""Earlier learned codecs by their files of weights: this project's own re-implementations, see dpc.networks.earlier."""
+"""Learned codecs by their files of weights: dpc's own network, and the earlier codecs of dpc.networks.earlier."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ class Learned:
     """One file of weights is a codec with one quality, 1; a folder of them, one for each rate, is one with several.
 
     A folder holds them as *.pt, or the folders of trainings with their weights.pt. Its qualities go from the lowest
-    rate that the trainings saw on held-out photographs to the highest. All files are of one kind. The model of a row is
-    the identity of the weights, of a folder the hash of its identities.
+    rate that the trainings saw on held-out photographs to the highest. All files are of one kind. A file of dpc's own
+    network has that network's qualities, and stands alone. The model of a row is the identity of the weights, of a
+    folder the hash of its identities.
     Raises ToolMissing without torch, UnknownModel, ModelError, OptionError.
     """
 
     def __init__(self, text: str, threads: int | None) -> None:
         need("torch", "torch", f"learned:{text}")
         from dpc.networks.earlier.checkpoint import load
+        from dpc.networks.own import QUALITIES, Own
 
         place = Path(text)
         files = _files(place) if text else []
@@ -46,6 +48,11 @@ class Learned:
             raise OptionError(
                 f"{text} holds codecs of several kinds, {', '.join(c.kind for c in codecs)}; name one file"
             )
+        self._own = codecs[0] if isinstance(codecs[0], Own) else None
+        if self._own and len(codecs) > 1:
+            raise OptionError(
+                f"{text} holds {len(codecs)} files of dpc's own network, of all rates each; name one file"
+            )
         self._threads = threads
         identities = [codec.identity for codec in codecs]
         self.model = identities[0] if len(found) == 1 else hashlib.sha256("".join(identities).encode()).hexdigest()
@@ -53,17 +60,21 @@ class Learned:
         self.name = f"learned:{place.resolve().name if place.is_dir() else names[0]}"
         short = ", ".join(identity[:16] for identity in identities)
         self.version = f"{codecs[0].kind}, weights {short}, torch {metadata.version('torch')}"
-        told = "; ".join(dict.fromkeys(_told(name, recipe) for name, recipe in zip(names, recipes, strict=True)))
+        abouts = [about | {"recipe": recipe} for (_, about, _), recipe in zip(found, recipes, strict=True)]
+        told = "; ".join(dict.fromkeys(map(_told, names, abouts)))
         self.settings = f"{told}; {f'{threads} threads' if threads != 1 else 'one thread'}"
         began = [recipe for _, about, _ in found for recipe in about.get("before", [])]
         self.seen = independence.of_recipes(recipes + began)
-        self.qualities = range(1, len(found) + 1)
+        self.qualities = QUALITIES if self._own else range(1, len(found) + 1)
 
     def encode(self, image: Rgb, quality: float) -> bytes:
         """The file by the weights of a quality."""
         check(self, quality)
+        codec = self._own or self._codecs[int(quality) - 1]
+        if self._own:
+            self._own.quality = int(quality)
         with _threads(self._threads):
-            return self._codecs[int(quality) - 1].compress(image)
+            return codec.compress(image)
 
     def decode(self, data: bytes) -> Rgb:
         """The picture, uint8 (H, W, 3), by the weights that the file names."""
@@ -93,8 +104,11 @@ def _held_out(about: Mapping[str, Any]) -> float:
     return float((about.get("held_out") or {}).get("bpp", float("inf")))
 
 
-def _told(name: str, recipe: Mapping[str, Any]) -> str:
-    """A recipe in a few words: its name, the terms of its loss and of its rate, how many crops."""
+def _told(name: str, about: Mapping[str, Any]) -> str:
+    """A training in a few words: its recipe's name, the terms of its loss and of its rate, how many crops."""
+    recipe = about["recipe"]
+    if "stages" in recipe:
+        return f"recipe {name}: all rates, {about.get('crops')} crops"
     terms = {**(recipe.get("loss") or {}), **(recipe.get("rate") or {})}
     numbers = [f"{term} {terms[term]:g}" for term in TOLD if terms.get(term)]
     nets = [f"nets {' '.join(terms['lpips_nets'])}"] if terms.get("lpips") and terms.get("lpips_nets") else []

@@ -1,6 +1,7 @@
 """Small files with a codec's weights: enough to evaluate, to measure again and to start from.
 
-{"earlier": 1, "kind", "sizes": JSON, "about": JSON, "state"}; parameters in float16, see EarlierCodec.exact.
+{"earlier": 1, "kind", "sizes": JSON, "about": JSON, "state"}; parameters in float16, see EarlierCodec.exact. The
+checkpoints of dpc's own network, which `dpc train` writes, are read too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from dpc.errors import ModelError, OptionError, UnknownModel
 from dpc.files import atomic_write
 from dpc.networks.earlier.protocol import EarlierCodec, make
+from dpc.networks.own import Own
 
 __all__ = ["load", "save"]
 
@@ -48,14 +50,26 @@ def load(path: Path) -> tuple[EarlierCodec, dict[str, Any]]:
         raise UnknownModel(f"the weights {path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises many kinds on damaged files
         raise ModelError(f"{path} is not a file of weights ({type(error).__name__}); get it again") from error
-    if not isinstance(found, dict) or found.get("earlier") != VERSION:
+    if not isinstance(found, dict) or (found.get("earlier") != VERSION and not _own(found)):
         raise ModelError(f"{path} holds no earlier codec of version {VERSION}; those are written by its training")
+    codec: EarlierCodec
     try:
-        codec = make(found["kind"], **json.loads(found["sizes"]))
-        codec.load_state_dict(found["state"])  # copies into float32
-        about = json.loads(found["about"])
+        if _own(found):
+            codec, about = Own.of_checkpoint(found)
+        else:
+            codec = make(found["kind"], **json.loads(found["sizes"]))
+            codec.load_state_dict(found["state"])  # copies into float32
+            about = json.loads(found["about"])
     except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, OptionError) as error:
         said = " ".join(str(error).split())
         raise ModelError(f"{path} does not fit its kind ({said}); it is damaged or of another release") from error
     codec.update()
     return codec, about
+
+
+def _own(found: dict[str, Any]) -> bool:
+    """Whether a loaded file is a checkpoint of dpc's own network."""
+    try:
+        return "ema" in found and "network" in json.loads(found.get("recipe", "{}"))
+    except (ValueError, TypeError):
+        return False

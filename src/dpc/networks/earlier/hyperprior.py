@@ -12,13 +12,11 @@ Rounding is uniform noise in training. z has a density of its own for each chann
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dpc.errors import Corrupt
 from dpc.networks.earlier import layers
 from dpc.networks.earlier.entropy_models import (
     FactorisedDensity,
@@ -32,18 +30,12 @@ from dpc.networks.earlier.entropy_models import (
     write,
 )
 from dpc.networks.earlier.protocol import EarlierCodec, Forward, register
+from dpc.networks.earlier.stream import exactly
 
-__all__ = ["Factorised", "Hyperprior", "MeanScaleHyperprior", "ScaleHyperprior", "take"]
+__all__ = ["Factorised", "Hyperprior", "MeanScaleHyperprior", "ScaleHyperprior"]
 
 STRIDE = 16  # picture pixels per value of y
 HYPER_STRIDE = 4  # values of y per value of z
-
-
-def take(parts: Sequence[bytes], count: int) -> Sequence[bytes]:
-    """The parts; Corrupt unless there are that many."""
-    if len(parts) != count:
-        raise Corrupt(f"the file has {len(parts)} parts, its codec makes {count}; the file is damaged")
-    return parts
 
 
 @register
@@ -73,7 +65,7 @@ class Factorised(EarlierCodec):
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """See EarlierCodec.restore."""
-        (part,) = take(parts, 1)
+        (part,) = exactly(parts, 1)
         x: Tensor = self.g_s(self.density.decode(part, height // STRIDE, width // STRIDE))
         return x
 
@@ -83,11 +75,17 @@ class Hyperprior(EarlierCodec):
 
     stride = STRIDE * HYPER_STRIDE
 
-    def __init__(self, filters: int, latents: int) -> None:
+    def __init__(self, filters: int, latents: int, activation: type[nn.Module]) -> None:
         super().__init__()
         self.g_a, self.g_s = layers.analysis(filters, latents), layers.synthesis(filters, latents)
         self.density = FactorisedDensity(filters)
-        self.h_a: nn.Module
+        self.h_a = nn.Sequential(
+            nn.Conv2d(latents, filters, 3, padding=1),
+            activation(),
+            layers.down(filters, filters),
+            activation(),
+            layers.down(filters, filters, layers.Conv32),
+        )
         self.h_s: nn.Module
 
     def tables(self) -> None:
@@ -121,7 +119,7 @@ class Hyperprior(EarlierCodec):
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """See EarlierCodec.restore."""
-        z_part, y_part = take(parts, 2)
+        z_part, y_part = exactly(parts, 2)
         z_hat = self.density.decode(z_part, height // self.stride, width // self.stride)
         x: Tensor = self.g_s(self._read_y(y_part, self.h_s(z_hat)))
         return x
@@ -143,14 +141,7 @@ class ScaleHyperprior(Hyperprior):
     kind = "scale-hyperprior"
 
     def __init__(self, filters: int = 64, latents: int = 96) -> None:
-        super().__init__(filters, latents)
-        self.h_a = nn.Sequential(
-            nn.Conv2d(latents, filters, 3, padding=1),
-            nn.ReLU(),
-            layers.down(filters, filters),
-            nn.ReLU(),
-            layers.down(filters, filters, layers.Conv32),
-        )
+        super().__init__(filters, latents, nn.ReLU)
         self.h_s = nn.Sequential(
             layers.up(filters, filters),
             nn.ReLU(),
@@ -176,14 +167,7 @@ class MeanScaleHyperprior(Hyperprior):
     kind = "mean-scale-hyperprior"
 
     def __init__(self, filters: int = 64, latents: int = 96) -> None:
-        super().__init__(filters, latents)
-        self.h_a = nn.Sequential(
-            nn.Conv2d(latents, filters, 3, padding=1),
-            nn.LeakyReLU(),
-            layers.down(filters, filters),
-            nn.LeakyReLU(),
-            layers.down(filters, filters, layers.Conv32),
-        )
+        super().__init__(filters, latents, nn.LeakyReLU)
         self.h_s = nn.Sequential(
             layers.up(filters, latents),
             nn.LeakyReLU(),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dpc.codec.container import DEFAULT_MAX_PIXELS, MAX_SIDE
 from dpc.errors import Corrupt, FormatError, OptionError, TooLarge, Truncated, WrongModel
 
-__all__ = ["MAGIC", "MODEL_BYTES", "made_with", "pack", "unpack"]
+__all__ = ["MAGIC", "MODEL_BYTES", "exactly", "made_with", "pack", "unpack"]
 
 MAGIC = b"LIC1"
 MODEL_BYTES = 4
@@ -57,6 +57,13 @@ def unpack(data: bytes, identity: str) -> tuple[int, int, list[bytes]]:
         parts.append(data[at : at + length])
         at += length
     return height, width, parts
+
+
+def exactly(parts: Sequence[bytes], count: int) -> Sequence[bytes]:
+    """The parts; Corrupt unless there are that many."""
+    if len(parts) != count:
+        raise Corrupt(f"the file has {len(parts)} parts, its codec makes {count}; {_DAMAGED}")
+    return parts
 
 
 def made_with(data: bytes) -> str:

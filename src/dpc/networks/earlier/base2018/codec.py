@@ -11,12 +11,13 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dpc.errors import Corrupt, ModelError, OptionError
+from dpc.errors import ModelError, OptionError
 from dpc.networks.earlier.base2018.bottleneck import Symbols, importance_mask, passed, quantise
 from dpc.networks.earlier.base2018.context import Context
 from dpc.networks.earlier.base2018.transforms import Decoder, Encoder
 from dpc.networks.earlier.base2018.wavefront import LARGEST_COST, ExactContext, decode, encode
 from dpc.networks.earlier.protocol import EarlierCodec, Forward, register
+from dpc.networks.earlier.stream import exactly
 
 MEAN = (0.485, 0.456, 0.406)  # of photographs in [0, 1], per colour
 STD = (0.229, 0.224, 0.225)
@@ -114,9 +115,8 @@ class Base2018(EarlierCodec):
 
     def restore(self, parts: list[bytes], height: int, width: int) -> Tensor:
         """[coded symbols] -> x_hat (1, 3, height, width)."""
-        if len(parts) != 1:
-            raise Corrupt(f"the file has {len(parts)} parts instead of 1; it is damaged")
-        index = decode(self._exact(), parts[0], (self.channels, height // 8, width // 8))
+        (part,) = exactly(parts, 1)
+        index = decode(self._exact(), part, (self.channels, height // 8, width // 8))
         return self.synthesise(self.centres[torch.from_numpy(index).long()[None].to(self.centres.device)])
 
     def _exact(self) -> ExactContext:
