@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import shutil
@@ -21,6 +20,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
+
+import trainings  # noqa: E402
+from trainings import bare_python, rows, same  # noqa: E402
+
 pytest.importorskip("onnx")
 
 from dpc.cli import app  # noqa: E402
@@ -65,10 +68,8 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module", autouse=True)
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Decoded pictures go to a folder of the test, also those of other processes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
-        patch.setattr("tempfile.tempdir", None)
+    """Decoded pictures go to a folder of the test; validations are short."""
+    with trainings.scratch(tmp_path_factory.mktemp("tmp")) as patch:
         patch.setattr(trainer, "CROPS", 2)
         patch.setattr("dpc.training.validate.SHARES", (0.2, 0.6))
         patch.setattr(trainer, "WAVELET_BATCHES", 3)
@@ -78,14 +79,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three small pictures with smooth parts, edges and texture."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(1)
-    for n in range(3):
-        y, x = np.mgrid[0:200, 0:224] / 30.0
-        waves = np.stack([np.sin(x + n) * np.cos(y), np.sin(x * y / 3 + n), (x > y + n).astype(float)], 2)
-        picture = (110 + 60 * waves + rng.normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(folder / f"{n}.jpg", quality=90)
-    return folder
+    return trainings.photographs(tmp_path_factory.mktemp("photos"), 200, 224, 30.0, ".jpg")
 
 
 def run(out: Path, photos: Path, **options: Any) -> Run:
@@ -96,22 +90,6 @@ def run(out: Path, photos: Path, **options: Any) -> Run:
 
 def quiet(_: str) -> None:
     return None
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two nested structures hold the same bits."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 # training
@@ -912,15 +890,6 @@ def test_an_error_of_the_command_is_one_line(tmp_path: Path) -> None:
         assert done.output.count("\n") == 1
 
 
-PLAIN = """
-import runpy, sys
-for name in ("typer", "rich", "onnx", "onnxruntime", "constriction", "lightning_fabric", "tomli", "tomllib"):
-    sys.modules[name] = None    # importing it raises ImportError
-sys.argv = sys.argv[2:]
-runpy.run_module("dpc.training", run_name="__main__", alter_sys=True)
-"""
-
-
 def test_a_training_without_the_extras_has_the_options_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from dpc.training.__main__ import _parser
 
@@ -976,11 +945,7 @@ def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: 
     done = CliRunner().invoke(app, [*command, "13"])
     assert done.exit_code == 1 and "leaves room for" in done.output and not (tmp_path / "small").exists()
 
-    python = tmp_path / "python"  # an interpreter with torch, numpy and Pillow alone
-    (tmp_path / "plain.py").write_text(PLAIN)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/plain.py" "$@"\n')
-    python.chmod(0o755)
-    env = environment(PYTHON=str(python), COPY=str(tmp_path / "copy"))
+    env = environment(PYTHON=str(bare_python(tmp_path)), COPY=str(tmp_path / "copy"))
     env.pop("PYTHONPATH")
 
     def train_there() -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,12 +96,13 @@ def pack(
 ) -> None:
     """Make one folder that trains on another machine: ./run.sh MINUTES."""
     _need("torch")
+    from dpc.training.earlier import recipe as earlier
     from dpc.training.pack import pack as make
-    from dpc.training.recipe import read
+    from dpc.training.recipe import has_codec, read
 
     if not 0 < limit < math.inf:
         raise OptionError(f"--limit {limit:g}: give megabytes, more than 0")
-    recipes = [read(r) for r in recipe or ("dpc", "msssim", "mse")]
+    recipes: list[Any] = [earlier.read(r) if has_codec(r) else read(r) for r in recipe or ("dpc", "msssim", "mse")]
     made = make(out, data, recipes, start=start, lpips_weights=lpips_weights, limit=int(limit * 1e6), quality=quality)
     parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in made.parts.items())
     typer.echo(f"{out}: {made.bytes / 1e6:.1f} MB ({parts}), {made.pictures} of {made.available} photographs")

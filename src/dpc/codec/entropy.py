@@ -4,15 +4,16 @@ The coder sees integers only: a table is a row of integer frequencies that sum t
 when a model is exported. Elements that share a scale index are coded with one call, in ascending order of the index;
 inside a group they keep their order. A value outside its table is coded by the table's last symbol, escape, and its
 value follows the groups as a uniform 16-bit number. docs/format.md is normative.
+
+constriction is imported when something is coded: trainings make tables where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, cast
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,6 @@ PRECISION = 24
 ESCAPE_LIMIT = 32767  # coded values lie in -32767..32767
 _BIAS = 32768
 _START = 1 << PRECISION  # the coder's first and last state: below it symbols would be free
-_uniform = constriction.stream.model.Uniform(65536)
 
 Int = NDArray[np.int32]
 
@@ -38,17 +38,22 @@ class Tables:
         self.frequencies = [np.asarray(row, dtype=np.int64) for row in frequencies]
         self.limits = np.zeros(len(frequencies) + 1, dtype=np.int32)
         self._narrow = np.uint8 if len(frequencies) < 256 else np.uint16  # the narrower, the faster to sort
-        self._models: list[Any] = [None]
         self._bits: list[NDArray[np.float64]] = [np.zeros(1)]
         for i, row in enumerate(self.frequencies, 1):
             if row.ndim != 1 or len(row) < 4 or len(row) % 2 or row.min() < 1 or row.sum() != 1 << PRECISION:
                 raise ModelError(f"table {i} is not a row of 2 K + 2 positive frequencies that sum to 2**{PRECISION}")
             self.limits[i] = (len(row) - 2) // 2
-            # constriction gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly
-            self._models.append(constriction.stream.model.Categorical((row - 1).astype(np.float64), perfect=False))
             bits = PRECISION - np.log2(row)
             bits[-1] += 16
             self._bits.append(bits)
+
+    @cached_property
+    def _models(self) -> list[Any]:
+        import constriction
+
+        categorical = constriction.stream.model.Categorical
+        # it gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly
+        return [None, *(categorical((row - 1).astype(np.float64), perfect=False) for row in self.frequencies)]
 
     @cached_property
     def least_bits(self) -> NDArray[np.float64]:
@@ -57,7 +62,7 @@ class Tables:
 
     def __len__(self) -> int:
         """Number of scale indices, the uncoded index 0 counted."""
-        return len(self._models)
+        return len(self.limits)
 
     def bits(self, values: Int, indices: NDArray[np.integer[Any]]) -> float:
         """Bits that coding the values under the tables takes (without the coder's few bytes of overhead)."""
@@ -82,6 +87,13 @@ class Tables:
         return groups
 
 
+@cache
+def _uniform() -> Any:
+    import constriction
+
+    return constriction.stream.model.Uniform(65536)
+
+
 class Encoder:
     """Collects parts in the order in which they will be decoded, then writes them."""
 
@@ -100,7 +112,7 @@ class Encoder:
             escapes.append(mine[symbols == len(self._tables.frequencies[i - 1]) - 1])
         escaped = np.concatenate(escapes) if escapes else np.zeros(0, np.int32)
         if len(escaped):
-            self.add_symbols((escaped + _BIAS).astype(np.int32), _uniform)
+            self.add_symbols((escaped + _BIAS).astype(np.int32), _uniform())
 
     def add_symbols(self, symbols: Int, model: Any) -> None:
         """Append int32 symbols, all of one model of constriction."""
@@ -108,6 +120,8 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The coded bytes: the coder's 32-bit words, little-endian."""
+        import constriction
+
         coder = constriction.stream.stack.AnsCoder(np.array([_START], np.uint32))
         for symbols, model in reversed(self._parts):
             coder.encode_reverse(symbols, model)
@@ -121,6 +135,8 @@ class Decoder:
     """
 
     def __init__(self, tables: Tables, data: bytes | memoryview) -> None:
+        import constriction
+
         self._tables = tables
         if len(data) % 4 or not data:
             raise Corrupt(f"a stream has {len(data)} bytes, not a positive multiple of 4; the file is damaged")
@@ -148,7 +164,7 @@ class Decoder:
             escapes.append(here[symbols == 2 * limit + 1])
         where = np.concatenate(escapes) if escapes else np.zeros(0, np.int64)
         if len(where):
-            escaped = self.read_symbols(_uniform, len(where)) - _BIAS
+            escaped = self.read_symbols(_uniform(), len(where)) - _BIAS
             if (np.abs(escaped) <= self._tables.limits[flat[where]]).any() or escaped.min() < -ESCAPE_LIMIT:
                 raise Corrupt("an escape holds a value that its table has, or one out of range; the file is damaged")
             values[where] = escaped

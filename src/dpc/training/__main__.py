@@ -21,7 +21,7 @@ GIVEN = {"recipe", "began", "say"}  # no options
 def _parser() -> argparse.ArgumentParser:
     """The options of begin(), from its signature: `dpc train` has the same."""
     parser = argparse.ArgumentParser(prog="python -m dpc.training", description=__doc__)
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", nargs="+", help="several with a [codec] table are trained in turn")
     hints = typing.get_type_hints(begin)
     for name, parameter in inspect.signature(begin).parameters.items():
         if name in GIVEN:
@@ -39,7 +39,8 @@ def main() -> int:
     """Parse, train; exit code 0, or 1 with one line on stderr."""
     options = vars(_parser().parse_args())
     try:
-        begin(options.pop("recipe"), began=_BEGAN, say=_say, **options)
+        recipes = options.pop("recipe")
+        begin(recipes[0] if len(recipes) == 1 else recipes, began=_BEGAN, say=_say, **options)
     except DPCError as error:
         print(f"dpc: error: {error}", file=sys.stderr)  # noqa: T201
         return 1

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpc.errors import OptionError
+from dpc.training.earlier import recipe as earlier
+from dpc.training.earlier.trainer import Trainer
+from dpc.training.in_turn import in_turn
 from dpc.training.recipe import has_codec, read
 from dpc.training.trainer import Run, train
 from dpc.training.weights import grown, weights_of
 
 
 def begin(
-    recipe: str,
+    recipe: str | Sequence[str],
     *,
     data: Sequence[Path],
     began: float,
@@ -31,7 +34,8 @@ def begin(
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train by a recipe (a name or a file); returns the path of the last checkpoint. With a [codec] table it is one of
-    an earlier codec, whose schedule is its number of crops: `minutes` then end the call and no more.
+    an earlier codec, whose schedule is its number of crops: `minutes` then end the call and no more. Several of those
+    are trained in turn, each below `out`.
 
     began: time.monotonic() at the start of the program, from which `minutes` are counted. resume: a checkpoint, or the
     folder of a run. start: an artifact or checkpoint whose weights to begin with. out: default runs/NAME, or the folder
@@ -63,6 +67,8 @@ def begin(
         began=began,
     )
     in_folder = out is None and resume is None
+    if not isinstance(recipe, str):
+        return _several(recipe, run, resume, start, say)
     if has_codec(recipe):
         return _earlier(recipe, run, in_folder, resume, start, say)
     plan = read(recipe)
@@ -70,16 +76,25 @@ def begin(
     return train(plan, _named(run, plan.name, in_folder), resume=resume, warm=warm, say=say)
 
 
+def _several(
+    recipes: Sequence[str], run: Run, resume: Path | None, start: Path | None, say: Callable[[str], None]
+) -> Path:
+    """The same for several recipes; returns the folder of their runs."""
+    if run.horizon is not None or run.devices != 1 or resume:
+        raise OptionError("--horizon, --devices and --resume are for one recipe; what lies in --out is gone on with")
+    if others := [recipe for recipe in recipes if not has_codec(recipe)]:
+        raise OptionError(f"{others[0]} has no [codec] table: only recipes that have one are trained in turn")
+    in_turn([earlier.read(recipe) for recipe in recipes], run, start, say)
+    return run.out
+
+
 def _earlier(
     recipe: str, run: Run, in_folder: bool, resume: Path | None, start: Path | None, say: Callable[[str], None]
 ) -> Path:
     """The same for an earlier codec at one rate."""
-    from dpc.training.earlier import recipe as recipes  # needs pydantic, which a pack does without
-    from dpc.training.earlier.trainer import Trainer
-
     if run.horizon is not None:
         raise OptionError("--horizon: a recipe with a [codec] table has its number of crops as its schedule")
-    plan = recipes.read(recipe)
+    plan = earlier.read(recipe)
     return Trainer(plan, _named(run, plan.name, in_folder), resume, start, say).train()
 
 

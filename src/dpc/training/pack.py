@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,6 +20,9 @@ from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.training.checkpoint import CHECKPOINT, half
 from dpc.training.data import fonts
 from dpc.training.data.photos import HELD_OUT, Photos
+from dpc.training.earlier.recipe import Recipe as AtOneRate
+from dpc.training.earlier.trainer import codec_of
+from dpc.training.in_turn import check_order
 from dpc.training.recipe import Recipe, to_dict, untaught
 from dpc.training.weights import Weights, grown, weights_of
 
@@ -30,24 +34,31 @@ RUN = """#!/usr/bin/env bash
 #
 #     ./run.sh MINUTES [--horizon H] [--device cpu] ...        everything included: start-up, the last checkpoint
 #
-# RECIPE=NAME   one of recipes/*.json here; the first one packed is the default
-# RUN=FOLDER    where checkpoints and logs go; default: NAME-run beside this folder. A training found there goes on.
-# COPY=FOLDER   at the end weights.pt, the logs and curves.html are copied to it (small; last.pt stays in RUN)
+# RECIPE=NAME   of recipes/*.json here; default: @RECIPE@
+#               Several names with spaces between are trained in turn, each below RUN.
+# RUN=FOLDER    where checkpoints and logs go; default: FOLDER-run/NAME beside this folder, or FOLDER-run for several
+#               recipes. A training found there goes on.
+# COPY=FOLDER   at the end weights.pt, the logs and curves.html are copied to it (small; last.pt stays in RUN). Of
+#               several recipes those of this call, as runs.tgz, and the newest last.pt as last.tgz: where both are
+#               unpacked to RUN another machine goes on
 # PYTHON=...    the interpreter; default python3
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 minutes=${1:?"usage: ./run.sh MINUTES [options]"}
 shift
-recipe=${RECIPE:-@RECIPE@}
-run=${RUN:-$here-run/$recipe}
+read -ra names <<<"${RECIPE:-@RECIPE@}"
+several=$((${#names[@]} > 1))
+recipes=("${names[@]/#/$here/recipes/}")
+run=${RUN:-$here-run$([ "$several" = 1 ] || echo "/${names[0]}")}
 mkdir -p "$run"
+touch "$run/.began"
 begin=(--from "$here/warm.pt")
 [ -e "$here/warm.pt" ] || begin=()
 [ ! -e "$run/last.pt" ] || begin=(--resume "$run/last.pt")
 exec 3> >(trap '' INT TERM; exec tee -a "$run/train.log")
 tee=$!
 [ ! -d "$here/fonts" ] || export DPC_FONTS="$here/fonts"
-PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "$here/recipes/$recipe.json" --data "$here/photos.zip" \\
+PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "${recipes[@]/%/.json}" --data "$here/photos.zip" \\
     --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" >&3 2>&1 &
 python=$!
 exec 3>&-
@@ -58,7 +69,18 @@ while kill -0 "$python" 2>/dev/null; do
     wait "$python" || status=$?
 done
 wait "$tee" || true
-if [ -n "${COPY:-}" ]; then
+if [ -n "${COPY:-}" ] && [ "$several" = 1 ]; then
+    mkdir -p "$COPY"
+    COPY=$(cd "$COPY" && pwd)
+    (
+        cd "$run"
+        made=$(find . -name weights.pt -newer .began)
+        files=$(for file in $made; do find "$(dirname "$file")" -type f ! -name '*.pt'; done)
+        tar -czf "$COPY/runs.tgz" train.log $made $files
+        last=$(ls -t ./*/last.pt 2>/dev/null | head -n 1 || true)
+        [ -z "$last" ] || tar -czf "$COPY/last.tgz" "$last"
+    )
+elif [ -n "${COPY:-}" ]; then
     mkdir -p "$COPY"
     for file in weights.pt log.csv validation.csv train.log curves.html; do
         [ ! -e "$run/$file" ] || cp "$run/$file" "$COPY/$file"
@@ -81,7 +103,7 @@ class Packed:
 def pack(
     out: Path,
     data: Sequence[Path],
-    recipes: Sequence[Recipe],
+    recipes: Sequence[Recipe] | Sequence[AtOneRate],
     *,
     start: Path | None = None,
     lpips_weights: Path | None = None,
@@ -89,6 +111,9 @@ def pack(
     quality: int | None = None,
 ) -> Packed:
     """Make the folder `out`, of at most `limit` bytes.
+
+    recipes: of dpc's own network, the first of which is trained unless another is named there; or of earlier codecs,
+    which are trained in turn. start: weights to begin with, where a recipe names none that another one gives.
 
     Photographs are drawn at random until the limit is reached, every 32nd of them held out as in a training from the
     folders. JPEG and WebP files are taken as they are, others become lossless WebP; with a quality (1 to 100) all
@@ -102,22 +127,33 @@ def pack(
     names = [r.name for r in recipes]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise OptionError(f"two recipes have the name {twice[0]}: give one of them another `name`")
+    own = [recipe for recipe in recipes if isinstance(recipe, Recipe)]
+    earlier = [recipe for recipe in recipes if isinstance(recipe, AtOneRate)]
+    if own and earlier:
+        raise OptionError(f"{earlier[0].name} has a [codec] table, {own[0].name} has none: give each kind a pack")
+    check_order(earlier, set(), start)
     photos = Photos(data, max(r.crop for r in recipes))  # says at once when a picture cannot be read
-    nets = sorted({n for r in recipes for s in r.stages if s.lpips for n in s.lpips_nets} | {"alex", "squeeze"})
+    losses = [(s.lpips, s.lpips_nets) for r in own for s in r.stages]
+    losses += [(r.loss.lpips, r.loss.lpips_nets) for r in earlier]
+    nets = sorted({n for weight, some in losses if weight for n in some} | {"alex", "squeeze"})
     networks = {n: LPIPS(n, lpips_weights) for n in nets}
-    warm = weights_of(start) if start else None
-    for recipe in recipes:
+    warm = weights_of(start) if start and own else None
+    for recipe in own:
         if warm and start:
             grown(warm, recipe.network, start)  # says at once what does not fit
+    for one in earlier:
+        codec_of(one, start if one.begins_with not in names else None)
 
     try:
         _code(out)
-        _recipes(out, [untaught(recipe) for recipe in recipes])
-        if any(r.synthetic for r in recipes):
+        _recipes(out, {r.name: to_dict(untaught(r)) for r in own} | {r.name: r.plain() for r in earlier})
+        if any(r.synthetic for r in own):
             _typefaces(out)
         _lpips(out, networks)
         if warm:
-            _warm(out, warm, recipes[0])
+            _warm(out, warm, own[0])
+        elif start:
+            shutil.copy(start / "weights.pt" if start.is_dir() else start, out / "warm.pt")
         taken = _photographs(out, photos, limit - _size(out) - 4096, quality)
     except BaseException:  # also a full disk and Ctrl-C: no half of a pack stays
         shutil.rmtree(out, ignore_errors=True)
@@ -135,12 +171,13 @@ def _code(out: Path) -> None:
         shutil.copy(source, target)
 
 
-def _recipes(out: Path, recipes: Sequence[Recipe]) -> None:
+def _recipes(out: Path, recipes: Mapping[str, dict[str, Any]]) -> None:
     (out / "recipes").mkdir()
-    for recipe in recipes:
-        (out / "recipes" / f"{recipe.name}.json").write_text(json.dumps(to_dict(recipe), indent=1))
+    for name, plain in recipes.items():
+        (out / "recipes" / f"{name}.json").write_text(json.dumps(plain, indent=1))
     script = out / "run.sh"
-    script.write_text(RUN.replace("@RECIPE@", recipes[0].name))
+    default = list(recipes) if all("codec" in plain for plain in recipes.values()) else list(recipes)[:1]
+    script.write_text(RUN.replace("@RECIPE@", " ".join(default)))
     script.chmod(0o755)
 
 

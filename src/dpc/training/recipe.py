@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpc.errors import DPCError, OptionError
+from dpc.errors import OptionError
 from dpc.evaluation.metrics.reference import NAMES
 from dpc.networks.sizes import Network
 from dpc.reading import table
+from dpc.training.fields import RecipeError, build, check_digits
 from dpc.training.losses.distortion import PARTS, Terms
 
 NETS = ("alex", "squeeze", "vgg")
 OPTIMISERS = ("adam", "soap")
-
-
-class RecipeError(DPCError):
-    """A recipe that cannot be read: unknown key, wrong type, value out of range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,51 +138,18 @@ def untaught(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, stages=stages, teacher="")
 
 
-def _build(cls: type[Any], table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise RecipeError(f"{where} must be a table, not {type(table).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            raise RecipeError(f"unknown key {key!r} in {where}; known keys: {', '.join(fields)}")
-        if key == "network":
-            value = _build(Network, value, "[network]")
-        elif key == "stages":
-            if not isinstance(value, (list, tuple)):
-                raise RecipeError("stages must be written as [[stages]] tables")
-            value = tuple(_build(Stage, s, f"stage {i + 1}") for i, s in enumerate(value))
-        else:
-            value = tuple(value) if isinstance(value, list) else value
-            kind = str(fields[key].type)
-            ok = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}.get(kind, (tuple,))
-            if not isinstance(value, ok) or (isinstance(value, bool) and kind != "bool"):
-                raise RecipeError(f"{key} = {value!r} in {where} must be of type {kind}")
-            value = float(value) if isinstance(value, int) and kind == "float" else value
-        values[key] = value
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where}: {error}") from error
-    except ValueError as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
 def from_dict(table: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as to_dict gives it."""
-    _check_digits(table, "the recipe")
-    recipe: Recipe = _build(Recipe, table, "the recipe")
+    check_digits(table, "the recipe")
+    nested = {"network": lambda value: build(Network, value, "[network]"), "stages": _stages}
+    recipe: Recipe = build(Recipe, table, "the recipe", nested)
     return recipe
 
 
-def _check_digits(value: Any, key: str) -> None:
-    """RecipeError for a whole number that no float can have."""
-    if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise RecipeError(f"{key} = {str(value)[:20]}...: it must be below 2^63")
-    for name, inner in value.items() if isinstance(value, dict) else ():
-        _check_digits(inner, str(name))
-    for inner in value if isinstance(value, (list, tuple)) else ():
-        _check_digits(inner, key)
+def _stages(value: Any) -> tuple[Stage, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise RecipeError("stages must be written as [[stages]] tables")
+    return tuple(build(Stage, stage, f"stage {i + 1}") for i, stage in enumerate(value))
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

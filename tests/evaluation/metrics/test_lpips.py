@@ -72,11 +72,7 @@ def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vgg")
     generator = torch.Generator().manual_seed(5)
     make_vgg.trunk(folder, generator)
-    heads = {
-        f"lin{i}.model.1.weight": torch.rand((1, c, 1, 1), generator=generator)
-        for i, c in enumerate(NETS["vgg"].channels)
-    }
-    torch.save(heads, folder / NETS["vgg"].head.name)
+    make_vgg.heads(folder, generator)
     return folder
 
 

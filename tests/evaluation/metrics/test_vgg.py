@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 
 from dpc.evaluation.metrics import reference, vgg  # noqa: E402
 from dpc.evaluation.metrics.dists import CHANNELS, DISTS  # noqa: E402
-from dpc.evaluation.metrics.lpips import LPIPS, NETS, trunk_layers  # noqa: E402
+from dpc.evaluation.metrics.lpips import LPIPS, trunk_layers  # noqa: E402
 from dpc.evaluation.metrics.reference import Reference  # noqa: E402
 
 
@@ -24,11 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     generator = torch.Generator().manual_seed(5)
     make_vgg.trunk(folder, generator)
-    heads = {
-        f"lin{i}.model.1.weight": torch.rand((1, c, 1, 1), generator=generator)
-        for i, c in enumerate(NETS["vgg"].channels)
-    }
-    torch.save(heads, folder / NETS["vgg"].head.name)
+    make_vgg.heads(folder, generator)
     parts = {n: torch.rand((1, sum(CHANNELS), 1, 1), generator=generator) for n in ("alpha", "beta")}
     torch.save(parts, folder / "weights.pt")
     return folder

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
+from dpc.errors import OptionError
 from dpc.evaluation.metrics.ms_ssim import WEIGHTS
 from dpc.evaluation.metrics.reference import NAMES
-from dpc.reading import table, validated
+from dpc.reading import table
+from dpc.training.fields import RecipeError, build, check_digits, within
 from dpc.training.losses.distortion import Terms
 from dpc.training.losses.ms_ssim import smallest
+from dpc.training.recipe import NETS
 
-__all__ = ["Codec", "Loss", "Rate", "Recipe", "read"]
-
-
-class Strict(BaseModel):
-    """A table whose keys are all known, with finite numbers, that nobody changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True)
+__all__ = ["Codec", "Loss", "Rate", "Recipe", "from_plain", "read"]
 
 
-class Codec(Strict):
+@dataclass(frozen=True)
+class Codec:
     """[codec]: its kind, and the sizes that dpc.networks.earlier.make takes for this kind."""
 
-    model_config = ConfigDict(extra="allow")
-
     kind: str
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The keyword arguments of the codec."""
-        return dict(self.model_extra or {})
+    sizes: dict[str, Any] = field(default_factory=dict)
 
 
-class Loss(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Loss:
     """[loss]: D = mse 255^2 MSE + ms_ssim (1 - MS-SSIM) + lpips LPIPS.
 
     ms_ssim and lpips are K1 and K2 of Deep Perceptual Compression (Patel et al. 2019). lpips_nets take turns from step
@@ -43,19 +36,22 @@ class Loss(Strict):
     ms_ssim_scales, ms_ssim_fitted: see losses/ms_ssim.py; the published form has five scales and is not fitted.
     """
 
-    mse: float = Field(0.0, ge=0)
-    ms_ssim: float = Field(0.0, ge=0)
-    lpips: float = Field(0.0, ge=0)
-    lpips_nets: tuple[Literal["alex", "squeeze", "vgg"], ...] = Field(("alex",), min_length=1, strict=False)
-    lpips_shift: int = Field(8, ge=1, le=16)
-    ms_ssim_scales: int = Field(len(WEIGHTS), ge=1, le=len(WEIGHTS))
+    mse: float = 0.0
+    ms_ssim: float = 0.0
+    lpips: float = 0.0
+    lpips_nets: tuple[str, ...] = ("alex",)
+    lpips_shift: int = 8
+    ms_ssim_scales: int = len(WEIGHTS)
     ms_ssim_fitted: bool = False
 
-    @model_validator(mode="after")
-    def _something(self) -> Loss:
+    def __post_init__(self) -> None:
+        within(self, "mse ms_ssim lpips", 0)
+        within(self, "lpips_shift", 1, 16)
+        within(self, "ms_ssim_scales", 1, len(WEIGHTS))
+        if not self.lpips_nets or any(net not in NETS for net in self.lpips_nets):
+            raise ValueError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
         if not self.mse + self.ms_ssim + self.lpips:
             raise ValueError("mse = ms_ssim = lpips = 0; one of them must be above 0, or nothing is learned")
-        return self
 
     @property
     def terms(self) -> Terms:
@@ -63,63 +59,73 @@ class Loss(Strict):
         return Terms(mse=self.mse, ms_ssim=self.ms_ssim, lpips=self.lpips)
 
 
-class Rate(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Rate:
     """[rate]: what is minimised with D.
 
     Either lambda: bits per pixel + lambda D. Or beta and target: D + beta max(H - target, 0), where H is what the codec
     gives as extra["H"] (base-2018: bits per symbol of its latents), or else bits per pixel.
     """
 
-    lambda_: float | None = Field(None, alias="lambda", gt=0)
-    beta: float | None = Field(None, gt=0)
-    target: float | None = Field(None, gt=0)
+    lambda_: float | None = None
+    beta: float | None = None
+    target: float | None = None
 
-    @model_validator(mode="after")
-    def _one_form(self) -> Rate:
+    def __post_init__(self) -> None:
+        within(self, "lambda_ beta target", 0, above=True)
         given = [v is not None for v in (self.lambda_, self.beta, self.target)]
         if given not in ([True, False, False], [False, True, True]):
             raise ValueError("give lambda alone, or beta and target")
-        return self
 
 
-class Recipe(Strict):
-    """The whole recipe. crops: of the whole training. The other keys are those of dpc's own recipes."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The whole recipe. crops: of the whole training. The other keys are those of dpc's own recipes.
 
-    name: str = Field(pattern=r"^\w[\w.-]*$")
-    description: str = ""
+    begins_with: the recipe whose weights this training begins with; a pack finds them by it.
+    """
+
+    name: str
     codec: Codec
     loss: Loss
     rate: Rate
-    crops: int = Field(ge=1, le=1 << 40)
-    crop: int = Field(192, ge=64, le=1 << 13, multiple_of=16)
-    batch: int = Field(8, ge=1, le=1 << 16)
-    learning_rate: float = Field(1e-4, gt=0)
-    final_learning_rate: float = Field(1e-6, gt=0)
-    warmup: float = Field(0.02, ge=0, lt=1)
-    decay_from: float = Field(0.5, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
-    ema: float = Field(0.999, ge=0, lt=1)
-    seed: int = Field(1, ge=0, lt=1 << 63)
-    selected_by: tuple[str, ...] = Field(("unknown",), strict=False)
+    crops: int
+    description: str = ""
+    begins_with: str = ""
+    crop: int = 192
+    batch: int = 8
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-6
+    warmup: float = 0.02
+    decay_from: float = 0.5
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 1
+    selected_by: tuple[str, ...] = ("unknown",)
 
-    @field_validator("selected_by")
-    @classmethod
-    def _metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [name for name in names if name not in (*NAMES, "unknown")]:
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name = {self.name!r}: letters, digits, dots, - and _ alone, as folders get it as a name")
+        within(self, "crops", 1, 1 << 40)
+        within(self, "crop", 64, 1 << 13)
+        within(self, "batch", 1, 1 << 16)
+        within(self, "learning_rate final_learning_rate clip", 0, above=True)
+        within(self, "warmup decay_from ema", 0, 1)
+        within(self, "seed", 0, (1 << 63) - 1)
+        if self.crop % 16:
+            raise ValueError(f"crop = {self.crop}: it must be a multiple of 16")
+        if wrong := [name for name in self.selected_by if name not in (*NAMES, "unknown")]:
             raise ValueError(f"{wrong[0]!r} is no metric; choose from {', '.join(NAMES)}")
-        return names
-
-    @model_validator(mode="after")
-    def _sizes(self) -> Recipe:
         least = smallest(self.loss.ms_ssim_scales, self.loss.ms_ssim_fitted)
         if self.loss.ms_ssim and self.crop < least:
             raise ValueError(
                 f"crop = {self.crop}: this MS-SSIM needs {least} pixels; give larger crops, fewer ms_ssim_scales, or "
                 "ms_ssim_fitted = true"
             )
-        if self.decay_from < self.warmup:
-            raise ValueError(f"decay_from = {self.decay_from} must be at least warmup = {self.warmup}")
-        return self
+        if not self.warmup <= self.decay_from < 1 or self.ema == 1:
+            raise ValueError(
+                f"decay_from = {self.decay_from} must be at least warmup = {self.warmup}, and they and ema below 1"
+            )
 
     @property
     def steps(self) -> int:
@@ -127,11 +133,39 @@ class Recipe(Strict):
         return max(1, self.crops // self.batch)
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it, for checkpoints."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The recipe as JSON can hold it, for checkpoints and packs."""
+        found = asdict(self)
+        found["codec"] = {"kind": self.codec.kind, **self.codec.sizes}
+        found["loss"]["lpips_nets"] = list(self.loss.lpips_nets)
+        found["selected_by"] = list(self.selected_by)
+        if not self.begins_with:
+            del found["begins_with"]
+        found["rate"] = {k.rstrip("_"): v for k, v in found["rate"].items() if v is not None}
+        return found
+
+
+def from_plain(found: dict[str, Any]) -> Recipe:
+    """A recipe from plain data, as Recipe.plain gives it."""
+    check_digits(found, "the recipe")
+    nested = {
+        "codec": _codec,
+        "loss": lambda value: build(Loss, value, "[loss]"),
+        "rate": lambda value: build(Rate, value, "[rate]"),
+    }
+    recipe: Recipe = build(Recipe, found, "the recipe", nested)
+    return recipe
+
+
+def _codec(found: Any) -> Codec:
+    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
+        raise RecipeError('[codec] must be a table with its kind, such as kind = "base-2018"')
+    return Codec(found["kind"], {k: v for k, v in found.items() if k != "kind"})
 
 
 def read(path: str | Path) -> Recipe:
-    """Read a recipe file. OptionError in one line for all that is wrong with it."""
-    recipe: Recipe = validated(Path(path), table(Path(path)), Recipe)
-    return recipe
+    """Read a recipe file, TOML or JSON. RecipeError or OptionError in one line for what is wrong with it."""
+    try:
+        return from_plain(table(Path(path)))
+    except (RecipeError, OptionError) as error:
+        text = str(error)
+        raise RecipeError(text if str(path) in text else f"{path}: {text}") from error

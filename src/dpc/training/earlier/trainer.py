@@ -63,8 +63,10 @@ class Trainer:
             raise OptionError(
                 f"this training goes over {self.in_all} crops and is over; a larger --steps gives it more"
             )
+        if recipe.begins_with and not (state or begin):
+            self.say(f"{recipe.name} is meant to begin with the weights of {recipe.begins_with}: --from its run")
         torch.manual_seed(recipe.seed)
-        self.codec, self.before = _codec(recipe, begin)
+        self.codec, self.before = codec_of(recipe, begin)
         if state:
             self.before = json.loads(state.get("before", "[]"))
         self.distortion = Distortion(
@@ -255,7 +257,7 @@ class Trainer:
         return last
 
 
-def _codec(recipe: Recipe, begin: Path | None) -> tuple[EarlierCodec, list[dict[str, Any]]]:
+def codec_of(recipe: Recipe, begin: Path | None) -> tuple[EarlierCodec, list[dict[str, Any]]]:
     """(codec, before): with random weights or those of a file. OptionError where they do not fit the recipe.
 
     before: recipes those weights were trained by, the last first: the codec has seen the metrics of their losses too.

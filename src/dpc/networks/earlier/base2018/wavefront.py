@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +43,6 @@ REACH = 8  # wavefronts that are kept: a tap reaches back 7
 
 _UNITS = np.round(2.0**22 * np.exp(-np.arange(16 << LOGIT_BITS) / 2.0**LOGIT_BITS))
 """Weight of a centre by how far its logit lies below the largest one."""
-_MODEL = constriction.stream.model.Categorical(perfect=False)
 
 
 def time_of(tap: Tap) -> int:
@@ -151,11 +149,13 @@ def weights_of(logits: Float) -> Float:
 
 def encode(context: ExactContext, symbols: Int) -> bytes:
     """The bytes of symbols (C, h, w), indices of centres: constriction's range coder, 32-bit words, little-endian."""
-    coder = constriction.stream.queue.RangeEncoder()
+    import constriction  # a training does without
+
+    coder, centres = constriction.stream.queue.RangeEncoder(), constriction.stream.model.Categorical(perfect=False)
 
     def write(where: tuple[Index, Index, Index], weights: Float) -> Int:
         here = symbols[where]
-        coder.encode(here, _MODEL, weights)
+        coder.encode(here, centres, weights)
         return here
 
     context.run(symbols.shape, write)
@@ -165,14 +165,17 @@ def encode(context: ExactContext, symbols: Int) -> bytes:
 
 def decode(context: ExactContext, data: bytes, shape: tuple[int, int, int]) -> Int:
     """The symbols (C, h, w), int32, in bytes of `encode`. Corrupt when they are damaged."""
+    import constriction
+
     if len(data) % 4:
         raise Corrupt(f"the coded symbols have {len(data)} bytes, no multiple of 4; the file is damaged")
     coder: Any = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    centres = constriction.stream.model.Categorical(perfect=False)
     symbols = np.zeros(shape, np.int32)
 
     def read(where: tuple[Index, Index, Index], weights: Float) -> Int:
         try:
-            here: Int = coder.decode(_MODEL, weights)
+            here: Int = coder.decode(centres, weights)
         except AssertionError as error:
             raise Corrupt("the coded symbols fit no picture of this model; the file is damaged") from error
         symbols[where] = here
