@@ -8,28 +8,15 @@ One thread; the weights are random, which changes bytes and not times. Processor
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
+from processor_time import seconds
 
 from dpc.codec.image import load as load_picture
 from dpc.networks.earlier.base2018 import Base2018
 
 PHOTO = Path(__file__).parent.parent / "demo" / "photo.png"
-T = TypeVar("T")
-
-
-def seconds(run: Callable[[], T], rounds: int) -> tuple[float, T]:
-    """The shortest processor time of some rounds, and what the last one gave."""
-    times = []
-    for _ in range(rounds):
-        begin = time.process_time()
-        result = run()
-        times.append(time.process_time() - begin)
-    return min(times), result
 
 
 def coding(codec: Base2018, picture: Path) -> None:

@@ -9,12 +9,10 @@ training. Processor time tells what a busy machine hides.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
+from processor_time import seconds
 
 from dpc.codec.image import load as load_picture
 from dpc.networks.earlier.hyperprior import Factorised, Hyperprior
@@ -23,17 +21,6 @@ from dpc.networks.earlier.protocol import EarlierCodec, make
 
 PHOTO = Path(__file__).parent.parent / "demo" / "photo.png"
 KINDS = "factorised,scale-hyperprior,mean-scale-hyperprior,joint"
-T = TypeVar("T")
-
-
-def seconds(run: Callable[[], T], rounds: int) -> tuple[float, T]:
-    """The shortest processor time of some rounds, and what the last one gave."""
-    times = []
-    for _ in range(rounds):
-        begin = time.process_time()
-        result = run()
-        times.append(time.process_time() - begin)
-    return min(times), result
 
 
 @torch.no_grad()

@@ -472,3 +472,36 @@ def test_a_pack_takes_weights_to_begin_with(tmp_path: Path, photos: Path) -> Non
     assert (tmp_path / "pack" / "warm.pt").read_bytes() == (out / "first" / "weights.pt").read_bytes()
     done = CliRunner().invoke(app, ["pack", str(tmp_path / "other"), *words, "--recipe", names[2]])
     assert done.exit_code == 1 and "the recipe wants scale-hyperprior" in done.output
+
+
+# the sweep over the loss
+
+
+def test_the_sweep_changes_the_loss_alone_and_has_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import loss_sweep
+
+    base = read(loss_sweep.BASE)
+    found = loss_sweep.variants(base, 80)
+    assert len({recipe.name for recipe in found}) == len({str(recipe.loss) for recipe in found}) == 7
+    assert base.loss in [recipe.loss for recipe in found]
+    for recipe in found:
+        same_as = recipe.plain() | {key: base.plain()[key] for key in ("name", "description", "loss", "crops")}
+        assert recipe.crops == 80 and same_as == base.plain()
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["loss_sweep", str(tmp_path), *words])
+        return int(loss_sweep.main())
+
+    assert call("--recipes", "--crops", "80") == 0
+    assert [read(path).name for path in sorted((tmp_path / "recipes").iterdir())] == sorted(r.name for r in found)
+    assert call("--table") == 1 and "train first" in capsys.readouterr().err
+    assert call() == 1 and "--data is missing" in capsys.readouterr().err
+    (tmp_path / "scales-4").mkdir()
+    (tmp_path / "scales-4" / "validation.csv").write_text(
+        "step,crops,bpp,psnr,ms_ssim\n0,0,1,9,0.1\n9,72,0.41,25.123,0.9\n"
+    )
+    assert call("--table") == 0
+    assert "| 2500 : 1000 | 4 scales | 72 | 0.4100 | 25.12 | 0.9000 | – | – |" in (tmp_path / "table.md").read_text()

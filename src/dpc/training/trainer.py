@@ -322,19 +322,35 @@ class Trainer:
 
     def close(self) -> Path:
         """Close the logs; DPCError where the gradients were not finite for long."""
-        last = self.run.out / "last.pt"
-        if self.log and self.validation:
-            self.log.close()
-            self.validation.close()
-            page(self.run.out)
-        self.fabric.barrier()
-        self.say(f"stopped at step {self.step}, {self.crops} crops; checkpoint {last}")
-        if self.hopeless == HOPELESS:
-            raise DPCError(
-                f"the gradients of {HOPELESS} steps in a row were not finite: lower the recipe's learning_rate or "
-                f"weights, or use --precision fp32; {last} holds what was learned before"
-            )
-        return last
+        logs = [self.log, self.validation] if self.log and self.validation else []
+        given_up = self.hopeless if self.hopeless == HOPELESS else 0
+        return closed(
+            self.run.out, logs, f"step {self.step}, {self.crops} crops", given_up, self.say, self.fabric.barrier
+        )
+
+
+def closed(
+    out: Path, logs: Sequence[Log], where: str, given_up: int, say: Say, all_here: Callable[[], None] | None = None
+) -> Path:
+    """The end of a call: closes the logs and draws their curves, says where it stopped; returns the last checkpoint.
+
+    given_up: steps in a row without finite gradients, for which a training ended: a DPCError. all_here: waits for other
+    processes.
+    """
+    last = out / "last.pt"
+    for log in logs:
+        log.close()
+    if logs:
+        page(out)
+    if all_here:
+        all_here()
+    say(f"stopped at {where}; checkpoint {last}")
+    if given_up:
+        raise DPCError(
+            f"the gradients of {given_up} steps in a row were not finite: lower the recipe's learning_rate or weights, "
+            f"or use --precision fp32; {last} holds what was learned before"
+        )
+    return last
 
 
 def _summary(rows: Sequence[dict[str, str]]) -> str:

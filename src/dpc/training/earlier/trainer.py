@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpc.errors import DPCError, OptionError
+from dpc.errors import OptionError
 from dpc.networks.earlier import checkpoint as weights_file
 from dpc.networks.earlier.protocol import EarlierCodec, make
 from dpc.training.checkpoint import CheckpointError, Keeper, holds_another, load_checkpoint
@@ -31,7 +31,7 @@ from dpc.training.log import Log, lasting, page
 from dpc.training.losses.distortion import Distortion
 from dpc.training.losses.ms_ssim import ms_ssim
 from dpc.training.schedule import learning_rate
-from dpc.training.trainer import HOPELESS, Run
+from dpc.training.trainer import HOPELESS, Run, closed
 from dpc.training.validate import CROPS, validators
 
 LOGGED = ("loss", "bpp", "entropy", "mse", "ms_ssim", "lpips", "norm")  # means over the steps of a row
@@ -244,17 +244,9 @@ class Trainer:
 
     def close(self) -> Path:
         """Close the logs; DPCError where the gradients were not finite for long."""
-        last = self.run.out / "last.pt"
-        self.log.close()
-        self.validation.close()
-        page(self.run.out)
-        self.say(f"stopped at step {self.step}, {self.crops} crops of {self.in_all}; checkpoint {last}")
-        if self.hopeless == HOPELESS:
-            raise DPCError(
-                f"the gradients of {HOPELESS} steps in a row were not finite: lower the recipe's learning_rate, or use "
-                f"--precision fp32; {last} holds what was learned before"
-            )
-        return last
+        where = f"step {self.step}, {self.crops} crops of {self.in_all}"
+        given_up = self.hopeless if self.hopeless == HOPELESS else 0
+        return closed(self.run.out, [self.log, self.validation], where, given_up, self.say)
 
 
 def codec_of(recipe: Recipe, begin: Path | None) -> tuple[EarlierCodec, list[dict[str, Any]]]:
