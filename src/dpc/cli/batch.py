@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import multiprocessing
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -162,35 +160,13 @@ def _side_by_side(jobs: Iterable[Job], work: Work, rules: Rules, count: int, eng
         yield Done(job, error=found) if isinstance(found, str) else found
 
 
-_busy = threading.Lock()  # held while a worker has a picture in hand
-
-
 def _perform_elsewhere(job: Job, work: Work, rules: Rules) -> Done:
-    _live_as_worker()
-    with _busy:
-        return perform(job, work, rules, lambda share: None)
+    return perform(job, work, rules, lambda share: None)
 
 
 def _perform_again(job: Job, work: Work, rules: Rules) -> Done:
     """After a process died: the output of a job may be there without its result, and is then made once more."""
     return _perform_elsewhere(job, work, Rules(force=True, make_folders=rules.make_folders) if job.new else rules)
-
-
-@functools.cache
-def _live_as_worker() -> None:
-    """Ctrl-C is the parent's affair; and where the parent was killed, end after the picture in hand."""
-    parent = multiprocessing.parent_process()
-    if parent is None:  # a worker of a cluster has masters of its own
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        parent.join()
-        with _busy:
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def perform(job: Job, work: Work, rules: Rules, progress: Callable[[float], None]) -> Done:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -237,7 +238,7 @@ def test_a_picture_that_cannot_be_opened_costs_its_own_rows(images: Path, tmp_pa
 def _fails_at_p1(task: Any) -> Any:
     if task[1].stem == "p1":
         raise RuntimeError("no memory")
-    return list(run.measure(task))
+    return run.measure(task)
 
 
 def test_a_fault_in_a_worker_costs_its_own_picture(
@@ -293,7 +294,7 @@ def _die(*_: Any) -> Any:
 
 
 def _dies_at_p1(task: Any) -> Any:
-    return _die() if task[1].stem == "p1" else list(run.measure(task))
+    return _die() if task[1].stem == "p1" else run.measure(task)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -308,6 +309,31 @@ def test_a_process_that_dies_costs_its_own_picture(
     assert [(f.image, f.reason) for f in done.failures] == [("p1", "the process died (out of memory?)")]
 
 
+def _dies_within_p1(task: Any) -> Any:
+    for row in run.measure(task):
+        yield row
+        log = Path(os.environ["TEST_LOG"])
+        with log.open("a") as file:
+            file.write(f"{row.image} {row.codec} {row.quality:g}\n")
+        if row.image == "p1" and log.read_text().count("p1") in (2, 3):
+            time.sleep(1)  # the row is on its way
+            _die()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_rows_from_before_a_death_are_kept_and_not_measured_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "measure", _dies_within_p1)
+    monkeypatch.setenv("PYTHONPATH", python_path(__file__))
+    monkeypatch.setenv("TEST_LOG", str(tmp_path / "log"))
+    done = bench(QUICK, images, tmp_path / "out", processes=2)
+    # dead after its second row, then after its third: the fourth is missing, and none was measured twice
+    assert [(f.image, f.reason) for f in done.failures] == [("p1", "the process died (out of memory?)")]
+    measured = (tmp_path / "log").read_text().splitlines()
+    assert len(measured) == len(set(measured)) == done.new == len(done.rows) == 11
+
+
 def _pid(task: int) -> int:
     return _die() if task == 0 else os.getpid()
 
@@ -317,8 +343,8 @@ def test_after_a_death_the_others_share_processes_again(monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONPATH", python_path(__file__))
     found = dict(engines.work("processes", _pid, range(20), 2))
     assert sorted(found) == list(range(20)) and isinstance(found.pop(0), str)
-    suspects = engines.AHEAD * 2  # each of these in a process of its own
-    assert all(isinstance(v, int) for v in found.values()) and len(set(found.values())) <= suspects + 2 * 2
+    # the two at the start, and one in place of the dead
+    assert all(isinstance(v, int) for v in found.values()) and len(set(found.values())) <= 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is known on Linux only")
@@ -337,7 +363,7 @@ def test_a_task_takes_the_rows_of_its_own_picture_along(
 ) -> None:
     bench(QUICK, images, tmp_path / "out")
     tasks: list[run.Task] = []
-    monkeypatch.setattr(engines, "work", lambda engine, function, given, count: tasks.extend(given) or [])
+    monkeypatch.setattr(engines, "stream", lambda engine, function, given, count: tasks.extend(given) or [])
     bench(QUICK, images, tmp_path / "out", processes=2)
     assert len(tasks) == 3
     for _, path, known in tasks:

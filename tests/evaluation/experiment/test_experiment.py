@@ -57,9 +57,10 @@ def test_time_left_is_that_of_tasks_that_had_work(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dpc.evaluation.experiment.tasks.time.monotonic", lambda: now[0])
     lines: list[str] = []
 
-    def work(task: int) -> list[int]:
-        now[0] += 15 if task >= 8 else 0
-        return [task] if task >= 8 else []
+    def work(task: int) -> Iterator[int]:
+        if task >= 8:
+            now[0] += 15
+            yield task
 
     carry_out(work, range(10), total=10, name=str, keep=lambda row: None, say=lines.append)
     # rows of eight tasks were there already; the ninth took the time, and one like it is left
@@ -67,6 +68,15 @@ def test_time_left_is_that_of_tasks_that_had_work(monkeypatch: pytest.MonkeyPatc
         "9/10 8: 1 new row so far, 15 s, about 15 s left",
         "10/10 9: 2 new rows so far, 30 s, about 0 s left",
     ]
+
+
+def test_what_does_not_travel_costs_its_own_task() -> None:
+    def local() -> None:
+        """Pickle cannot take it."""
+
+    found = dict(engines.work("processes", repr, ["a", local, "b"], 2))
+    assert found.pop("a") == "'a'" and found.pop("b") == "'b'" and "local" in found.pop(local) and not found
+    assert list(engines.work("processes", repr, [], 2)) == []
 
 
 def test_an_engine_that_there_is_not() -> None:

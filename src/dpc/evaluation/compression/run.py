@@ -140,18 +140,23 @@ def _bench(
     if file.exists():
         write(file, rows)  # without a line that was cut off
     known: dict[str, dict[Key, tuple[str, frozenset[str]]]] = {}
-    for row in rows:
+
+    def note(row: Row) -> None:
         known.setdefault(row.sha256, {})[row.key] = (row.model, frozenset(row.metrics))
+
+    for row in rows:
+        note(row)
     names = [*plan.codecs, *plan.folders]
     say(f"{len(pictures)} pictures, {len(names)} codecs ({', '.join(names)}), {len(rows)} rows there already")
 
     def keep(row: Row) -> None:
         append(file, [row])
         rows.append(row)
+        note(row)
 
     new, failures = experiment.carry_out(
         measure,
-        [Task(plan, path, known.get(digest, {})) for digest, path in pictures.items()],
+        [Task(plan, path, known.setdefault(digest, {})) for digest, path in pictures.items()],
         total=len(pictures),
         name=lambda task: task.path.stem,
         keep=keep,
@@ -183,7 +188,7 @@ Known: TypeAlias = "Mapping[Key, tuple[str, frozenset[str]]]"  # model and metri
 
 
 class Task(NamedTuple):
-    """One picture, and what is known of it already."""
+    """One picture, and what is known of it already: rows are added to it as they are kept."""
 
     plan: Plan
     path: Path

@@ -141,11 +141,12 @@ def _detect(
             write(file, rows_of[file])  # without what was cut off
         append(file, [row])
         rows_of.setdefault(file, []).append(row)
+        known[row.image].add((row.key, row.model))
         changed.add(file)
 
     new, failures = experiment.carry_out(
         measure,
-        (Task(plan, p, data.sha256, labels, frozenset(known.get(p.id, ()))) for p in data.pictures),
+        (Task(plan, p, data.sha256, labels, known.setdefault(p.id, set())) for p in data.pictures),
         total=len(data.pictures),
         name=lambda task: task.picture.path.name,
         keep=keep,
@@ -202,13 +203,14 @@ Labels: TypeAlias = "Mapping[str, Mapping[int, int]]"
 
 @dataclass(frozen=True)
 class Task:
-    """One picture. labels: of each detector, place in its classes -> category. known: what is not done again."""
+    """One picture. labels: of each detector, place in its classes -> category. known: what is not done again; rows are
+    added to it as they are kept."""
 
     plan: Plan
     picture: Picture
     annotations: str
     labels: Labels
-    known: frozenset[tuple[Key, str]]
+    known: set[tuple[Key, str]]
 
 
 @lru_cache(maxsize=8)

@@ -47,34 +47,36 @@ def carry_out(
 ) -> tuple[int, list[Failure]]:
     """(number of new rows, failures) of all tasks; keep gets every row as soon as it is here.
 
-    total: how many tasks there are. name: of a task, for lines and failures. engine, processes: see engines.work; in
-    one process rows come one by one, from others those of a task come together. progress takes the share done, say a
-    line for each task, and one now and then within a slow one. A task that fails costs its own rows only.
+    total: how many tasks there are. name: of a task, for lines and failures. engine, processes: see engines.stream; a
+    task whose worker died is tried once more, so it should know by then what was kept. progress takes the share done,
+    say a line for each task, and one now and then within a slow one. A task that fails costs its own rows only.
     """
     failures: list[Failure] = []
-    new = worked = 0
+    new = done = worked = 0
     begin = spoken = time.monotonic()
-    for done, (task, found) in enumerate(engines.work(engine, function, tasks, processes), 1):
-        before = new + len(failures)
-        rows = [Failure("", name(task), "", found)] if isinstance(found, str) else found
-        for item in attempt(rows, "", name(task), ""):
-            if isinstance(item, Failure):
-                failures.append(item)
-            else:
-                keep(item)
-                new += 1
-            if time.monotonic() - spoken > SLOW:
-                spoken = time.monotonic()
-                codec = getattr(item, "codec", "")
-                say(f"{done - 1}/{total}, at {name(task)}, {codec}: {_rows(new)} so far, {_duration(spoken - begin)}")
-        # a task whose rows were there already took no time, and says nothing about those to come
-        worked += new + len(failures) > before
-        spoken = time.monotonic()
-        spent = spoken - begin
-        left = spent / (worked or done) * (total - done)
-        progress(done / total)
-        say(f"{done}/{total} {name(task)}: {_rows(new)} so far, {_duration(spent)}, about {_duration(left)} left")
-    return new, failures
+    for task, event in engines.stream(engine, function, tasks, processes):
+        if isinstance(event, engines.End):
+            done += 1
+            if event.error:
+                failures.append(Failure("", name(task), "", event.error))
+            # a task whose rows were there already took no time, and says nothing about those to come
+            worked += bool(event.items or event.error)
+            spoken = time.monotonic()
+            spent = spoken - begin
+            left = spent / (worked or done) * (total - done)
+            progress(done / total)
+            say(f"{done}/{total} {name(task)}: {_rows(new)} so far, {_duration(spent)}, about {_duration(left)} left")
+            continue
+        if isinstance(event, Failure):
+            failures.append(event)
+        else:
+            keep(event)
+            new += 1
+        if time.monotonic() - spoken > SLOW:
+            spoken = time.monotonic()
+            codec = getattr(event, "codec", "")
+            say(f"{done}/{total}, at {name(task)}, {codec}: {_rows(new)} so far, {_duration(spoken - begin)}")
+    return new, list(dict.fromkeys(failures))
 
 
 def attempt(rows: Iterable[Row | Failure], codec: str, image: str, what: str) -> Iterator[Row | Failure]:
