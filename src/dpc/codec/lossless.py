@@ -1,6 +1,7 @@
-"""The body of a lossless file: a WebP of the whole picture. docs/format.md, "The lossless body", is the norm.
+"""The body of a lossless file: a WebP of the whole picture, or an indexed body where that is smaller.
 
-numpy is loaded by `from_bytes` and `to_bytes` only: opening a file needs neither.
+docs/format.md, "The lossless body", is the norm. numpy is loaded by `from_bytes` and `to_bytes` only: opening a file needs
+neither.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SMALL = 64 * 64  # pixels: a picture of no more is always tried
 FLAT = 0.5  # flatness from which a picture is tried; photographs lie below
 ROWS = 48
 _HEADER = struct.Struct("<4sI8sIBI")  # RIFF, size, "WEBPVP8L", size, 0x2f, 14 + 14 + 1 + 3 bits
+_INDEXED = (b"\1", b"\2")  # the first byte of an indexed body: opaque, or with clear pixels
 _DAMAGED = "the file is damaged, get it again"
 
 
@@ -50,7 +52,19 @@ def flatness(rgb: UInt8) -> float:
 
 
 def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
-    """The WebP of rgb (H, W, 3) and alpha (H, W), uint8, sides up to MAX_SIDE; the same pixels come back."""
+    """The body of rgb (H, W, 3) and alpha (H, W), uint8, sides up to MAX_SIDE; the same pixels come back.
+
+    Where the opacity is 0 in an indexed body, the colour that comes back is black.
+    """
+    from dpc.codec import indexed
+
+    webp = as_webp(rgb, alpha)
+    few = indexed.to_bytes(rgb, alpha)
+    return webp if few is None or len(few) >= len(webp) else few
+
+
+def as_webp(rgb: UInt8, alpha: UInt8 | None) -> bytes:
+    """The same as a WebP."""
     import numpy as np
 
     pixels = rgb if alpha is None else np.dstack([rgb, alpha])
@@ -60,12 +74,16 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
 
 
 def from_bytes(body: bytes, width: int, height: int, title: str = "lossless body") -> tuple[UInt8, UInt8 | None]:
-    """(rgb (H, W, 3), alpha (H, W) or None), uint8; Corrupt unless the body is a lossless WebP of this size.
+    """(rgb (H, W, 3), alpha (H, W) or None), uint8; Corrupt unless the body is an indexed one or a WebP of this size.
 
     Kind and size are compared before anything is decoded. title: what an error calls it.
     """
     import numpy as np
 
+    from dpc.codec import indexed
+
+    if body[:1] in _INDEXED:
+        return indexed.from_bytes(body, width, height, title)
     found = _start(body, title)
     if found[:2] != (width, height):
         raise Corrupt(f"the {title} is a WebP of {found[0]}x{found[1]} pixels, not {width}x{height}; {_DAMAGED}")
@@ -78,8 +96,8 @@ def from_bytes(body: bytes, width: int, height: int, title: str = "lossless body
 
 
 def has_alpha(body: bytes) -> bool:
-    """Whether the picture of a lossless body has an alpha channel; Corrupt where it is no lossless WebP."""
-    return _start(body)[2]
+    """Whether the picture of a lossless body has an alpha channel; Corrupt where it is no such body."""
+    return body[:1] == _INDEXED[1] if body[:1] in _INDEXED else _start(body)[2]
 
 
 def _start(body: bytes, title: str = "lossless body") -> tuple[int, int, bool]:
