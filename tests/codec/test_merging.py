@@ -55,7 +55,7 @@ def test_photographs_and_pages_with_photographs_are_left_alone() -> None:
     assert not Colours(photo).few
     page[100:260, 100:260] = photo
     assert not Colours(page).few
-    assert merging.fitting(page, lambda _: b"", 10) is None
+    assert merging.fitting(page, lambda _: b"", 10, lambda _: 0) is None
     assert Colours(PAGE).few and not Colours(np.full((8, 8, 3), 7, np.uint8)).few
 
 
@@ -68,10 +68,16 @@ def test_the_finest_that_fits_is_taken() -> None:
 
     counts = [len(np.unique(Colours(PAGE).merged(t).reshape(-1, 3), axis=0)) for t in merging.TOLERANCES]
     for size, expected in ((counts[0], counts[0]), (counts[3], counts[3]), (counts[3] - 1, counts[4])):
-        tried.clear()
-        found = merging.fitting(PAGE, encode, size)
-        assert found is not None and len(found) == expected and len(tried) <= 4
-    assert merging.fitting(PAGE, encode, counts[-1] - 1) is None
+        for wrong in (0.5, 1.0, 1.5):  # however good the guess is
+            tried.clear()
+            found = merging.fitting(
+                PAGE, encode, size, lambda rgb, wrong=wrong: wrong * len(np.unique(rgb.reshape(-1, 3), axis=0))
+            )
+            assert found is not None and len(found) == expected
+        assert len(tried) <= len(counts)
+    tried.clear()
+    assert merging.fitting(PAGE, encode, 1, lambda _: 2.0) is None and not tried  # hopeless: nothing is encoded
+    assert merging.fitting(PAGE, encode, counts[-1] - 1, lambda _: counts[-1]) is None and tried
 
 
 def test_a_file_says_that_colours_were_merged() -> None:

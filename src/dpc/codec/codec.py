@@ -314,7 +314,12 @@ def _merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> 
     """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
     if lossless.flatness(picture.rgb) < lossless.FLAT:
         return None
-    return merging.fitting(picture.rgb, lambda rgb: _stored(rgb, picture, about, merged=True), size)
+    return merging.fitting(
+        picture.rgb,
+        lambda rgb: _stored(rgb, picture, about, merged=True),
+        size,
+        lambda rgb: lossless.guessed(rgb, picture.alpha),
+    )
 
 
 def _stored(rgb: NDArray[np.uint8], picture: image.Picture, about: dict[str, Any], *, merged: bool) -> bytes:

@@ -1,7 +1,7 @@
 """The body of a lossless file: a WebP of the whole picture, or an indexed body where that is smaller.
 
-docs/format.md, "The lossless body", is the norm. numpy is loaded by `from_bytes` and `to_bytes` only: opening a file needs
-neither.
+docs/format.md, "The lossless body", is the norm. numpy is loaded when a body is read or written only: opening a file
+needs neither.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     UInt8 = NDArray[np.uint8]
 
-__all__ = ["MAX_SIDE", "from_bytes", "has_alpha", "to_bytes", "worth_trying"]
+__all__ = ["MAX_SIDE", "from_bytes", "guessed", "has_alpha", "to_bytes", "worth_trying"]
 
 MAX_SIDE = 16383  # pixels; what WebP can hold
+INDEXED = 0.7  # about the bytes of an indexed body for one of a WebP; .44 to .9 on this project's pages
 SMALL = 64 * 64  # pixels: a picture of no more is always tried
 FLAT = 0.5  # flatness from which a picture is tried; photographs lie below
 ROWS = 48
@@ -61,6 +62,11 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
     webp = as_webp(rgb, alpha)
     few = indexed.to_bytes(rgb, alpha)
     return webp if few is None or len(few) >= len(webp) else few
+
+
+def guessed(rgb: UInt8, alpha: UInt8 | None) -> float:
+    """About the bytes of a body of few colours, found in a tenth of the time."""
+    return INDEXED * len(as_webp(rgb, alpha))
 
 
 def as_webp(rgb: UInt8, alpha: UInt8 | None) -> bytes:

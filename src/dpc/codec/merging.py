@@ -24,25 +24,34 @@ MOST_COLOURS = 8192  # a picture with more has photographs in it
 BLOCK = 16  # pixels a side
 PAINTED = 0.7  # a block with this share of rare colours is part of a photograph
 ALLOWED = 0.01  # share of such blocks that a page may have
+SURE = 0.64  # of what is guessed a file never takes less
 LARGEST = 1 << 23  # pixels, for time and memory
 
 
-def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float) -> bytes | None:
+def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Callable[[UInt8], float]) -> bytes | None:
     """The file of at most `size` bytes whose colours are merged the least; None where there is none.
 
-    rgb: (H, W, 3). encode: the file of such a picture; it is called four times at most. None too for a picture with
-    photographs in it.
+    rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even less than two
+    thirds of that are too many, nothing is encoded. None too for a picture with photographs in it.
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
-    low, high, best = 0, len(TOLERANCES), None
+    low, high = 0, len(TOLERANCES) - 1
     while low < high:
         middle = (low + high) // 2
-        file = encode(colours.merged(TOLERANCES[middle]))
-        if len(file) <= size:
-            high, best = middle, file
+        if guess(colours.merged(TOLERANCES[middle])) <= size:
+            high = middle
         else:
             low = middle + 1
+    if low == len(TOLERANCES) - 1 and SURE * guess(colours.merged(TOLERANCES[low])) > size:
+        return None
+    best = None
+    while low >= 0 and len(file := encode(colours.merged(TOLERANCES[low]))) <= size:
+        low, best = low - 1, file
+    while best is None and low < len(TOLERANCES) - 1:
+        low += 1
+        if len(file := encode(colours.merged(TOLERANCES[low]))) <= size:
+            best = file
     return best
 
 

@@ -37,14 +37,19 @@ class Page:
 
     def fitting(self, size: float) -> bytes | None:
         """The overlay of at most `size` bytes whose colours are merged the least; None where there is none."""
-        alone = np.where(self.flat[..., None], self.rgb, 0).astype(np.uint8)
+        alpha = np.where(self.flat, 255, 0).astype(np.uint8)
+
+        def shown(rgb: UInt8) -> UInt8:
+            return np.where(self.flat[..., None], rgb, 0).astype(np.uint8)
 
         def encode(rgb: UInt8) -> bytes:
-            clear = np.where(self.flat[..., None], rgb, 0).astype(np.uint8)
-            return lossless.to_bytes(clear, np.where(self.flat, 255, 0).astype(np.uint8))
+            return lossless.to_bytes(shown(rgb), alpha)
 
+        alone = shown(self.rgb)
         exact = encode(alone)
-        return exact if len(exact) <= size else merging.fitting(alone, encode, size)
+        if len(exact) <= size:
+            return exact
+        return merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha))
 
 
 def find(rgb: UInt8) -> Page | None:
