@@ -78,16 +78,17 @@ class _Mixer:
         self._logs, self._squash, _, self._decisions = _tables()
         self._counts = np.zeros(2 * len(SIZES) * SLOTS, np.int16)
         self._first = 2 * SLOTS * np.arange(len(SIZES))
-        self._flat = np.zeros((256, 2), np.int64)
+        self._flat = np.zeros(512, np.int64)  # stayed, left; of each colour
         self._weights = np.full((10, SETS, len(SIZES)), FIRST_WEIGHT, np.int64)
 
     def leave(self, colours: NDArray[np.uint8], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """For each of these colours, which all neighbours have: whether the pixel has another one."""
-        stayed, left = self._flat.T
-        p = np.clip(ONE * (2 * left + 1) // (2 * (stayed + left) + 40), 1, ONE // 2)[colours]
+        places = 2 * colours.astype(np.int64)
+        stayed, left = self._flat[places], self._flat[places + 1]
+        p = np.minimum(np.maximum(ONE * (2 * left + 1) // (2 * (stayed + left) + 40), 1), ONE // 2)
         bits = self._code(p, wanted)
-        np.add.at(self._flat, (colours, bits.astype(np.int64)), 1)
-        self._flat[self._flat.sum(1) > MOST_FLAT] >>= 1
+        np.add.at(self._flat, places + bits, np.int64(1))
+        self._flat.reshape(-1, 2)[self._flat[::2] + self._flat[1::2] > MOST_FLAT] >>= 1
         return bits
 
     def decide(
@@ -105,12 +106,12 @@ class _Mixer:
         sets = known[:, 3] * 1 + known[:, 2] + known[:, 0]
         chosen = sets[:, None] == np.arange(SETS)
         weights = self._weights[kind]
-        mixed = np.clip((weights[sets] * logits).sum(1) >> 16, -STEEP, STEEP)
+        mixed = np.minimum(np.maximum((weights[sets] * logits).sum(1) >> 16, -STEEP), STEEP)
         p = self._squash[mixed + STEEP]
         bits = self._code(p, wanted)
         error = (bits * ONE - p)[:, None] * logits
         weights += (chosen.T.astype(np.float64) @ error.astype(np.float64)).astype(np.int64) >> shift
-        np.clip(weights, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=weights)
+        np.minimum(np.maximum(weights, -LARGEST_WEIGHT, out=weights), LARGEST_WEIGHT, out=weights)
         self._learn(slots, bits)
         return bits
 
@@ -118,7 +119,7 @@ class _Mixer:
         """Count; what did not happen is halved where something else did."""
         happened = (slots + bits[:, None]).ravel()
         other = happened ^ 1
-        np.add.at(self._counts, happened, 1)
+        np.add.at(self._counts, happened, np.int16(1))  # of another type it is fifty times slower
         counts = self._counts[other]
         self._counts[other] = np.where(counts > 2, (counts >> 1) + 1, counts)
         for touched in (happened, other):
