@@ -59,6 +59,15 @@ def test_photographs_and_pages_with_photographs_are_left_alone() -> None:
     assert Colours(PAGE).few and not Colours(np.full((8, 8, 3), 7, np.uint8)).few
 
 
+def test_a_large_page_with_many_small_gradients_is_no_photograph() -> None:
+    page = np.full((640, 640, 3), 250, np.uint8)
+    for n in range(30):  # buttons with gradients: colours that are rare, but few in a block
+        top, left = 100 * (n // 6), 100 * (n % 6)
+        page[top : top + 48, left : left + 64] = (np.linspace(40 + n, 200, 48).astype(np.uint8))[:, None, None]
+        page[top : top + 48, left : left + 64, 2] ^= np.uint8(n)
+    assert Colours(page).few
+
+
 def test_the_finest_that_fits_is_taken() -> None:
     tried: list[int] = []
 

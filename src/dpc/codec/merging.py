@@ -20,9 +20,10 @@ INK = 24  # levels: a colour that is the inside of strokes is off by no more, so
 RUN = 8  # pixels: what is the same so far on both sides is ground
 GROUND = 5000  # a colour that is ground for one pixel in so many stays as it is, so that gradients get no bands
 RARE = 1000  # a colour that covers less than one pixel in so many is rare
-MOST_COLOURS = 8192  # a picture with more has photographs in it
+MOST_COLOURS = 1 << 15  # a picture with more has photographs in it
 BLOCK = 16  # pixels a side
-PAINTED = 0.7  # a block with this share of rare colours is part of a photograph
+PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours, is part of a photograph
+MANY = 48
 ALLOWED = 0.01  # share of such blocks that a page may have
 SURE = 0.64  # of what is guessed a file never takes less
 LARGEST = 1 << 23  # pixels, for time and memory
@@ -63,7 +64,7 @@ class Colours:
         values, where, self._counts = np.unique(colours, return_inverse=True, return_counts=True)
         self._where = where.reshape(colours.shape)
         self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
-        self.few = 2 < len(values) <= MOST_COLOURS and self._painted() <= ALLOWED
+        self.few = 2 < len(values) <= MOST_COLOURS and self._painted(colours) <= ALLOWED
         if not self.few:
             return
         r, g, b = self._values.astype(np.int32).T
@@ -94,14 +95,18 @@ class Colours:
         """How many marked pixels each colour has."""
         return np.bincount(self._where[marks], minlength=len(self._values))
 
-    def _painted(self) -> float:
-        """The share of blocks that hold rare colours almost alone."""
+    def _painted(self, colours: NDArray[np.uint32]) -> float:
+        """The share of blocks that hold rare colours almost alone, and many of them."""
         rare = (self._counts < self._where.size / RARE)[self._where]
         h, w = (n // BLOCK for n in rare.shape)
         if not h or not w:
             return float(rare.mean() > PAINTED)
-        blocks = rare[: h * BLOCK, : w * BLOCK].reshape(h, BLOCK, w, BLOCK)
-        return float((blocks.mean((1, 3)) > PAINTED).mean())
+        inside = np.s_[: h * BLOCK, : w * BLOCK]
+        shares = rare[inside].reshape(h, BLOCK, w, BLOCK).mean((1, 3))
+        blocks = colours[inside].reshape(h, BLOCK, w, BLOCK).swapaxes(1, 2).reshape(h, w, -1)
+        blocks = np.sort(blocks, 2)
+        many = (blocks[..., 1:] != blocks[..., :-1]).sum(2) >= MANY
+        return float(((shares > PAINTED) & many).mean())
 
 
 def packed(rgb: UInt8) -> NDArray[np.uint32]:
