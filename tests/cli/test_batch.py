@@ -112,7 +112,7 @@ def test_a_second_run_says_what_the_first_could_not_do(tmp_path: Path) -> None:
         result = run("encode", photos, "--out-dir", tmp_path / "out", "--skip-existing")
         assert result.exit_code == 1
         assert "a.png: " in result.stderr and "already holds the output of" in result.stderr
-        assert "b.png is not a picture" in result.stderr
+        assert "b.png is in no format" in result.stderr
         assert names(tmp_path / "out") == ["a.dpc"]
 
 
@@ -176,6 +176,14 @@ def test_a_list_says_which_picture_how_and_where(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "b.dpc").stat().st_size <= 1000
 
 
+def test_the_table_names_inputs_as_the_list_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    Path("list.csv").write_text("input\na.png\n")
+    assert run("encode", "--list", "list.csv", "--out-dir", "out", "--table", "t.csv").exit_code == 0
+    assert Path("t.csv").read_text().splitlines()[1].startswith("a.png,out/a.dpc,")
+
+
 def test_a_list_may_be_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -234,7 +242,7 @@ def test_the_table_has_a_row_for_every_input(tmp_path: Path) -> None:
     size = (tmp_path / "out" / "a.dpc").stat().st_size
     assert int(rows["a.png"]["bytes"]) == size and float(rows["a.png"]["quality"]) == pytest.approx(40, abs=0.2)
     assert float(rows["a.png"]["seconds"]) > 0 and rows["a.png"]["error"] == ""
-    assert "not a picture" in rows["b.png"]["error"] and rows["b.png"]["bytes"] == ""
+    assert "in no format" in rows["b.png"]["error"] and rows["b.png"]["bytes"] == ""
     assert "exists; -f overwrites it" in run(*args).stderr  # the table
 
     # a row that a kill cut off, an output without its row, and a failure that is tried again
@@ -406,7 +414,7 @@ def test_many_pictures_give_the_same_files_by_every_engine(
     (photos / "bad.png").write_bytes(b"no picture")
     options = ("--jobs", "2", "--engine", engine, "--table", tmp_path / "t.csv")
     result = run("encode", photos, "--out-dir", tmp_path / "out", *options)
-    assert result.exit_code == 1 and "bad.png is not a picture" in result.stderr, result.output
+    assert result.exit_code == 1 and "bad.png is in no format" in result.stderr, result.output
     assert len(table(tmp_path / "t.csv")) == 7
     for seed in range(6):
         assert (tmp_path / "out" / f"{seed}.dpc").read_bytes() == dpc.encode(photos / f"{seed}.png", threads=1)

@@ -115,6 +115,19 @@ def test_errors_of_the_library_name_the_option_of_the_command(tmp_path: Path) ->
     assert "--max-bytes 3: " in result.stderr and "max_bytes" not in result.stderr
 
 
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'sqlalchemy.orm'", name="sqlalchemy.orm")
+
+    monkeypatch.setattr(dpc, "models", fail)
+    wanted = "this needs the package sqlalchemy, which is not installed; pip install '.[all]' brings it"
+    assert run("models").stderr == f"dpc: error: {wanted}\n"
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
+    assert run("inspect", tmp_path).stderr == f"dpc: error: {tmp_path} is a folder; give a file\n"
+
+
 @pytest.mark.parametrize("kind", [ValueError, KeyError, RecursionError, ZeroDivisionError, AssertionError])
 def test_no_traceback_reaches_a_user(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:

@@ -680,7 +680,7 @@ def test_a_map_leaves_no_seams_between_cells(texture: bool) -> None:
 
 
 def test_a_mask_needs_a_model_that_allows_it() -> None:
-    with pytest.raises(OptionError, match="roi: tiny codes every picture at one quality; take a newer model"):
+    with pytest.raises(OptionError, match="roi: tiny codes every picture at one quality; leave roi out"):
         TINY.encode(TALL, roi=masked(1123, 150))
 
 
@@ -717,6 +717,32 @@ def test_a_page_at_a_low_rate_is_noted() -> None:
     one.encode(page, lossless=True, note=notes.append)
     one.encode(np.full((48, 64, 3), (0, 128, 0), np.uint8), quality=1, lossless=None, note=notes.append)
     assert len(notes) == 1  # a plain picture is no page
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.dpc").touch()
+    for source in (b"", tmp_path / "empty.dpc", io.BytesIO()):
+        with pytest.raises(Truncated, match="the file is empty"):
+            dpc.inspect(source)
+
+
+def test_a_strip_of_a_photograph_is_no_page() -> None:
+    notes: list[str] = []
+    strip = make_tiny.noise(500, 3, 3)
+    data = Codec(TINY.artifact).encode(strip, quality=1, note=notes.append)
+    assert not container.peek(data).lossless and not notes
+
+
+def test_room_beyond_quality_100_is_taken_by_the_file_without_loss() -> None:
+    one, photograph = Codec(TINY.artifact), content("photo", 200, 300)
+    exact = one.encode(photograph, lossless=True)
+    assert one.encode(photograph, max_bytes=len(exact)) == exact
+    assert one.encode(photograph, bpp=64) == exact
+    best = TINY.encode(photograph, quality=100)
+    assert one.encode(photograph, max_bytes=len(exact) - 1) == best
+    assert one.encode(photograph, max_bytes=len(exact), lossless=False) == best
+    wide = np.broadcast_to(photograph[:1, :1], (1, 16384, 3))
+    assert not container.peek(one.encode(wide, max_bytes=10**6)).lossless
 
 
 def test_photographs_are_not_tried() -> None:

@@ -676,7 +676,7 @@ def test_a_path_is_named_in_the_error(tmp_path: Path) -> None:
     coded = tmp_path / "coded.dpc"
     coded.write_bytes(b"\x89DPC" + bytes(40))
     for path, reason in (
-        (text, "not a picture"),
+        (text, "in no format"),
         (coded, "is a .dpc file; dpc decode makes a picture of it"),
         (cut, "cannot be decoded"),
         (tmp_path, "cannot be opened"),

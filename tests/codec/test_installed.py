@@ -101,6 +101,18 @@ def test_the_folder_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert artifact.folder() == tmp_path / "xdg" / "dpc" / "models"
 
 
+def test_a_folder_that_may_not_be_read_holds_no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that runs as another user, with the HOME it was started with: what the package brings works."""
+
+    def refused(place: Path, pattern: str) -> list[Path]:
+        if place == artifact.folder():
+            raise PermissionError(13, "Permission denied", str(place))
+        return list(place.iterdir())
+
+    monkeypatch.setattr(Path, "glob", refused)
+    assert artifact.installed() == artifact.released() != {}
+
+
 def test_every_model_of_the_package_is_known() -> None:
     for name, path in artifact.released().items():
         assert installed.KNOWN.get(artifact.metadata_of(path)["identity"][:8]) == name

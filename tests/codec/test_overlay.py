@@ -42,6 +42,24 @@ def test_it_takes_the_page_and_leaves_the_photograph() -> None:
     assert np.abs(np.diff(blocks, axis=0)).max() < 12, "what lies under the overlay is smooth"
 
 
+def test_the_border_of_a_picture_is_ground() -> None:
+    """A bar that ends in the last, narrow blocks: nothing there goes to the networks."""
+    ragged = WINDOW[:, :-8].copy()
+    ragged[:40] = (50, 70, 120)
+    page = overlay.find(ragged)
+    assert page is not None and page.flat[:, 192:].all()
+
+
+def test_letters_in_an_overlay_are_not_said_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    for target in ({"quality": 60}, {"max_bytes": 7400}):
+        MODEL.encode(WINDOW, **target, note=notes.append)  # type: ignore[arg-type]
+    assert not notes
+    monkeypatch.setattr(overlay, "find", lambda rgb: None)
+    MODEL.encode(WINDOW, quality=60, note=notes.append)
+    assert len(notes) == 1
+
+
 @pytest.mark.parametrize("size", [(300, 250), (40, 30), (200, 20)])
 def test_photographs_have_none(size: tuple[int, int]) -> None:
     photo = np.array(make_tiny.photograph(0, 0, *size))

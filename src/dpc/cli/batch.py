@@ -240,6 +240,8 @@ def reason(error: BaseException, what: str = "") -> str:
     """What an error says, in one line that also tells what to do. what: for which work memory was too short."""
     if isinstance(error, MemoryError):
         return f"there is not enough memory {what or 'for this command'}; give it less at a time, or a smaller picture"
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"{error.filename} is a folder; give a file"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
@@ -247,6 +249,9 @@ def reason(error: BaseException, what: str = "") -> str:
         return re.sub(r"\b(quality|bpp|max_bytes|max_pixels|threads)=(?=\S)", _as_option, text)
     if isinstance(error, (DPCError, OSError)) and text:
         return text
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("dpc."):
+        package = error.name.partition(".")[0]
+        return f"this needs the package {package}, which is not installed; pip install '.[all]' brings it"
     return unforeseen(error, text)
 
 

@@ -182,7 +182,7 @@ def _listed(path: Path, out_dir: str, suffix: str, allowed: list[str]) -> Iterab
 
     for row in manifest.rows(path):
         local = not places.is_url(row.input)
-        source = os.path.join(path.parent, row.input) if local else row.input
+        source = os.path.join(path.parent, row.input) if local and path.parent != Path() else row.input
         inside = local and not os.path.isabs(row.input) and ".." not in Path(row.input).parts
         name = row.output or _renamed(Path(row.input).as_posix() if inside else PurePosixPath(row.input).name, suffix)
         if PurePosixPath(name).suffix[1:].lower() not in allowed:

@@ -473,7 +473,10 @@ def installed() -> dict[str, Path]:
 
 
 def _artifacts(place: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(place.glob(f"*{SUFFIX}"))}
+    try:
+        return {p.stem: p for p in sorted(place.glob(f"*{SUFFIX}"))}
+    except OSError:  # the folder of another user, where a service keeps the HOME it was started with
+        return {}
 
 
 def find(model: str | Path | None = None) -> Path:

@@ -29,7 +29,7 @@ from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import Box, positions_of
 from dpc.codec.timing import Clock
 from dpc.codec.transforms import Progress, Strip, Transforms, luma, positions, strips
-from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, TooLarge, WrongModel
+from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, TooLarge, Truncated, WrongModel
 
 __all__ = [
     "DEFAULT_QUALITY",
@@ -96,8 +96,9 @@ class Codec:
         source: path, bytes, binary file object, PIL image or uint8 array (H, W[, 1, 3 or 4]).
         quality: 1 (smallest) to 100, default 40. bpp: the reachable rate nearest to this many bits per pixel, all
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
-        lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target, and of pages,
-        windows and diagrams merges rare colours where the rest then fits, also of parts of a picture; False never.
+        lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target (a photograph:
+        where quality 100 leaves room for it), and of pages, windows and diagrams merges rare colours where the rest
+        then fits, also of parts of a picture; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
         to sRGB and keeps no profile. strip: True drops all beside the picture, its density too. progress: called with
@@ -126,7 +127,9 @@ class Codec:
             if kept:
                 return kept
         target.check(data, about)
-        if exact and len(exact) > PAGE and note:
+        if exact is None and lossless is None and size is not None and container.peek(data).level == self._top:
+            return _exact_within(picture, about, size) or data
+        if exact and note and _loses_letters(picture.rgb, exact, data):
             note(HINT.format(len(exact)))
         return data
 
@@ -218,7 +221,10 @@ class Codec:
         if roi is None:
             return quality_map.quality_map(rgb) if allowed else None
         if not allowed:
-            raise OptionError(f"roi: {self.artifact.name} codes every picture at one quality; take a newer model")
+            raise OptionError(
+                f"roi: {self.artifact.name} codes every picture at one quality; leave roi out, or give a model that "
+                "allows it"
+            )
         mask = (
             roi
             if isinstance(roi, np.ndarray) and roi.ndim == 2
@@ -310,6 +316,21 @@ def _lossless_file(picture: image.Picture, about: dict[str, Any], wanted: bool |
     return _stored(picture.rgb, picture, about, merged=False)
 
 
+def _exact_within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
+    """The file without loss of a picture whose best file with loss leaves room, where it takes at most `size` bytes."""
+    if max(picture.rgb.shape) > lossless.MAX_SIDE:
+        return None
+    exact = _stored(picture.rgb, picture, about, merged=False)
+    return exact if len(exact) <= size else None
+
+
+def _loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
+    """Whether a picture is a page or a window whose letters the networks coded; exact: its file without loss."""
+    if len(exact) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
+        return False
+    return container.unpack(data).overlay is None
+
+
 def _merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
     """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
     if lossless.flatness(picture.rgb) < lossless.FLAT:
@@ -369,14 +390,20 @@ def _silent(_: float) -> None:
 def file_bytes(source: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
     """The bytes of a file that is given as bytes, path or binary file object. FormatError, OptionError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
+        return _unless_empty(bytes(source))
     if isinstance(source, (str, os.PathLike)):
         try:
-            return Path(source).read_bytes()
+            return _unless_empty(Path(source).read_bytes())
         except OSError as error:
             name = os.fspath(source)
             raise FormatError(f"{name} cannot be opened: {error.strerror}; give the path of a .dpc file") from error
     data = source.read() if hasattr(source, "read") else source
     if not isinstance(data, bytes):
         raise OptionError(f"a {type(source).__name__} is no .dpc file; give bytes, a path or a binary file object")
+    return _unless_empty(data)
+
+
+def _unless_empty(data: bytes) -> bytes:
+    if not data:
+        raise Truncated("the file is empty; get it again")
     return data

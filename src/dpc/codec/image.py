@@ -201,7 +201,7 @@ def _from_file(file: BinaryIO, name: str, icc: bool) -> Picture:
         if file.read(len(MAGIC)) == MAGIC:
             raise ImageError(f"{name} is a .dpc file; dpc decode makes a picture of it") from exc
         raise ImageError(
-            f"{name} is not a picture that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
+            f"{name} is in no format that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
         ) from exc
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
         raise ImageError(f"{name} cannot be read ({_line(exc)}); convert it to PNG or JPEG") from exc

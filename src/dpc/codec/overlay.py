@@ -64,7 +64,7 @@ def find(rgb: UInt8) -> Page | None:
     if not LEAST <= blocks.mean() or blocks.all():
         return None
     flat = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
-    if merging.ground(packed)[flat].mean() < GROUNDED:
+    if _ground(packed)[flat].mean() < GROUNDED:
         return None
     return Page(rgb, flat, np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8))
 
@@ -93,12 +93,18 @@ def _flat_blocks(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
     _, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     rare = (counts < packed.size / merging.RARE)[where.reshape(packed.shape)]
     shape = (-(-height // BLOCK), -(-width // BLOCK))
-    shares = _means(np.stack([same, rare, merging.ground(packed)], 2).astype(np.float32), shape)
+    shares = _means(np.stack([same, rare, _ground(packed)], 2).astype(np.float32), shape)
     own, painted = shares[..., 0], shares[..., 1] > PAINTED
     around = _boxed(own)
     flat = (around > SAME) & (own > SAME / 2) & (shares[..., 2] > OWN) & ~painted
     # a block beside others may hold the edge of a photograph, which merged colours would turn to stripes
     return np.asarray(_boxed(flat.astype(np.float32)) > 0.99)
+
+
+def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """merging.ground, but beyond the picture its border goes on: the last blocks of a page are ground as well."""
+    run = merging.RUN
+    return merging.ground(np.pad(packed, run, mode="edge"))[run:-run, run:-run]
 
 
 def _boxed(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -76,8 +76,8 @@ def assets(models: Sequence[Path] = ()) -> dict[str, Asset]:
     folder = Path(str(resources.files("dpc.web"))) / "static"
     if not (folder / "index.html.gz").exists():
         raise ToolMissing(
-            "this installation has no page: it was installed where node is missing; install dpc from a wheel, or in a "
-            "checkout run `make web`, which needs node 20 or newer"
+            "this installation has no page: in a checkout run `make web`, which needs node 20 or newer, or install dpc "
+            "from a wheel"
         )
     found: dict[str, Asset] = {}
     for path in sorted(folder.glob("*.gz")):
