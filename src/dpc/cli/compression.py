@@ -134,6 +134,9 @@ def report(
         str | None, typer.Option("--codecs", metavar="C,C", help="Of the pictures; default: DPC and four others.")
     ] = None,
     folder: Folders = None,
+    least: Annotated[
+        int, typer.Option("--least", metavar="N", min=3, max=100, help="Files of a picture for its rate difference.")
+    ] = 4,
 ) -> None:
     """Make tables, curves and rate differences of rows, in one HTML page and as files."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -154,6 +157,7 @@ def report(
         at=at,
         codecs=words(codecs or ""),
         folders=folders_of(folder or []),
+        least=least,
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(f"{written['report.html']} and {len(written) - 1} files beside it")

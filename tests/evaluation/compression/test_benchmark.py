@@ -597,6 +597,8 @@ def test_rate_differences_of_known_curves() -> None:
     found = curves.rate_difference(anchor, dented, "psnr")
     assert found is not None and found.percent == pytest.approx(-50.0)
     assert curves.rate_difference(anchor, {"a": half["a"][:3]}, "psnr") is None
+    three = curves.rate_difference(anchor, {"a": half["a"][:3]}, "psnr", least=3)
+    assert three and three.percent == pytest.approx(-50, abs=0.5)
     assert curves.rate_difference(anchor, {"b": half["a"]}, "psnr") is None
     assert curves.rate_difference(anchor, {"a": [(r, v + 30) for r, v in half["a"]]}, "psnr") is None
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dpc.codec.image import load as load_picture
 from dpc.errors import Corrupt, FormatError, ModelError, OptionError
+from dpc.evaluation.codecs import Folder
 from dpc.networks.earlier.base2018 import Base2018, wavefront
 from dpc.networks.earlier.base2018.bottleneck import importance_mask, quantise
 from dpc.networks.earlier.base2018.context import LAYERS, Context, MaskedConv, taps
@@ -288,6 +289,31 @@ def test_the_script_draws_the_importance_map(
     monkeypatch.setattr("sys.argv", ["importance_maps", str(tmp_path / "none.pt"), "p.png"])
     assert importance_maps.main() == 1
     assert "none.pt cannot be read" in capsys.readouterr().err
+
+
+def test_the_script_brings_codecs_to_equal_bytes(
+    codec: Base2018, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import equal_bytes
+
+    rgb = pixels(photo(96, 128))
+    plain = len(codec.compress(rgb))
+    shift, data = equal_bytes.shifted(codec, rgb, 0.8 * plain)
+    assert shift < 0 and codec.shift == 0 and len(data) == pytest.approx(0.8 * plain, rel=0.03)
+    assert codec.decompress(data).shape == rgb.shape, "a file does not know of the shift"
+    save(tmp_path / "a.pt", codec, {})
+    save(tmp_path / "b.pt", trained(30), {})
+    Image.fromarray(rgb).save(tmp_path / "p.png")
+    words = ["equal_bytes", str(tmp_path / "out"), str(tmp_path / "p.png"), "--codecs", "jpeg2000"]
+    words += ["--weights", f"a={tmp_path / 'a.pt'}", "--weights", f"b={tmp_path / 'b.pt'}"]
+    monkeypatch.setattr("sys.argv", words)
+    assert equal_bytes.main() == 0
+    entries = {name: Folder(name, tmp_path / "out" / name).of("p")[0] for name in ("a", "b", "jpeg2000")}
+    assert max(e.bytes for e in entries.values()) < 1.06 * min(e.bytes for e in entries.values())
+    assert Image.open(entries["a"].decoded).size == (128, 96) and (tmp_path / "out" / "sheet.webp").is_file()
+    monkeypatch.setattr("sys.argv", [*words, "--weights", "none"])
+    assert equal_bytes.main() == 1 and "give NAME=FILE" in capsys.readouterr().err
 
 
 def test_bf16_trains(codec: Base2018) -> None:

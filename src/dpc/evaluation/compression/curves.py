@@ -20,6 +20,7 @@ __all__ = ["NEAR", "Difference", "Point", "at", "band", "bd_rate", "curve", "mea
 
 NEAR = 0.03  # a file within this share of a rate stands for it without a neighbour on the other side
 STEP = 1.05  # between two rates of a curve
+LEAST_FILES = 4  # of a picture by each of two codecs, for a rate difference to be computed
 LEAST_OVERLAP = 0.2  # of the range of values that two codecs share, for a rate difference to be computed
 
 Points = Sequence[tuple[float, float]]
@@ -132,18 +133,21 @@ def band(curves: Mapping[str, Points], line: Points) -> list[float]:
     ]
 
 
-def rate_difference(anchor: Mapping[str, Points], test: Mapping[str, Points], metric: str) -> Difference | None:
+def rate_difference(
+    anchor: Mapping[str, Points], test: Mapping[str, Points], metric: str, least: int = LEAST_FILES
+) -> Difference | None:
     """BD-rate of test against anchor at equal values of a metric, in percent; negative: test needs fewer bits.
 
     Per picture by the package bjontegaard (piecewise cubic, pchip, through the files that are better than all smaller
-    ones), then the mean. A picture needs four such files of each codec and ranges that overlap by LEAST_OVERLAP; None
-    when none has. Raises ToolMissing without the package.
+    ones), then the mean. A picture needs `least` such files of each codec and ranges that overlap by LEAST_OVERLAP;
+    None when none has. Raises ToolMissing without the package.
     """
     sign = 1.0 if METRICS[metric].higher_is_better else -1.0
-    found = [
-        bd_rate(*([(bpp, sign * v) for bpp, v in c[sha256] if math.isfinite(v)] for c in (anchor, test)))
+    curves = (
+        [[(bpp, sign * v) for bpp, v in c[sha256] if math.isfinite(v)] for c in (anchor, test)]
         for sha256 in anchor.keys() & test.keys()
-    ]
+    )
+    found = [bd_rate(first, second, least) for first, second in curves]
     percents, overlaps = [f[0] for f in found if f], [f[1] for f in found if f]
     if not percents:
         return None
@@ -152,7 +156,7 @@ def rate_difference(anchor: Mapping[str, Points], test: Mapping[str, Points], me
     return Difference(mean, len(percents), float(np.mean(overlaps)), mean - half, mean + half)
 
 
-def bd_rate(anchor: Points, test: Points) -> tuple[float, float] | None:
+def bd_rate(anchor: Points, test: Points, least: int = LEAST_FILES) -> tuple[float, float] | None:
     """(percent, overlap) of two curves of (bpp, value), higher values being better; None where they are too short.
 
     As in rate_difference, which takes the mean over pictures of it. Raises ToolMissing without the package.
@@ -162,7 +166,7 @@ def bd_rate(anchor: Points, test: Points) -> tuple[float, float] | None:
     except ImportError as error:
         raise ToolMissing("BD-rates need the package bjontegaard; pip install '.[bench]'") from error
     a, b = _rising(anchor), _rising(test)
-    if min(len(a), len(b)) < 4:
+    if min(len(a), len(b)) < least:
         return None
     low, high = max(a[0][1], b[0][1]), min(a[-1][1], b[-1][1])
     overlap = (high - low) / (max(a[-1][1], b[-1][1]) - min(a[0][1], b[0][1]))

@@ -31,7 +31,7 @@ from dpc.evaluation.figures import by_codec, save
 from dpc.evaluation.metrics.reference import PEAKS, usable
 from dpc.files import atomic_write
 
-__all__ = ["TARGETS", "METRICS", "evaluate", "sheet", "window"]
+__all__ = ["TARGETS", "METRICS", "crops_of", "evaluate", "sheet", "window"]
 
 METRICS = ("psnr", "ms_ssim", "lpips_alex", "lpips_squeeze", *PEAKS)
 TARGETS = (0.15, 0.25, 0.5)
@@ -126,17 +126,10 @@ def _curves(rows: Sequence[Row], out: Path, say: Callable[[str], None]) -> None:
 
 
 def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Sequence[Row], target: float) -> Image.Image:
-    """The contact sheet at a rate: per picture a line, the original first, then every codec's file nearest to the rate.
-
-    The crop is the window with the most detail in every second picture, and one of middling detail in the others.
-    """
-    font = ImageFont.load_default(14)
-    label = 22
-    sheet = Image.new("RGB", ((1 + len(subjects)) * (CROP + 4), len(paths) * (CROP + label)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for line, path in enumerate(paths):
+    """The contact sheet at a rate: a line per picture, the original, then each codec's file nearest to the rate."""
+    lines: list[list[tuple[str, Rgb]]] = []
+    for path in paths:
         rgb = load(path).rgb
-        top, left = window(rgb, most=line % 2 == 0)
         digest = sha256(path)
         cells: list[tuple[str, Rgb]] = [(path.stem, rgb)]
         for subject in subjects:
@@ -144,6 +137,22 @@ def sheet(subjects: Sequence[Codec | Folder], paths: Sequence[Path], rows: Seque
             if mine:
                 row = min(mine, key=lambda r: abs(math.log(r.bpp / target)))
                 cells.append((f"{subject.name} {row.bpp:.3f}", _decoded(subject, path, rgb, row)))
+        lines.append(cells)
+    return crops_of(lines)
+
+
+def crops_of(lines: Sequence[Sequence[tuple[str, Rgb]]]) -> Image.Image:
+    """A sheet with the same crop of all pictures of a line, each below its text; the first is the original.
+
+    The crop is the window with the most detail in every second line, and one of middling detail in the others.
+    """
+    font = ImageFont.load_default(14)
+    label = 22
+    wide = max((len(cells) for cells in lines), default=0)
+    sheet = Image.new("RGB", (max(1, wide * (CROP + 4)), max(1, len(lines) * (CROP + label))), "white")
+    draw = ImageDraw.Draw(sheet)
+    for line, cells in enumerate(lines):
+        top, left = window(cells[0][1], most=line % 2 == 0)
         for column, (text, picture) in enumerate(cells):
             x, y = column * (CROP + 4), line * (CROP + label)
             draw.text((x + 2, y + 2), text, "black", font)

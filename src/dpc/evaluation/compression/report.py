@@ -38,7 +38,6 @@ __all__ = ["RATES", "report"]
 
 RATES = (0.15, 0.25, 0.5)
 ANCHORS = ("bpg", "bpg-like", "jpeg2000", "jpeg")
-LEAST_FILES = 4  # of each picture, for a codec to be the anchor without being asked for
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class _Set:
     def enough(self, codec: str) -> bool:
         """Whether a rate difference against a codec can be known: four files of each of its pictures."""
         files = Counter(row.sha256 for row in self.rows.get(codec, ()))
-        return bool(files) and min(files.values()) >= LEAST_FILES
+        return bool(files) and min(files.values()) >= curves.LEAST_FILES
 
 
 def report(
@@ -74,6 +73,7 @@ def report(
     at: float = 0.25,
     codecs: Sequence[str] = (),
     folders: Mapping[str, str] | None = None,
+    least: int = curves.LEAST_FILES,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Write the report of one or several rows.csv (or folders that hold one) into out; name -> file.
@@ -81,6 +81,7 @@ def report(
     A codec under one name with two versions or settings is told apart. anchor: the codec of the rate differences; by
     default the first of ANCHORS that is there. kinds: of the pictures, in place of those in the rows. pictures: the
     folder that was measured, to look at what codecs make of it `at` a rate; codecs, folders: see gallery.gallery.
+    least: files of a picture that its rate difference needs.
     Raises OptionError, ToolMissing (matplotlib, bjontegaard, Jinja2).
     """
     data = _read(paths, kinds)
@@ -101,7 +102,7 @@ def report(
     figures.save_table(out, "table.csv", ("codec", "bpp", "metric", "mean", "pictures", "at", "kind"), lines, written)
     written["table.md"] = out / "table.md"
     atomic_write(written["table.md"], markdown(data.rows, rates))
-    differences = _differences(data, anchor, out, written)
+    differences = _differences(data, anchor, least, out, written)
     curves_drawn, partial = _curves(data, out, written)
     speed = _speed(data, differences, anchor)
     if speed:
@@ -130,10 +131,10 @@ def _read(paths: Sequence[Path], kinds: Mapping[str, str] | None) -> _Set:
 Differences: TypeAlias = "dict[tuple[str, str], curves.Difference | None]"
 
 
-def _differences(data: _Set, anchor: str, out: Path, written: dict[str, Path]) -> Differences:
+def _differences(data: _Set, anchor: str, least: int, out: Path, written: dict[str, Path]) -> Differences:
     """Rates at equal quality of every codec and metric, in a file too."""
     found = {
-        (codec, metric): curves.rate_difference(data.points(anchor, metric), data.points(codec, metric), metric)
+        (codec, metric): curves.rate_difference(data.points(anchor, metric), data.points(codec, metric), metric, least)
         for codec in data.rows
         for metric in data.shown
         if codec != anchor

@@ -30,6 +30,7 @@ class Base2018(EarlierCodec):
 
     filters, groups, blocks: of encoder and decoder. channels: C, of the symbols. centres: L. width: of the context
     model. The paper's: the defaults, and channels=64 at the highest rates. Small: filters=48 or 64, groups=2.
+    shift: added to the raw importance map, so that an encoder keeps more or fewer symbols. Files do not know of it.
     """
 
     kind = "base-2018"
@@ -58,6 +59,7 @@ class Base2018(EarlierCodec):
         self.channels = channels
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
+        self.shift = 0.0
         self._exact_context: ExactContext | None = None
 
     mean: Tensor
@@ -96,7 +98,7 @@ class Base2018(EarlierCodec):
         y = self.encoder((x - self.mean) / self.std)
         with torch.autocast(x.device.type, enabled=False):
             y = y.float().contiguous()
-            mask = importance_mask(y[:, :1], self.channels)
+            mask = importance_mask(y[:, :1] + self.shift, self.channels)
             return mask, quantise(y[:, 1:] * mask, self.centres)
 
     def synthesise(self, z_hat: Tensor) -> Tensor:
