@@ -375,7 +375,9 @@ def test_transparency_is_kept_or_said_to_be_lost(crop: Image.Image, tmp_path: Pa
 
 
 def test_a_rate_that_a_picture_cannot_have_is_said(png: Path, tmp_path: Path) -> None:
-    assert "nothing this picture can have is nearer to 20 bpp" in run("encode", png, "--bpp", "20", "--no-lossless").stdout
+    assert (
+        "nothing this picture can have is nearer to 20 bpp" in run("encode", png, "--bpp", "20", "--no-lossless").stdout
+    )
     assert "nearer" not in run("encode", "-f", png, "--bpp", "1").stdout
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
 
-TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64)
+TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64, 72, 80, 88)
 """By how many levels the luma of a merged colour may be off, and by half of that R-G and B-G; the finest first."""
 INK = 24  # levels: a colour that is the inside of strokes is off by no more, so that dim letters stay
+COARSE = 40  # levels: or by what a tolerance is above this
 RUN = 8  # pixels: what is the same so far on both sides is ground
 GROUND = 5000  # a colour that is ground for one pixel in so many stays as it is, so that gradients get no bands
 RARE = 1000  # a colour that covers less than one pixel in so many is rare
@@ -25,6 +26,7 @@ BLOCK = 16  # pixels a side
 PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours, is part of a photograph
 MANY = 48
 ALLOWED = 0.01  # share of such blocks that a page may have
+NEAR = 1.05  # of the size: what is guessed to take no more is tried
 SURE = 0.64  # of what is guessed a file never takes less
 LARGEST = 1 << 23  # pixels, for time and memory
 
@@ -37,23 +39,40 @@ def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Ca
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
-    low, high = 0, len(TOLERANCES) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if guess(colours.merged(TOLERANCES[middle])) <= size:
-            high = middle
-        else:
-            low = middle + 1
-    if low == len(TOLERANCES) - 1 and SURE * guess(colours.merged(TOLERANCES[low])) > size:
+    last = len(TOLERANCES) - 1
+    guesses: dict[int, float] = {}
+    files: dict[int, bytes] = {}
+
+    def guessed(step: int) -> float:
+        if step not in guesses:
+            guesses[step] = guess(colours.merged(TOLERANCES[step]))
+        return guesses[step]
+
+    def fits(step: int) -> bool:
+        if step not in files:
+            files[step] = encode(colours.merged(TOLERANCES[step]))
+        return len(files[step]) <= size
+
+    def finest(scale: float) -> int:
+        low, high = 0, last
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if scale * guessed(middle) <= size else (middle + 1, high)
+        return low
+
+    step = finest(1.0)
+    if step == last and SURE * guessed(last) > size:
         return None
-    best = None
-    while low >= 0 and len(file := encode(colours.merged(TOLERANCES[low]))) <= size:
-        low, best = low - 1, file
-    while best is None and low < len(TOLERANCES) - 1:
-        low += 1
-        if len(file := encode(colours.merged(TOLERANCES[low]))) <= size:
-            best = file
-    return best
+    fits(step)
+    scale = len(files[step]) / max(1.0, guessed(step))
+    step = finest(scale)
+    while not fits(step):
+        if step == last:
+            return None
+        step += 1
+    while step and scale * guessed(step - 1) <= NEAR * size and fits(step - 1):
+        step -= 1
+    return files[step]
 
 
 class Colours:
@@ -79,10 +98,11 @@ class Colours:
 
         A colour stays that is ground somewhere, or that no more frequent one that stays is within the tolerance of.
         """
+        ink = max(INK, tolerance - COARSE)
         stays = np.empty_like(self._seen)
         kept: list[int] = []
         for i in np.argsort(-self._counts, kind="stable"):
-            most = 4 * (min(tolerance, INK) if self._ink[i] else tolerance)
+            most = 4 * (min(tolerance, ink) if self._ink[i] else tolerance)
             near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= most
             if self._stays[i] or not near.any():
                 stays[len(kept)] = self._seen[i]
