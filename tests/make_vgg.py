@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dpc.evaluation.metrics import lpips
+from dpc.evaluation.metrics import lpips, lpips_weights
 
 
 def trunk(folder: Path, generator: torch.Generator) -> None:
@@ -15,12 +15,12 @@ def trunk(folder: Path, generator: torch.Generator) -> None:
     for name, w in lpips.trunk_layers("vgg").state_dict().items():
         scale = (2 / w[0].numel()) ** 0.5 if w.ndim == 4 else 0.05
         weights[f"features.{name}"] = torch.randn(w.shape, generator=generator) * scale
-    torch.save(weights, folder / lpips.NETS["vgg"].trunk_file)
+    torch.save(weights, folder / lpips_weights.NETS["vgg"].trunk_file)
 
 
 def heads(folder: Path, generator: torch.Generator) -> None:
     """Write the file of LPIPS' heads on it."""
-    net = lpips.NETS["vgg"]
+    net = lpips_weights.NETS["vgg"]
     weights = {
         f"lin{i}.model.1.weight": torch.rand((1, c, 1, 1), generator=generator) for i, c in enumerate(net.channels)
     }

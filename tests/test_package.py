@@ -24,6 +24,7 @@ TORCH = {"torch", "torchvision", "lightning_fabric", "onnxscript"}
 # detectors of torchvision.
 TORCH_TOO = {
     "evaluation/metrics/lpips.py",
+    "evaluation/metrics/lpips_weights.py",
     "evaluation/metrics/dists.py",
     "evaluation/codecs/compressai_worker.py",
     "evaluation/metrics/cvvdp_worker.py",

@@ -20,8 +20,9 @@ torch = pytest.importorskip("torch")
 import make_vgg  # noqa: E402
 
 from dpc.errors import ModelError, ToolMissing  # noqa: E402
-from dpc.evaluation.metrics import METRICS, lpips, lpips_distance  # noqa: E402
-from dpc.evaluation.metrics.lpips import LPIPS, NETS  # noqa: E402
+from dpc.evaluation.metrics import METRICS, lpips, lpips_distance, lpips_weights  # noqa: E402
+from dpc.evaluation.metrics.lpips import LPIPS  # noqa: E402
+from dpc.evaluation.metrics.lpips_weights import NETS  # noqa: E402
 
 WEIGHTS = SHARED / "weights" / "lpips"
 needs_weights = needs("weights", "lpips", "alexnet-features.pth")
@@ -274,7 +275,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
-    monkeypatch.setattr(lpips, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(lpips_weights, "cache_folder", lambda: tmp_path / "cache")
     return Server(monkeypatch)
 
 

@@ -95,3 +95,13 @@ def test_both_metrics_from_one_first_block(
 def test_a_picture_that_is_too_small_for_both(weights: Path) -> None:
     x, y = pictures(15, 40)
     assert all(np.isnan(v) for v in Reference(x, list(reference._VGG), weights).measure(y).values())
+
+
+@pytest.mark.parametrize("strip", [vgg.STRIP, 5000])
+def test_strip_by_strip_the_distances_are_the_same(monkeypatch: pytest.MonkeyPatch, weights: Path, strip: int) -> None:
+    monkeypatch.setattr(vgg, "STRIP", strip)
+    x, y = pictures(70, 45)
+    for network in (LPIPS("vgg", weights), DISTS(weights)):
+        whole = float(network.distance(network.of(x), network.of(y)))
+        assert network.against(network.of(x), y) == pytest.approx(whole, rel=1e-5)
+        assert network.against(network.of(x), x) == pytest.approx(0, abs=1e-6)

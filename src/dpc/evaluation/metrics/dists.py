@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from dpc.errors import ModelError, ToolMissing
 from dpc.evaluation.metrics import vgg
-from dpc.evaluation.metrics.lpips import NETS, cache_folder, fill, locate, read_weights, trunk_layers
+from dpc.evaluation.metrics.lpips import trunk_layers
+from dpc.evaluation.metrics.lpips_weights import NETS, cache_folder, fill, locate, read_weights
 from dpc.evaluation.metrics.pair import Picture
 
 CHANNELS = (3, 64, 128, 256, 512, 512)
@@ -99,15 +100,33 @@ class DISTS(nn.Module):
     def of(self, picture: Picture, first: Tensor | None = None) -> list[Moments]:
         """`features` of one (H, W, 3) uint8 picture, without a graph. first: the first tap, see vgg.Pass."""
         with torch.inference_mode():
-            x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0
-            self._check(x)
-            first = self._pass.first((x - self.mean) / self.deviation) if first is None else first
-            return [Moments.of(tap) for tap in (x, *self._pass.rest(first, _pool))]
+            return [Moments.of(tap) for tap in self._taps_of(picture, first)]
+
+    def against(self, features: Sequence[Moments], decoded: Picture, first: Tensor | None = None) -> float:
+        """The distance from what `of` gives to a picture, whose own features are made strip by strip and not kept."""
+        with torch.inference_mode():
+            similarity = torch.zeros(1)
+            parts = zip(features, self._taps_of(decoded, first), self._alpha, self._beta, strict=True)
+            for a, tap, alpha, beta in parts:
+                mean = tap.mean((2, 3))
+                variance, covariance = torch.zeros_like(mean), torch.zeros_like(mean)
+                for other, rows in vgg.strips(a.centred, tap):
+                    centred = rows - mean
+                    covariance += (centred * other).sum(0)
+                    variance += centred.square_().sum(0)
+                pixels = tap.shape[2] * tap.shape[3]
+                similarity += _similarity(a, mean, variance / pixels, covariance / pixels, alpha, beta)
+            return float(1 - similarity)
 
     def between(self, original: Picture, decoded: Picture) -> float:
         """The distance between two (H, W, 3) uint8 pictures."""
-        with torch.inference_mode():
-            return float(self.distance(self.of(original), self.of(decoded)))
+        return self.against(self.of(original), decoded)
+
+    def _taps_of(self, picture: Picture, first: Tensor | None) -> tuple[Tensor, ...]:
+        x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0
+        self._check(x)
+        first = self._pass.first((x - self.mean) / self.deviation) if first is None else first
+        return x, *self._pass.rest(first, _pool)
 
     def features(self, x: Tensor) -> list[Moments]:
         """The picture and the five taps of x, for `distance`. ValueError on a wrong shape, dtype or range."""
@@ -123,13 +142,18 @@ class DISTS(nn.Module):
     def distance(self, fx: Sequence[Moments], fy: Sequence[Moments]) -> Tensor:
         """(N,) distances of two results of `features`."""
         similarity = torch.zeros_like(fx[0].mean[:, 0])
-        parts = zip(fx, fy, self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
-        for a, b, alpha, beta in parts:
-            means = (2 * a.mean * b.mean + C1) / (a.mean * a.mean + b.mean * b.mean + C1)
+        for a, b, alpha, beta in zip(fx, fy, self._alpha, self._beta, strict=True):
             covariance = (a.centred * b.centred).mean((2, 3))
-            structure = (2 * covariance + C2) / (a.variance + b.variance + C2)
-            similarity = similarity + (alpha * means + beta * structure).sum(1)
+            similarity = similarity + _similarity(a, b.mean, b.variance, covariance, alpha, beta)
         return 1 - similarity
+
+    @property
+    def _alpha(self) -> Sequence[Tensor]:
+        return self.alpha.split(CHANNELS)
+
+    @property
+    def _beta(self) -> Sequence[Tensor]:
+        return self.beta.split(CHANNELS)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < self.smallest or not x.is_floating_point():
@@ -140,6 +164,13 @@ class DISTS(nn.Module):
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"DISTS needs values in [0, 1], got {low:.4g} to {high:.4g}")
+
+
+def _similarity(a: Moments, mean: Tensor, variance: Tensor, covariance: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """(N,) weighted similarity of a tap to another one of these moments."""
+    means = (2 * a.mean * mean + C1) / (a.mean * a.mean + mean * mean + C1)
+    structure = (2 * covariance + C2) / (a.variance + variance + C2)
+    return (alpha * means + beta * structure).sum(1)
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -6,9 +6,7 @@
 What was verified: on the authors' example pictures (ex_ref against ex_p0 / ex_p1) this module gives 0.722 /
 0.138 with AlexNet, the values that the authors publish, and 0.7110 / 0.1479 with SqueezeNet 1.1, with the
 same weights that give the value of torchmetrics' documented example. VGG16 gives
-0.5686 / 0.4217 there, as the authors' package lpips 0.1.4 does with the same weights. The size and sha256 of each
-published file are pinned below. They were taken from public records of these files, not from a download of
-ours; the sha256 of torchvision's files begin with the digits in their names.
+0.5686 / 0.4217 there, as the authors' package lpips 0.1.4 does with the same weights.
 
 This module needs torch.
 """
@@ -16,14 +14,7 @@ This module needs torch.
 from __future__ import annotations
 
 import functools
-import hashlib
-import http.client
-import os
-import pickle
-import tempfile
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,91 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpc.errors import ModelError, ToolMissing
 from dpc.evaluation.metrics import vgg
+from dpc.evaluation.metrics.lpips_weights import NETS, fill, find, read_weights
 
-TORCHVISION = "https://download.pytorch.org/models/"
-AUTHORS = (
-    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/"
-    "082bb24f84c091ea94de2867d34c4544f68e0963/lpips/weights/v0.1/"
-)
+__all__ = ["LPIPS", "trunk_layers"]
 
 UInt8 = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Published:
-    """One published weight file: where it is, and how to know it."""
-
-    url: str
-    size: int
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """The file name in the address."""
-        return self.url.rsplit("/", 1)[1]
-
-
-@dataclass(frozen=True)
-class Net:
-    """One trunk: which layers are tapped, their channels, the smallest side it takes, and its files."""
-
-    taps: tuple[int, ...]
-    channels: tuple[int, ...]
-    smallest: int
-    trunk_file: str
-    trunk: Published
-    head: Published
-
-    @property
-    def trunk_files(self) -> tuple[str, ...]:
-        """What the file of the trunk may be called: all weights, in half precision, or torchvision's own."""
-        return self.trunk_file, self.trunk_file.replace(".pth", "-fp16.pth"), self.trunk.name
-
-
-NETS: dict[str, Net] = {
-    "alex": Net(
-        taps=(1, 4, 7, 9, 11),
-        channels=(64, 192, 384, 256, 256),
-        smallest=31,
-        trunk_file="alexnet-features.pth",
-        trunk=Published(
-            TORCHVISION + "alexnet-owt-7be5be79.pth",
-            244408911,
-            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-        ),
-        head=Published(AUTHORS + "alex.pth", 6009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
-    ),
-    "squeeze": Net(
-        taps=(1, 4, 7, 9, 10, 11, 12),
-        channels=(64, 128, 256, 384, 384, 512, 512),
-        smallest=17,
-        trunk_file="squeezenet1_1-features.pth",
-        trunk=Published(
-            TORCHVISION + "squeezenet1_1-b8a52dc0.pth",
-            4958839,
-            "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
-        ),
-        head=Published(
-            AUTHORS + "squeeze.pth",
-            10811,
-            "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
-        ),
-    ),
-    "vgg": Net(
-        taps=vgg.TAPS,
-        channels=(64, 128, 256, 512, 512),
-        smallest=16,
-        trunk_file="vgg16-features.pth",
-        trunk=Published(
-            TORCHVISION + "vgg16-397923af.pth",
-            553433881,
-            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        ),
-        head=Published(AUTHORS + "vgg.pth", 7289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
-    ),
-}
 
 
 class LPIPS(nn.Module):
@@ -136,7 +48,7 @@ class LPIPS(nn.Module):
         if net not in NETS:
             raise ValueError(f"LPIPS net {net!r} is unknown; choose one of {', '.join(NETS)}")
         self.net = NETS[net]
-        trunk_path, head_path = _find(net, weights, download)
+        trunk_path, head_path = find(net, weights, download)
         self.trunk = trunk_layers(net)
         fill(self.trunk, read_weights(trunk_path), trunk_path)
         self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in self.net.channels)
@@ -170,16 +82,29 @@ class LPIPS(nn.Module):
 
     def between(self, original: UInt8, decoded: UInt8) -> float:
         """The distance between two (H, W, 3) uint8 pictures."""
-        with torch.inference_mode():
-            return float(self.distance(self.of(original), self.of(decoded)))
+        return self.against(self.of(original), decoded)
 
     def of(self, picture: UInt8, first: Tensor | None = None) -> list[Tensor]:
         """`features` of one (H, W, 3) uint8 picture, without a graph. first: what `first` gives of it."""
         with torch.inference_mode():
-            if self.net is not NETS["vgg"]:
-                return self.features(_tensor(picture))
-            first = self.first(picture) if first is None else first
-            return _unit(self._pass().rest(first, functools.partial(nn.functional.max_pool2d, kernel_size=2)))
+            return [_unit(tap) for tap in self._taps_of(picture, first)]
+
+    def against(self, features: Sequence[Tensor], decoded: UInt8, first: Tensor | None = None) -> float:
+        """The distance from what `of` gives to a picture; its own features are made strip by strip and not kept."""
+        with torch.inference_mode():
+            total = 0.0
+            for head, unit, tap in zip(self.heads, features, self._taps_of(decoded, first), strict=True):
+                weight, sum_of = head.get_parameter("weight").flatten(), torch.zeros(())
+                for other, rows in vgg.strips(unit, tap):
+                    sum_of += (_unit(rows).sub_(other).square_() @ weight).sum()
+                total += float(sum_of) / (tap.shape[2] * tap.shape[3])
+            return total
+
+    def _taps_of(self, picture: UInt8, first: Tensor | None) -> Sequence[Tensor]:
+        if self.net is not NETS["vgg"]:
+            return self._taps(_tensor(picture), True)
+        first = self.first(picture) if first is None else first
+        return self._pass().rest(first, functools.partial(nn.functional.max_pool2d, kernel_size=2))
 
     def first(self, picture: UInt8) -> Tensor:
         """The first tap of VGG16 of one (H, W, 3) uint8 picture, which DISTS takes too."""
@@ -194,7 +119,7 @@ class LPIPS(nn.Module):
 
     def features(self, x: Tensor, *, check: bool = True) -> list[Tensor]:
         """Unit-length taps of x, for `distance`; keep those of a reference to compute them only once."""
-        return _unit(self._taps(x, check))
+        return [_unit(tap) for tap in self._taps(x, check)]
 
     def _taps(self, x: Tensor, check: bool) -> list[Tensor]:
         _check(x, self.net.smallest, check)
@@ -301,8 +226,9 @@ def _tensor(picture: UInt8) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255.0
 
 
-def _unit(taps: Sequence[Tensor]) -> list[Tensor]:
-    return [f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal() for f in taps]
+def _unit(f: Tensor) -> Tensor:
+    """Of unit length over the second axis, the channels."""
+    return f * (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10).reciprocal()
 
 
 def _check(x: Tensor, smallest: int, values: bool) -> None:
@@ -316,89 +242,3 @@ def _check(x: Tensor, smallest: int, values: bool) -> None:
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"LPIPS needs values in [0, 1], got {low:.4g} to {high:.4g}")
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: ~/.cache/dpc/lpips."""
-    return Path.home() / ".cache" / "dpc" / "lpips"
-
-
-def locate(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of these files in a folder, or in its folders lpips and vgg; None when there is none."""
-    places = (folder, folder / "lpips", folder / "vgg")
-    return next((path for name in names for place in places if (path := place / name).is_file()), None)
-
-
-def _find(name: str, weights: str | Path | None, download: bool) -> tuple[Path, Path]:
-    """Paths of trunk and head: in the folder given, else in the cache, else downloaded to the cache."""
-    net = NETS[name]
-    folder = cache_folder() if weights is None else Path(weights)
-    trunk, head = locate(folder, net.trunk_files), locate(folder, [net.head.name])
-    if trunk and head:
-        return trunk, head
-    head = folder / net.head.name
-    reason = ""
-    if weights is None and download:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not head.is_file():
-                _fetch(net.head, head)
-            if not trunk:
-                trunk = folder / net.trunk_file
-                _fetch(net.trunk, trunk, only="features.")
-            return trunk, head
-        except (OSError, http.client.HTTPException) as e:
-            reason = f" and could not be downloaded ({e})"
-    raise ToolMissing(
-        f"the LPIPS weights {net.trunk.name} and {net.head.name} are not in {folder}{reason}; fetch "
-        f"{net.trunk.url} and {net.head.url} into {cache_folder()}, or elsewhere and pass weights=FOLDER"
-    )
-
-
-def _fetch(file: Published, to: Path, only: str = "") -> None:
-    """Download beside `to`, check size and sha256, keep the keys that start with `only`, move to `to`."""
-    with tempfile.TemporaryDirectory(dir=to.parent) as scratch:
-        part = Path(scratch) / file.name
-        digest = hashlib.sha256()
-        size = 0
-        with urllib.request.urlopen(file.url, timeout=60) as response, part.open("wb") as out:
-            while size <= file.size and (block := response.read(1 << 20)):
-                size += len(block)
-                digest.update(block)
-                out.write(block)
-        sha256 = digest.hexdigest()
-        if size != file.size or sha256 != file.sha256:
-            raise ModelError(
-                f"{file.url} is not the published file: {size} bytes with sha256 {sha256[:16]}.., expected "
-                f"{file.size} bytes with {file.sha256[:16]}..; try again, or pass weights=FOLDER"
-            )
-        if only:
-            state = {k: v for k, v in read_weights(part).items() if k.startswith(only)}
-            torch.save(state, part)
-        os.replace(part, to)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file; nothing in it is executed."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as e:
-        raise ModelError(f"{path} cannot be read as torch weights ({type(e).__name__}); fetch it again") from e
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{path} holds {type(state).__name__} where a table of tensors was expected")
-    return state
-
-
-def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Copy all weights of a trunk (keys features.*) or of the heads (keys linN.model.1.weight), or fail."""
-    names = {
-        k: f"lin{k.split('.')[0]}.model.1.weight" if isinstance(module, nn.ModuleList) else f"features.{k}"
-        for k in module.state_dict()
-    }
-    missing = [v for v in names.values() if v not in state]
-    if missing:
-        raise ModelError(f"{path} holds other weights: {missing[0]} is not in it")
-    try:
-        module.load_state_dict({k: state[v] for k, v in names.items()})
-    except RuntimeError as e:
-        raise ModelError(f"{path} holds weights of another shape: {str(e).splitlines()[-1].strip()}") from e

@@ -100,7 +100,7 @@ def _network(name: str, original: Picture, weights: str | None) -> _Group:
     if min(original.shape[:2]) < network.smallest:
         return lambda decoded: {name: math.nan}
     features = network.of(original)
-    return lambda decoded: {name: float(network.distance(features, network.of(decoded)))}
+    return lambda decoded: {name: network.against(features, decoded)}
 
 
 def _both_vgg(original: Picture, weights: str | None) -> _Group:
@@ -109,15 +109,16 @@ def _both_vgg(original: Picture, weights: str | None) -> _Group:
     if min(original.shape[:2]) < max(lpips.smallest, dists.smallest):
         return lambda decoded: dict.fromkeys(_VGG, math.nan)
 
-    def of(picture: Picture) -> tuple[Any, Any]:
-        first = lpips.first(picture)
-        return lpips.of(picture, first), dists.of(picture, first)
-
-    unit, moments = of(original)
+    first = lpips.first(original)
+    unit, moments = lpips.of(original, first), dists.of(original, first)
+    del first
 
     def both(decoded: Picture) -> dict[str, float]:
-        a, b = of(decoded)
-        return {"lpips_vgg": float(lpips.distance(unit, a)), "dists": float(dists.distance(moments, b))}
+        first = lpips.first(decoded)
+        return {
+            "lpips_vgg": lpips.against(unit, decoded, first),
+            "dists": dists.against(moments, decoded, first),
+        }
 
     return both
 

@@ -10,17 +10,18 @@ This module needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TAPS", "Pass"]
+__all__ = ["TAPS", "Pass", "strips"]
 
 TAPS = (3, 8, 15, 22, 29)
 """The last layer of each of the five blocks."""
 LEAST = 256  # output channels from which Winograd's algorithm is faster than the library's convolution
 CHUNK = 500_000  # numbers in a step's transformed tiles, so that they stay in the processor's cache
+STRIP = 1 << 16  # numbers of a tap that are worked on at a time, for the same reason
 TILE = 4  # pixels a side of what one tile gives; it reads two more
 
 # The matrices of the paper's section 4: B^T of the input, G of the weights, A^T of the output.
@@ -62,6 +63,14 @@ class Pass:
             weight = self._transformed.get(i)
             x = layer(x).relu_() if weight is None else _convolve(x, weight, layer.bias).relu_()
         return x
+
+
+def strips(*taps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Taps (1, C, H, W) of one shape as (pixels, C), some pixels at a time; views where channels lie side by side."""
+    rows = [tap[0].permute(1, 2, 0).reshape(-1, tap.shape[1]) for tap in taps]
+    step = max(1, STRIP // rows[0].shape[1])
+    for begin in range(0, len(rows[0]), step):
+        yield tuple(tap[begin : begin + step] for tap in rows)
 
 
 def _transformed(weight: Tensor) -> Tensor:
