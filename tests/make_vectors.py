@@ -20,9 +20,9 @@ from typing import Any
 import make_tiny
 import numpy as np
 from paths import ROOT
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from dpc.codec import container, entropy, image, lossless, quality_map, stream, transforms
+from dpc.codec import container, entropy, image, indexed, lossless, quality_map, stream, transforms
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import MAGIC, Colour, DPCFile
@@ -154,6 +154,46 @@ def mapped() -> dict[str, tuple[Any, dict[str, Any]]]:
     }
 
 
+def indexed_file(rgb: Any, alpha: Any = None, **header: Any) -> DPCFile:
+    """A lossless file whose body is an indexed one."""
+    body = indexed.to_bytes(np.asarray(rgb, np.uint8), alpha)
+    return DPCFile(width=rgb.shape[1], height=rgb.shape[0], model=None, level=None, body=body, **header)
+
+
+def letters(width: int, height: int) -> Image.Image:
+    """Lines of text in three inks, a box and a slope of tones."""
+    page = Image.new("RGB", (width, height), (250, 247, 238))
+    draw = ImageDraw.Draw(page)
+    draw.fontmode = "1"
+    for number, top in enumerate(range(4, height - 12, 12)):
+        ink = [(20, 24, 40), (150, 30, 30), (60, 60, 64)][number % 3]
+        draw.text((5 + number % 4, top), "Every letter comes back " * 3, fill=ink)
+    page.paste(Image.linear_gradient("L").resize((30, 12)).convert("RGB"), (width // 2, height // 2))
+    draw.rectangle((width - 40, 20, width - 9, height - 31), fill=(30, 60, 140))
+    return page
+
+
+def few_colours(photo: DPCFile) -> dict[str, DPCFile]:
+    """Name -> file of every valid one with an indexed body. photo: what an overlay is put on."""
+    page = np.array(letters(137, 150))
+    shown = np.zeros((150, 137), np.uint8)
+    shown[13:90, 20:] = 255
+    veil = np.zeros((80, 96), np.uint8)
+    veil[5:70, :40] = 255
+    noise = make_tiny.noise(70, 53)
+    assert len(np.unique(noise)) == 256
+    grey = np.repeat(noise[..., None], 3, 2)
+    return {
+        "indexed": indexed_file(page),
+        "indexed-alpha": indexed_file(page * (shown[..., None] > 0), shown),
+        "indexed-2": indexed_file(np.where(grey[:67] > 220, 255, 20), grey=True),
+        "indexed-256": indexed_file(grey, grey=True),
+        "indexed-row": indexed_file(page[40:41]),
+        "indexed-column": indexed_file(page[:, 60:61]),
+        "indexed-overlay": replace(photo, overlay=indexed.to_bytes(np.array(letters(96, 80)), veil)),
+    }
+
+
 def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
     """Name -> file of every valid vector, those that exist as they are."""
     kept = {path.stem: path.read_bytes() for path in (FOLDER / "valid").glob("*.dpc")}
@@ -169,6 +209,7 @@ def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
         "density": (11811).to_bytes(4, "little") * 2,
     }
     files["everything"] = container.pack(replace(photo, colour=Colour.ICC, icc=profile, **more))
+    files |= {name: kept.get(name) or container.pack(file) for name, file in few_colours(photo).items()}
     files["display-p3"] = container.pack(replace(photo, colour=Colour.DISPLAY_P3))
     files["unknown-chunks"] = sealed(files["photo"][:-4] + b"\x85\x00\x90\x05later\xff\x02??")
     return files
@@ -192,7 +233,7 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
     def escape(value: int) -> bytes:
         def change(encoder: entropy.Encoder, latents: Any) -> None:
             encoder._parts[0][0][0] = len(tables.frequencies[latents.z_index.min() - 1]) - 1
-            encoder.add_symbols(np.array([value + 32768], np.int32), entropy._uniform)
+            encoder.add_symbols(np.array([value + 32768], np.int32), entropy._uniform())
 
         return started(change)
 
@@ -208,6 +249,10 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
     alpha = image.alpha_to_bytes(make_tiny.noise(80, 96))
     webp = lossless.to_bytes(make_tiny.noise(80, 96, 3), None)
     whole = {"model": None, "level": None}
+    few = indexed.to_bytes(np.array(letters(96, 80)))
+    assert few is not None
+    words = 2 + 3 * (few[1] + 1)  # where its stream begins
+    fourth = bytes([1, 2]) + bytes(9) + indexed._coded(np.full((80, 96), 3, np.uint8), 3)
     icc = {"colour": Colour.ICC}
     tall = {"height": 80 + 512}
     changes: list[tuple[str, dict[str, Any]]] = [
@@ -226,6 +271,16 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("R28", {"overlay": alpha}),
         ("R29", {"overlay": webp[:25] + bytes(len(webp) - 25)}),
         ("R27", {"body": webp[:25] + bytes(len(webp) - 25), **whole}),
+        ("R30", {"body": few, "width": 4096, "height": 2049, **whole}),
+        ("R30", {"body": few[:1] + b"\0" + few[2:5] + few[words:], **whole}),
+        ("R30", {"body": few[:words], **whole}),
+        ("R30", {"body": few[:-1], **whole}),
+        ("R30", {"overlay": few + zero}),
+        ("R31", {"body": few[:words] + few[words + 4 :], **whole}),
+        ("R31", {"body": few[:words] + b"\x01\0\0\0" + few[words:], **whole}),
+        ("R31", {"overlay": few[:words] + zero * 3 + few[words:]}),
+        ("R31", {"body": few[:-4], **whole}),
+        ("R31", {"body": fourth, **whole}),
         ("S1", {"level": 449}),
         ("S1", {"level": 65535}),
         ("S2", {"body": b"\x00" + body, **tall}),
@@ -288,8 +343,11 @@ def hostile(codec: Codec, photo: DPCFile) -> dict[str, bytes]:
                 height=16383,
                 model=None,
                 level=None,
-                body=lossless.to_bytes(make_tiny.noise(9, 9, 3), None),
+                body=lossless.as_webp(make_tiny.noise(9, 9, 3), None),
             )
+        ),
+        "indexed-one-word": container.pack(
+            replace(photo, width=4096, height=2048, model=None, level=None, body=b"\1\1" + bytes(9) + b"\1")
         ),
         "many-chunks": sealed(
             container.pack(photo)[:-4] + b"".join(bytes([kind, 0]) for kind in range(0x85, 0x100)) + b"\xff\x00"

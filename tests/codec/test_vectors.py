@@ -21,7 +21,9 @@ from dpc.errors import DPCError, FormatError
 VECTORS: dict[str, Any] = json.loads((make_vectors.FOLDER / "vectors.json").read_text(encoding="utf-8"))
 CODECS = {model: Codec(Artifact(ROOT / path, 1)) for model, path in VECTORS["models"].items()}
 CODEC = next(iter(CODECS.values()))  # that of the invalid and hostile files
-MESSAGES = {  # of the rules of the learned body
+MESSAGES = {  # of the rules of indexed bodies and of the learned body
+    "R30": r"above 8388608 in all|which are not those of \d+ colours|ends in a zero word",
+    "R31": "ends before its picture|does not end with its picture|uses colour 3 of 3",
     "S1": r"quality level \d+ is above the model's last, 448",
     "S2": "strip",
     "S3": "not a positive multiple of 4",
@@ -80,7 +82,8 @@ def test_every_rule_has_a_vector_with_its_error() -> None:
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| ([RS]\d+) \|.*\| (\w+) \|$", text, re.M))
     assert {vector["rule"]: vector["error"] for vector in VECTORS["invalid"]} == documented
-    assert len(documented) == 39 and set(MESSAGES) == {rule for rule in documented if rule[0] == "S"}
+    assert len(documented) == 41
+    assert set(MESSAGES) == {"R30", "R31"} | {rule for rule in documented if rule[0] == "S"}
 
 
 def test_the_vectors_are_those_that_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,13 +53,17 @@ export class AnsDecoder {
   private next: number;
   private readonly words: DataView;
 
-  constructor(bytes: Uint8Array) {
+  /** title: what an error calls the stream. */
+  constructor(
+    bytes: Uint8Array,
+    private readonly title = "a stream",
+  ) {
     if (bytes.length % 4 || !bytes.length)
-      throw new Corrupt(`a stream has ${bytes.length} bytes, not a positive multiple of 4; the file is damaged`);
+      throw new Corrupt(`${title} has ${bytes.length} bytes, not a positive multiple of 4; the file is damaged`);
     this.words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.next = bytes.length;
     if (this.words.getUint32(this.next - 4, true) === 0)
-      throw new Corrupt("a stream ends in a zero word; the file is damaged");
+      throw new Corrupt(`${title} ends in a zero word; the file is damaged`);
     while (this.high === 0 && this.next) this.refill();
     this.check();
   }
@@ -67,13 +71,13 @@ export class AnsDecoder {
   /** Corrupt when the stream has run empty: below 2^24 symbols are free, and the state never rises again. */
   check(): void {
     if (this.high === 0 && this.low < TOTAL)
-      throw new Corrupt("a stream ends before its part of the picture; the file is damaged");
+      throw new Corrupt(`${this.title} ends before its part of the picture; the file is damaged`);
   }
 
   /** Corrupt unless exactly everything was read. */
   finish(): void {
     if (this.next || this.high || this.low !== TOTAL)
-      throw new Corrupt("a stream holds more than its part of the picture; the file is damaged");
+      throw new Corrupt(`${this.title} holds more than its part of the picture; the file is damaged`);
   }
 
   /** The next symbol under a table. */
@@ -91,14 +95,27 @@ export class AnsDecoder {
     return slot >>> 8;
   }
 
+  /** The next binary decision. ones: the frequency of 1, 1 to 2^24 - 1; the slots of 0 come first. */
+  bit(ones: number): number {
+    const slot = this.low & 0xffffff;
+    const zeros = TOTAL - ones;
+    if (slot < zeros) {
+      this.advance(zeros, slot);
+      return 0;
+    }
+    this.advance(ones, slot - zeros);
+    return 1;
+  }
+
   /** state = frequency * floor(state / 2^24) + rest */
   private advance(frequency: number, rest: number): void {
     const quotient = ((this.high << 8) | (this.low >>> 24)) >>> 0;
     const lower = frequency * (quotient & 0xffff) + rest;
     const upper = frequency * (quotient >>> 16);
-    const low = lower + (upper % 65536) * 65536;
+    const carry = Math.floor(upper / 65536);
+    const low = lower + (upper - carry * 65536) * 65536;
     this.low = low >>> 0;
-    this.high = (Math.floor(low / WORD) + Math.floor(upper / 65536) + frequency * (this.high >>> 24)) >>> 0;
+    this.high = (Math.floor(low / WORD) + carry + frequency * (this.high >>> 24)) >>> 0;
     if (this.high === 0 && this.next) this.refill();
   }
 
@@ -140,6 +157,12 @@ export class AnsEncoder {
   /** Put a table's symbol. */
   symbol(table: Table, s: number): void {
     this.put(table.frequencies[s]!, table.sums[s]!);
+  }
+
+  /** Put a binary decision. ones: the frequency of 1. */
+  bit(ones: number, bit: number): void {
+    if (bit) this.put(ones, TOTAL - ones);
+    else this.put(TOTAL - ones, 0);
   }
 
   /** Put one of 65536 equally likely values. */

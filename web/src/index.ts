@@ -4,7 +4,7 @@ import { DEFAULT_MAX_PIXELS, unpack, type Colour } from "./container.js";
 import { ImageError, NotADPCFile, OptionError } from "./errors.js";
 import type { Decoded } from "./messages.js";
 import { checkTarget, type Target } from "./target.js";
-import { startOf } from "./webp.js";
+import { hasAlpha } from "./webp.js";
 
 export { configure, terminate, type Configuration, type JobOptions } from "./client.js";
 export * from "./errors.js";
@@ -117,7 +117,7 @@ export function inspect(bytes: ArrayBuffer | ArrayBufferView): Info {
   );
   return {
     ...{ width, height, grey, lossless, merged, colour, model, level },
-    alpha: lossless ? startOf(payloads.body).alpha : payloads.alpha !== undefined,
+    alpha: lossless ? hasAlpha(payloads.body) : payloads.alpha !== undefined,
     bytes: view.length,
     bpp: (8 * view.length) / (width * height),
     chunks: Object.fromEntries(chunks.map(([name, payload]) => [name, payload.length])),

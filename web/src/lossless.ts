@@ -1,8 +1,9 @@
-/** The body of a lossless file: a WebP of the whole picture. docs/format.md, "The lossless body". */
+/** The body of a lossless file: an indexed body or a WebP of the whole picture. docs/format.md, "The lossless body". */
 import decodeWebP, { init as initDecoder } from "@jsquash/webp/decode.js";
 import encodeWebP, { init as initEncoder } from "@jsquash/webp/encode.js";
 import { Corrupt } from "./errors.js";
-import { startOf } from "./webp.js";
+import { readIndexed } from "./indexed.js";
+import { isIndexed, startOf } from "./webp.js";
 
 export const MAX_LOSSLESS_SIDE = 16383;
 const DAMAGED = "the file is damaged, get it again";
@@ -25,13 +26,14 @@ async function module(name: string): Promise<WebAssembly.Module> {
   return load(name);
 }
 
-/** The pixels of a lossless body; Corrupt unless it is a WebP of one VP8L chunk and of this size. */
+/** The pixels of a lossless body; Corrupt unless it is an indexed one or a WebP of one VP8L chunk and of this size. */
 export async function readLossless(
   body: Uint8Array,
   width: number,
   height: number,
   title = "lossless body",
 ): Promise<{ rgba: Uint8ClampedArray<ArrayBuffer>; alpha: boolean }> {
+  if (isIndexed(body)) return readIndexed(body, width, height, title);
   const found = startOf(body, title);
   if (found.width !== width || found.height !== height)
     throw new Corrupt(

@@ -1,9 +1,22 @@
-/** The start of a lossless WebP file, which tells kind and size before anything is decoded. */
+/** The start of a lossless body, which tells its kind, and the size of a WebP, before anything is decoded. */
 import { Corrupt } from "./errors.js";
 
 const DAMAGED = "the file is damaged, get it again";
 
-/** Size and kind of a lossless body; Corrupt unless it is a WebP file of one VP8L chunk. */
+/** The first byte of an indexed body; that of a WebP is an R. CLEAR: its last colour is opacity 0. */
+const OPAQUE = 1;
+export const CLEAR = 2;
+
+export function isIndexed(body: Uint8Array): boolean {
+  return body[0] === OPAQUE || body[0] === CLEAR;
+}
+
+/** Whether the picture of a lossless body has an alpha channel; Corrupt where it is no such body. */
+export function hasAlpha(body: Uint8Array): boolean {
+  return isIndexed(body) ? body[0] === CLEAR : startOf(body).alpha;
+}
+
+/** Size and kind of a WebP; Corrupt unless the body is a WebP file of one VP8L chunk. */
 export function startOf(body: Uint8Array, title = "lossless body"): { width: number; height: number; alpha: boolean } {
   if (body.length < 25) throw new Corrupt(`the ${title} has ${body.length} bytes, the least is 25; ${DAMAGED}`);
   const view = new DataView(body.buffer, body.byteOffset, body.length);

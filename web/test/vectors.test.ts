@@ -11,7 +11,7 @@ import { decodeLearned, decodeLossless, type Pixels } from "../src/decode.js";
 import { DPCError, toPlain } from "../src/errors.js";
 import { configureLossless } from "../src/lossless.js";
 import { Graphs, configureRuntime } from "../src/runtime.js";
-import { startOf } from "../src/webp.js";
+import { hasAlpha } from "../src/webp.js";
 
 interface Valid {
   file: string;
@@ -83,7 +83,7 @@ for (const expected of vectors.valid)
     const sizes = chunks.map(([name, value]) => [NAMES[name] ?? name, (value as Uint8Array).length]);
     assert.deepEqual(Object.fromEntries(sizes), expected.chunks);
     const pixels = await decode(bytes);
-    const alpha = file.lossless ? startOf(file.body).alpha : file.alpha !== undefined;
+    const alpha = file.lossless ? hasAlpha(file.body) : file.alpha !== undefined;
     assert.equal(expected.channels, (file.grey ? 1 : 3) + Number(alpha));
     const found = createHash("sha256").update(channelsOf(pixels, expected.channels)).digest("hex");
     assert.equal(found, expected.pixels);

@@ -33,8 +33,6 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     None where it has fewer than 2 or more than MOST_COLOURS colours, opacity 0 being one, another opacity than 0 and
     255, or more than LARGEST pixels.
     """
-    import constriction
-
     height, width = rgb.shape[:2]
     if height * width > LARGEST or (alpha is not None and ((alpha > 0) & (alpha < 255)).any()):
         return None
@@ -48,6 +46,16 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     order = np.lexsort((-counts, values == _NOTHING))
     numbers = np.empty(len(values), np.uint8)
     numbers[order] = np.arange(len(values))
+    words = _coded(numbers[where].reshape(height, width), len(values))
+    colours = values[order] % _NOTHING
+    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8).tobytes()
+    return bytes([CLEAR if clear else OPAQUE, len(values) - 1]) + palette + words
+
+
+def _coded(numbers: UInt8, colours: int) -> bytes:
+    """The stream of the numbers, (H, W)."""
+    import constriction
+
     coded: list[tuple[NDArray[np.bool_], Any]] = []
 
     def code(p: mixing.Ints, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -55,14 +63,12 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
         coded.append((bits, p))
         return bits
 
-    mixing.run(height, width, len(values), code, numbers[where].reshape(height, width))
+    height, width = numbers.shape
+    mixing.run(height, width, colours, code, numbers)
     coder = constriction.stream.stack.AnsCoder(np.array([_START], np.uint32))
     bits = np.concatenate([bits for bits, _ in coded]).astype(np.int32)
     coder.encode_reverse(bits, _bernoulli(), np.concatenate([p for _, p in coded]) / mixing.ONE)
-    colours = values[order] % _NOTHING
-    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8).tobytes()
-    words = cast(bytes, coder.get_compressed().astype("<u4").tobytes())
-    return bytes([CLEAR if clear else OPAQUE, len(values) - 1]) + palette + words
+    return cast(bytes, coder.get_compressed().astype("<u4").tobytes())
 
 
 def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8, UInt8 | None]:

@@ -76,7 +76,7 @@ class _Mixer:
     def __init__(self, code: Code) -> None:
         self._code = code
         self._logs, self._squash, _, self._decisions = _tables()
-        self._counts = np.zeros(2 * len(SIZES) * SLOTS, np.int16)
+        self._counts = np.zeros(2 * len(SIZES) * SLOTS, np.uint16)  # a round has less than 2**16 - MOST decisions
         self._first = 2 * SLOTS * np.arange(len(SIZES))
         self._flat = np.zeros(512, np.int64)  # stayed, left; of each colour
         self._weights = np.full((10, SETS, len(SIZES)), FIRST_WEIGHT, np.int64)
@@ -119,7 +119,7 @@ class _Mixer:
         """Count; what did not happen is halved where something else did."""
         happened = (slots + bits[:, None]).ravel()
         other = happened ^ 1
-        np.add.at(self._counts, happened, np.int16(1))  # of another type it is fifty times slower
+        np.add.at(self._counts, happened, np.uint16(1))  # of another type it is fifty times slower
         counts = self._counts[other]
         self._counts[other] = np.where(counts > 2, (counts >> 1) + 1, counts)
         for touched in (happened, other):
