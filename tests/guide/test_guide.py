@@ -87,5 +87,11 @@ def test_one_mime_type_everywhere() -> None:
         *re.findall(r"image/[\w-]+", MAGIC.read_text()),
         *re.findall(r"image/x-d[\w-]+", (GUIDE / "mime.md").read_text("utf-8")),
         *re.findall(r'"(image/[^"]+)"', (ROOT / "src" / "dpc" / "pillow_plugin.py").read_text("utf-8")),
+        *re.findall(r"image/[\w-]*dpc", (GUIDE / "web.md").read_text("utf-8")),
+        *(
+            name
+            for path in (ROOT / "web" / "src").rglob("*.ts")
+            for name in re.findall(r"image/[\w-]*dpc", path.read_text("utf-8"))
+        ),
     }
     assert names == {"image/x-dpc"}

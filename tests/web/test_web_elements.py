@@ -44,7 +44,7 @@ def opened(browser: Any, files: dict[str, bytes]) -> Iterator[Callable[..., Tab]
     """Opens pages of this HTML, with the policy of `dpc web` and the files at hand."""
     with served() as server:
         for name, data in files.items():
-            server.files[name] = web.Asset(data, None, "image/dpc")
+            server.files[name] = web.Asset(data, None, "image/x-dpc")
         fallback = io.BytesIO()
         Image.new("RGB", (8, 8), "red").save(fallback, "JPEG")
         server.files["fallback.jpg"] = web.Asset(fallback.getvalue(), None, "image/jpeg")
@@ -189,8 +189,8 @@ def test_a_broken_img_is_an_error(opened: Callable[..., Tab]) -> None:
 
 
 def test_picture_takes_the_source(opened: Callable[..., Tab], files: dict[str, bytes]) -> None:
-    html = """<picture><source type="image/dpc" srcset="b.dpc" media="(max-width: 10px)">
-      <source type="image/dpc" srcset="a.dpc"><img id="x" src="fallback.jpg" alt=""></picture>"""
+    html = """<picture><source type="image/x-dpc" srcset="b.dpc" media="(max-width: 10px)">
+      <source type="image/x-dpc" srcset="a.dpc"><img id="x" src="fallback.jpg" alt=""></picture>"""
     tab = opened(html, "polyfill.js")
     tab.until(FILLED.format("#x"))
     assert np.array_equal(shown(tab, "#x"), expected(files, "a.dpc"))

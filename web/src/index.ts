@@ -131,7 +131,7 @@ export async function prepare(options: JobOptions & { model?: string; encode?: b
 
 /** Fetch and decode a .dpc file for <img>; what the element and the polyfill use. */
 export async function fetchPicture(url: string | URL, options: DecodeOptions = {}): Promise<PNGPicture> {
-  const response = await fetch(url, { signal: options.signal ?? null, headers: { Accept: "image/dpc,*/*;q=0.1" } });
+  const response = await fetch(url, { signal: options.signal ?? null, headers: { Accept: "image/x-dpc,*/*;q=0.1" } });
   if (!response.ok)
     throw new NotADPCFile(`${response.url || url} cannot be fetched: ${response.status} ${response.statusText}`);
   return decode(await response.arrayBuffer(), { ...options, as: "png" });

@@ -1,12 +1,12 @@
 /**
- * Makes <img src="x.dpc">, <picture><source type="image/dpc"> and CSS backgrounds work, for what is on the page and for
+ * Makes <img src="x.dpc">, <picture><source type="image/x-dpc"> and CSS backgrounds work, for what is on the page and for
  * what is added later. Opt-in: import this file. What the element shows is a PNG in memory; its own address is kept in
  * data-dpc-src. `image-set()` with a type, and style sheets of other hosts, are left alone.
  */
 import { decodedOnce } from "./pictures.js";
 import { chosen } from "./srcset.js";
 
-const TYPE = "image/dpc";
+const TYPE = "image/x-dpc";
 const KEPT = "dpcSrc"; // data-dpc-src
 
 /** Whether an address names a .dpc file. */

@@ -60,8 +60,7 @@ async function doing(work: (signal: AbortSignal) => Promise<string>): Promise<vo
     if (job === mine) say(line);
   } catch (error) {
     const cancelled = error instanceof DOMException && error.name === "AbortError";
-    if (job === mine)
-      say(cancelled ? "Cancelled." : `${(error as Error).name}: ${(error as Error).message}`, !cancelled);
+    if (job === mine) say(cancelled ? "Cancelled." : (error as Error).message, !cancelled);
   }
   if (job !== mine) return;
   job = null;
@@ -157,7 +156,7 @@ async function encodeNow(signal: AbortSignal): Promise<string> {
   const begin = performance.now();
   const bytes = await encode(canvas, { ...options, signal, onProgress });
   const milliseconds = performance.now() - begin;
-  const file = new Blob([bytes as Uint8Array<ArrayBuffer>], { type: "image/dpc" });
+  const file = new Blob([bytes as Uint8Array<ArrayBuffer>], { type: "image/x-dpc" });
   offer(`${name}.dpc`, file);
   const { image } = await decode(file, { as: "png", signal, onProgress });
   add("DPC", image, milliseconds, file.size);
@@ -212,5 +211,5 @@ prepare({ encode: true, onProgress: (p) => job ?? onProgress(p) }).then(
     progress.hidden = true;
     say(`Ready${crossOriginIsolated ? `, with ${Math.min(4, navigator.hardwareConcurrency)} threads` : ""}.`);
   },
-  (error: Error) => say(`${error.name}: ${error.message}`, true),
+  (error: Error) => say(error.message, true),
 );
