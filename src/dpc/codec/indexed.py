@@ -20,6 +20,7 @@ OPAQUE, CLEAR = 1, 2
 """The first byte of such a body; a WebP begins with an R. CLEAR: the last colour is no colour but opacity 0."""
 MOST_COLOURS = 256
 LARGEST = 1 << 23  # pixels, for time
+SAMPLED = 16  # rows of which one is looked at first
 _START = 1 << 24  # the coder's first and last state
 _NOTHING = 1 << 24  # in place of a colour
 _DAMAGED = "the file is damaged, get it again"
@@ -39,6 +40,8 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     packed = rgb[..., 0].astype(np.uint32) << 16 | rgb[..., 1].astype(np.uint32) << 8 | rgb[..., 2]
     if alpha is not None:
         packed = np.where(alpha > 0, packed, np.uint32(_NOTHING))
+    if len(np.unique(packed[::SAMPLED])) > MOST_COLOURS:  # a photograph is found out quickly
+        return None
     values, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     if not 2 <= len(values) <= MOST_COLOURS:
         return None
