@@ -115,6 +115,13 @@ def test_errors_of_the_library_name_the_option_of_the_command(tmp_path: Path) ->
     assert "--max-bytes 3: " in result.stderr and "max_bytes" not in result.stderr
 
 
+@pytest.mark.parametrize(("typed", "wanted"), [("dpc en", "encode"), ("dpc encode --max", "--max-bytes")])
+def test_the_shell_completes(typed: str, wanted: str) -> None:
+    number = len(typed.split()) - 1
+    env = {"_DPC_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(number)}
+    assert CliRunner().invoke(app, [], prog_name="dpc", env=env).stdout.split() == [wanted]
+
+
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ModuleNotFoundError("No module named 'sqlalchemy.orm'", name="sqlalchemy.orm")

@@ -39,7 +39,6 @@ app = typer.Typer(
     cls=Group,
     help="DPC, a lossy image codec trained on a perceptual metric.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
