@@ -26,6 +26,7 @@ from dpc.codec import container, entropy, image, indexed, lossless, quality_map,
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import MAGIC, Colour, DPCFile
+from dpc.codec.icc import deflated
 from dpc.errors import DPCError
 
 FOLDER = ROOT / "spec" / "vectors"
@@ -202,7 +203,7 @@ def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
         for name, (picture, options) in pictures.items():
             files[name] = kept.get(name) or one.encode(picture, **({"lossless": False} | options))
     photo = container.unpack(files["photo"])
-    profile = container.deflated(make_tiny.noise(300).tobytes())
+    profile = deflated(make_tiny.noise(300).tobytes())
     more = {
         "exif": make_tiny.EXIF.replace(b"\0\6", b"\0\1"),
         "xmp": b"<x:xmpmeta/>",
@@ -261,7 +262,7 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("R24", {"alpha": alpha[:60]}),
         ("R24", {"alpha": alpha[:50] + b"!" + alpha[51:]}),
         ("R25", {"icc": b"profile", **icc}),
-        ("R25", {"icc": container.deflated(b"profile") + b"!", **icc}),
+        ("R25", {"icc": deflated(b"profile") + b"!", **icc}),
         ("R25", {"icc": zlib.compress(bytes(2**22 + 1), 9), **icc}),
         ("R26", {"body": lossless.to_bytes(make_tiny.noise(96, 80, 3), None), **whole}),
         ("R26", {"body": webp + b"!!", **whole}),

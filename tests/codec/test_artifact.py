@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 from paths import ROOT
 
-from dpc.codec import artifact
+from dpc.codec import archive, artifact
 from dpc.codec.artifact import Artifact, Sizes
 from dpc.codec.codec import Codec
 from dpc.codec.graph_files import external_tensors
@@ -123,8 +123,8 @@ def backwards(mapping: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     metadata, graphs, weights, tables = parts()
-    artifact.write(tmp_path / "a.dpcmodel", metadata, graphs, weights, tables)
-    artifact.write(tmp_path / "b.dpcmodel", *(backwards(p) for p in (metadata, graphs, weights, tables)))
+    archive.write(tmp_path / "a.dpcmodel", metadata, graphs, weights, tables)
+    archive.write(tmp_path / "b.dpcmodel", *(backwards(p) for p in (metadata, graphs, weights, tables)))
     assert (tmp_path / "a.dpcmodel").read_bytes() == (tmp_path / "b.dpcmodel").read_bytes()
     assert Artifact(tmp_path / "a.dpcmodel").identity == Artifact(MODEL).identity
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.dpcmodel", "b.dpcmodel"]
@@ -411,7 +411,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch
     content = members()
     content["weights/bomb.npy"] = bytes(3_000_000)
     assert len(data := zipped(content)) < 300_000
-    monkeypatch.setattr(artifact, "MAX_UNPACKED", 2_000_000)
+    monkeypatch.setattr(archive, "MAX_UNPACKED", 2_000_000)
     monkeypatch.setattr(zipfile.ZipFile, "read", None)  # reading any member fails
     with pytest.raises(ModelError, match=r"claims to unpack to \d+ bytes; the limit is 2000000"):
         Artifact(data)

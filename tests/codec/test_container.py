@@ -26,12 +26,11 @@ from dpc.codec.container import (
     DPCFile,
     Header,
     check_size,
-    deflated,
-    inflated,
     pack,
     peek,
     unpack,
 )
+from dpc.codec.icc import MAX_ICC, deflated, inflated
 from dpc.errors import Corrupt, DPCError, FormatError, TooLarge, Truncated
 
 FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
@@ -122,7 +121,7 @@ def test_the_documented_limits_are_the_real_ones() -> None:
     first = max(chunk.type for chunk in container._CHUNKS) + 1
     assert f"| {first} to 255 | later ones | may be | 0 to {container._LONGEST_UNKNOWN} (2^22) |" in FORMAT
     assert f"at most\n{256 - first} of them" in FORMAT
-    assert container.MAX_ICC == 2**22
+    assert MAX_ICC == 2**22
     assert f"| width, height | {MAX_SIDE} |" in FORMAT
     assert f"| width x height | {MAX_PIXELS} (2^28) |" in FORMAT
     assert MAX_PIXELS == 2**28

@@ -10,7 +10,7 @@ import pytest
 
 import dpc
 from dpc import ModelError, UnknownModel
-from dpc.codec import artifact, installed
+from dpc.codec import archive, artifact, installed
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_what_is_not_what_it_claims_is_refused(folder: Path, tmp_path: Path) -> 
     graphs, weights = model._graphs, dict(model.weights)
     name = next(n for n in weights if n.startswith("means."))
     weights[name] = weights[name] + 1
-    artifact.write(other, model.metadata, graphs, weights, model._tables)
+    archive.write(other, model.metadata, graphs, weights, model._tables)
     with pytest.raises(ModelError, match="does not have the identity it claims"):
         dpc.add_model(other)
     with pytest.raises(ModelError, match=r"not a sound model artifact .*fetch it again"):
@@ -64,7 +64,7 @@ def test_what_is_not_what_it_claims_is_refused(folder: Path, tmp_path: Path) -> 
 def test_a_name_that_is_taken_or_no_file_name_is_not_used(folder: Path, tmp_path: Path, name: str) -> None:
     model = artifact.Artifact(make_tiny.MODEL)
     other = tmp_path / "other.dpcmodel"
-    artifact.write(other, model.metadata | {"name": name}, model._graphs, model.weights, model._tables)
+    archive.write(other, model.metadata | {"name": name}, model._graphs, model.weights, model._tables)
     assert dpc.add_model(other).path == str(folder / f"model-{model.identity[:8]}.dpcmodel")
 
 

@@ -15,41 +15,34 @@ encoder keeps the identity.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import io
 import json
-import math
 import os
 import sys
-import threading
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpc.codec.archive import SUFFIX, array_of, content_of, unpacked, unsound
 from dpc.codec.entropy import Tables
 from dpc.codec.graph_files import external_tensors
-from dpc.codec.runtime import onnxruntime, share_memory
+from dpc.codec.runtime import Sessions, onnxruntime, share_memory
 from dpc.codec.tiles import halo_of
 from dpc.errors import ModelError, UnknownModel, WrongModel
-from dpc.files import atomic_write
 
 ARTIFACT_FORMAT = 1
-SUFFIX = ".dpcmodel"
 FINE = 64  # fine quality levels between two gain levels
 GRAPHS = ("analysis", "hyper", "quantise", "means", "synthesis")  # and scale0, scale1, ... one per channel group
 DRAWING = ("means", "synthesis")  # those that make the picture
 ROUNDED = ("float16", "float64")  # weights stored so are handed over as float32
 DEFAULT = "dpc-7"
 MAX_TABLES = 255  # scale indices are kept in a byte
-MAX_UNPACKED = 1 << 29  # bytes of all members
 MAX_WEIGHT = float(1 << 24)  # of float weights; what is larger overflows in the sums
 MAX_LOG_GAIN = 20.0  # gains from 2e-9 to 5e8
 MAX_DEPTH = 256  # of networks in blocks, and their halo in latent positions
@@ -114,16 +107,16 @@ class Artifact:
         self.path = None if isinstance(source, bytes) else Path(source)
         self.threads, self._optimise = threads, optimise
         self._bytes = source if isinstance(source, bytes) else None
-        self._sessions = _Sessions()
-        data = source if isinstance(source, bytes) else _read(Path(source))
-        members = _members(data, self._where)
+        self._sessions = Sessions()
+        data = source if isinstance(source, bytes) else content_of(Path(source))
+        members = unpacked(data, self._where)
         try:
             self.metadata: dict[str, Any] = json.loads(members["metadata.json"])
             self._graphs = {n[7:-5]: v for n, v in members.items() if n.startswith("graphs/")}
-            self.weights = {n[8:-4]: _array(v) for n, v in members.items() if n.startswith("weights/")}
-            self._tables = {n[7:-4]: _array(v) for n, v in members.items() if n.startswith("tables/")}
+            self.weights = {n[8:-4]: array_of(v) for n, v in members.items() if n.startswith("weights/")}
+            self._tables = {n[7:-4]: array_of(v) for n, v in members.items() if n.startswith("tables/")}
         except Exception as error:  # json and numpy raise whatever the damage happens to hit
-            raise _unsound(self._where, error) from error
+            raise unsound(self._where, error) from error
         self.bytes = len(data)
         self._check_numbers()
         self._check()
@@ -331,9 +324,9 @@ def _sizes(meta: Mapping[str, Any]) -> Sizes:
 def metadata_of(path: str | Path) -> dict[str, Any]:
     """The metadata of an artifact file, without loading or checking the rest. Raises ModelError."""
     try:
-        meta: dict[str, Any] = json.loads(_members(path, str(path), "metadata.json")["metadata.json"])
+        meta: dict[str, Any] = json.loads(unpacked(path, str(path), "metadata.json")["metadata.json"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise _unsound(str(path), error) from error
+        raise unsound(str(path), error) from error
     return meta
 
 
@@ -342,48 +335,7 @@ def sizes_of(path: str | Path) -> Sizes:
     try:
         return _sizes(metadata_of(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise _unsound(str(path), error) from error
-
-
-def _members(source: str | Path | bytes, where: str, only: str | None = None) -> dict[str, bytes]:
-    """The members of the archive (or one of them), unpacked; sizes are held against MAX_UNPACKED before that."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
-            if any(name.endswith("data.pkl") for name in archive.namelist()):
-                raise ModelError(_checkpoint(where))
-            infos = [info for info in archive.infolist() if only in (None, info.filename)]
-            claimed = sum(info.file_size for info in infos)
-            if claimed > MAX_UNPACKED:
-                raise ModelError(f"{where} claims to unpack to {claimed} bytes; the limit is {MAX_UNPACKED}")
-            return {info.filename: archive.read(info) for info in infos}
-    except ModelError:
-        raise
-    except Exception as error:  # zipfile and its decompressors raise whatever the damage happens to hit
-        raise _unsound(where, error) from error
-
-
-class _Sessions:
-    """Sessions by name, each made once, whichever thread is first; after a fork they are made anew.
-
-    A session's threads do not live on in a forked process: there it can neither run nor be ended, so it is left alone.
-    """
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._process, self._lock = os.getpid(), threading.Lock()
-        self._made: dict[str, Any] = {}
-
-    def get(self, name: str, make: Callable[[str], Any]) -> Any:
-        """The session of a graph."""
-        if self._process != os.getpid():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
-            self._begin()
-        with self._lock:
-            if name not in self._made:
-                self._made[name] = make(name)
-            return self._made[name]
+        raise unsound(str(path), error) from error
 
 
 def _again(source: Path | bytes, threads: int | None, optimise: bool, identity: str) -> Artifact:
@@ -392,61 +344,6 @@ def _again(source: Path | bytes, threads: int | None, optimise: bool, identity: 
     if loaded.identity != identity:
         raise WrongModel(f"{loaded.path} holds another model than when it was pickled; load it anew")
     return loaded
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_UNPACKED:
-            raise ModelError(f"{path} has {path.stat().st_size:,} bytes, the most of a model is {MAX_UNPACKED:,}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the model {path}: {error.strerror or error}") from error
-
-
-def _checkpoint(where: str) -> str:
-    return f"{where} is a checkpoint of a training; dpc export {where} MODEL{SUFFIX} makes a model of it"
-
-
-def _unsound(where: str, error: Exception) -> ModelError:
-    if where.endswith((".pt", ".pth", ".ckpt")):
-        return ModelError(_checkpoint(where))
-    return ModelError(f"{where} is not a sound model artifact ({type(error).__name__}: {error}); fetch it again")
-
-
-def _array(data: bytes) -> Array:
-    """The array in a .npy file; ValueError, before memory is taken, where its header claims other bytes than follow."""
-    file = io.BytesIO(data)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array of another version than 1.0")
-    shape, _, kind = np.lib.format.read_array_header_1_0(file)
-    if kind.kind not in "fiu" or math.prod(shape) * kind.itemsize != len(data) - file.tell():
-        raise ValueError(f"an array of {kind} and shape {shape} in {len(data)} bytes")
-    array: Array = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
-
-
-def write(
-    path: str | Path,
-    metadata: Mapping[str, Any],
-    graphs: Mapping[str, bytes],
-    weights: Mapping[str, Array],
-    tables: Mapping[str, Array],
-) -> None:
-    """Write an artifact file, whole or not at all; the same content gives the same bytes."""
-    members: dict[str, bytes] = {"metadata.json": json.dumps(metadata, indent=1, sort_keys=True).encode()}
-    members |= {f"graphs/{k}.onnx": v for k, v in graphs.items()}
-    for folder, arrays in (("weights", weights), ("tables", tables)):
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-            members[f"{folder}/{name}.npy"] = buffer.getvalue()
-
-    def pack(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for name in sorted(members):
-                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), members[name], zipfile.ZIP_DEFLATED, 9)
-
-    atomic_write(path, pack)
 
 
 def released() -> dict[str, Path]:

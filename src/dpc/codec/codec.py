@@ -22,6 +22,7 @@ from dpc.codec import artifact, container, image, lossless, merging, overlay, qu
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
+from dpc.codec.icc import deflated
 from dpc.codec.metadata import info_of
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
@@ -297,7 +298,7 @@ def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict
         "grey": picture.grey,
         "colour": picture.colour,
         "alpha": None if picture.alpha is None else image.alpha_to_bytes(picture.alpha),
-        "icc": None if picture.icc is None else container.deflated(picture.icc),
+        "icc": None if picture.icc is None else deflated(picture.icc),
         "exif": picture.beside.exif if exif else None,
         "xmp": picture.beside.xmp if xmp else None,
         "density": picture.beside.density_bytes() if density else None,

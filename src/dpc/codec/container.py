@@ -12,15 +12,15 @@ import enum
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from dpc.errors import Corrupt, FormatError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
+from dpc.codec.fields import DAMAGED, Form, Raw, UInt, Varint, ends_in
+from dpc.errors import Corrupt, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "HEADER_BYTES",
     "MAGIC",
-    "MAX_ICC",
     "MAX_PIXELS",
     "MAX_SIDE",
     "VERSION",
@@ -29,8 +29,6 @@ __all__ = [
     "Header",
     "check_magic",
     "check_size",
-    "deflated",
-    "inflated",
     "pack",
     "peek",
     "unpack",
@@ -42,8 +40,6 @@ MAX_SIDE = 65535
 MAX_PIXELS = 1 << 28
 DEFAULT_MAX_PIXELS = 178956970
 """The largest picture that is decoded where nothing else is asked for: twice what Pillow warns of."""
-MAX_ICC = 1 << 22
-"""The longest ICC profile in bytes, before it is deflated."""
 HEADER_BYTES = 18
 """The longest header: this many first bytes are always enough for `peek`."""
 
@@ -51,7 +47,6 @@ _GREY, _LOSSLESS, _COLOUR, _COLOUR_SHIFT, _MERGED, _RESERVED = 0x01, 0x02, 0x1C,
 _ANCILLARY = 0x80  # this bit of a chunk's type tells a reader that it may skip the chunk
 _LONGEST_UNKNOWN = 1 << 22
 _CRC_BYTES = 4
-_DAMAGED = "the file is damaged, get it again"
 _PARTS = "cut the picture into parts"
 
 
@@ -122,7 +117,7 @@ class DPCFile(Header):
 def check_size(width: int, height: int) -> None:
     """Raise Corrupt for an empty picture and TooLarge for one above the format's limits."""
     if width < 1 or height < 1:
-        raise Corrupt(f"a picture of {width}x{height} pixels is empty, the least is 1x1; {_DAMAGED}")
+        raise Corrupt(f"a picture of {width}x{height} pixels is empty, the least is 1x1; {DAMAGED}")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise TooLarge(
             f"{width}x{height} pixels: a DPC picture has at most {MAX_SIDE} on a side and "
@@ -164,7 +159,7 @@ def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
     header, at = _read_header(view)
     end = len(view) - _CRC_BYTES
     if at > end:
-        raise _ends_in("the checksum", len(view))
+        raise ends_in("the checksum", len(view))
     payloads = _read_chunks(view[:end], at)
     for chunk in _CHUNKS:
         if chunk.name not in payloads:
@@ -172,7 +167,7 @@ def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
     file = DPCFile(**vars(header), **payloads)
     _check_together(file)
     if zlib.crc32(view[:end]) != int.from_bytes(view[end:], "little"):
-        raise Corrupt(f"the checksum is not that of the content; {_DAMAGED}")
+        raise Corrupt(f"the checksum is not that of the content; {DAMAGED}")
     return file
 
 
@@ -183,7 +178,7 @@ def _read_chunks(body: memoryview, at: int) -> dict[str, Any]:
     while at < len(body):
         kind, at = _TYPE.read(body, at, "chunk type")
         if kind <= last:
-            raise Corrupt(f"chunk type {kind} comes after type {last}, types must rise from 1; {_DAMAGED}")
+            raise Corrupt(f"chunk type {kind} comes after type {last}, types must rise from 1; {DAMAGED}")
         chunk = _BY_TYPE.get(kind) or _unknown(kind)
         length, at = _LENGTH.read(body, at, f"length of the {chunk.title} chunk")
         chunk.check_length(length)
@@ -213,35 +208,13 @@ def _check_together(file: DPCFile) -> None:
         raise Corrupt(f"model is {file.model!r} and level {file.level}; give both, or for a lossless file neither")
     for name in ("quality_map", "alpha", "overlay"):
         if file.lossless and getattr(file, name) is not None:
-            raise Corrupt(f"a lossless file has no {_title(name)} chunk of its own; {_DAMAGED}")
+            raise Corrupt(f"a lossless file has no {_title(name)} chunk of its own; {DAMAGED}")
     if (file.colour == Colour.ICC) != (file.icc is not None):
         there = "there is one" if file.icc is not None else "there is none"
         raise Corrupt(
             f"the colour code is {int(file.colour)}, an ICC profile belongs to {int(Colour.ICC)} and to no other, "
-            f"and {there}; {_DAMAGED}"
+            f"and {there}; {DAMAGED}"
         )
-
-
-def deflated(profile: bytes) -> bytes:
-    """The payload of the ICC chunk: the profile as a zlib stream. TooLarge above MAX_ICC bytes."""
-    if len(profile) > MAX_ICC:
-        raise TooLarge(
-            f"the ICC profile is {len(profile)} bytes long, the limit is {MAX_ICC}; "
-            "convert the picture to sRGB and remove its profile"
-        )
-    return zlib.compress(profile, 9)
-
-
-def inflated(payload: bytes) -> bytes:
-    """The profile of an ICC chunk; Corrupt unless the payload is one whole zlib stream of 1 to MAX_ICC bytes."""
-    stream = zlib.decompressobj()
-    try:
-        profile = stream.decompress(payload, MAX_ICC + 1)
-    except zlib.error as error:
-        raise Corrupt(f"the ICC profile cannot be inflated ({error}); {_DAMAGED}") from error
-    if not 1 <= len(profile) <= MAX_ICC or not stream.eof or stream.unused_data:
-        raise Corrupt(f"the ICC profile is not one whole zlib stream of 1 to {MAX_ICC} bytes; {_DAMAGED}")
-    return profile
 
 
 def peek(data: bytes | bytearray | memoryview) -> Header:
@@ -289,84 +262,10 @@ def _check_version(version: int) -> None:
 def _check_flags(flags: int) -> None:
     if flags & _RESERVED or (flags & _COLOUR) >> _COLOUR_SHIFT > max(Colour):
         raise Corrupt(
-            f"flags are {flags:#04x}: bits 6 and 7 must be 0 and bits 2 to 4 at most {int(max(Colour))}; {_DAMAGED}"
+            f"flags are {flags:#04x}: bits 6 and 7 must be 0 and bits 2 to 4 at most {int(max(Colour))}; {DAMAGED}"
         )
     if flags & _MERGED and not flags & _LOSSLESS:
-        raise Corrupt(f"flags are {flags:#04x}: bit 5, merged colours, stands with bit 1, lossless, only; {_DAMAGED}")
-
-
-def _ends_in(name: str, length: int) -> FormatError:
-    return Truncated(f"the file ends in {name}, after {length} bytes; it was cut short, get it again")
-
-
-class _Form(Protocol):
-    """How one value is laid out. Both directions raise FormatError; `name` is for the message."""
-
-    def write(self, value: Any, name: str) -> bytes: ...
-
-    def read(self, view: memoryview, at: int, name: str) -> tuple[Any, int]: ...
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """Exactly `size` bytes, as they are."""
-
-    size: int
-
-    def write(self, value: bytes, name: str) -> bytes:
-        if len(value) != self.size:
-            raise Corrupt(f"{name} is {len(value)} bytes long, it must be {self.size}; give that many")
-        return value
-
-    def read(self, view: memoryview, at: int, name: str) -> tuple[bytes, int]:
-        end = at + self.size
-        if end > len(view):
-            raise _ends_in(name, len(view))
-        return bytes(view[at:end]), end
-
-
-@dataclass(frozen=True)
-class _UInt:
-    """An unsigned integer of exactly `size` bytes, the lowest first."""
-
-    size: int
-
-    def write(self, value: int, name: str) -> bytes:
-        if not 0 <= value < 1 << 8 * self.size:
-            raise Corrupt(f"{name} is {value}, it must be 0 to {(1 << 8 * self.size) - 1}; change it")
-        return value.to_bytes(self.size, "little")
-
-    def read(self, view: memoryview, at: int, name: str) -> tuple[int, int]:
-        raw, at = _Raw(self.size).read(view, at, name)
-        return int.from_bytes(raw, "little"), at
-
-
-@dataclass(frozen=True)
-class _Varint:
-    """An unsigned LEB128 integer in its shortest form, of `size` bytes at most; callers check its range."""
-
-    size: int
-
-    def write(self, value: int, name: str) -> bytes:
-        out = bytearray()
-        while value > 0x7F:
-            out.append(value & 0x7F | 0x80)
-            value >>= 7
-        out.append(value)
-        return bytes(out)
-
-    def read(self, view: memoryview, at: int, name: str) -> tuple[int, int]:
-        value = 0
-        for i in range(self.size):
-            if at + i >= len(view):
-                raise _ends_in(name, len(view))
-            byte = view[at + i]
-            value |= (byte & 0x7F) << 7 * i
-            if byte < 0x80:
-                if i and not byte:
-                    raise Corrupt(f"{name} is {value} in {i + 1} bytes, it must take the fewest; {_DAMAGED}")
-                return value, at + i + 1
-        raise Corrupt(f"{name} is longer than {self.size} bytes; {_DAMAGED}")
+        raise Corrupt(f"flags are {flags:#04x}: bit 5, merged colours, stands with bit 1, lossless, only; {DAMAGED}")
 
 
 @dataclass(frozen=True)
@@ -374,7 +273,7 @@ class _Field:
     """One field of the header; `check` runs as soon as the field is read."""
 
     name: str
-    form: _Form
+    form: Form
     check: Callable[[Any], None] | None = None
 
 
@@ -406,14 +305,14 @@ class _Chunk:
 
 
 _START = (
-    _Field("version", _UInt(1), _check_version),
-    _Field("flags", _UInt(1), _check_flags),
-    _Field("width", _Varint(3)),
-    _Field("height", _Varint(3)),
+    _Field("version", UInt(1), _check_version),
+    _Field("flags", UInt(1), _check_flags),
+    _Field("width", Varint(3)),
+    _Field("height", Varint(3)),
 )
 _LEARNED = (
-    _Field("model", _Raw(4)),
-    _Field("level", _UInt(2)),
+    _Field("model", Raw(4)),
+    _Field("level", UInt(2)),
 )
 
 _CHUNKS = (
@@ -428,8 +327,8 @@ _CHUNKS = (
 )
 _BY_TYPE = {chunk.type: chunk for chunk in _CHUNKS}
 
-_TYPE = _UInt(1)
-_LENGTH = _Varint(5)
+_TYPE = UInt(1)
+_LENGTH = Varint(5)
 
 
 def _title(name: str) -> str:

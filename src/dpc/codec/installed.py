@@ -6,7 +6,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from dpc.codec.artifact import SUFFIX, Artifact, folder, installed, metadata_of
+from dpc.codec.archive import SUFFIX
+from dpc.codec.artifact import Artifact, folder, installed, metadata_of
 from dpc.errors import ModelError, UnknownModel
 from dpc.files import atomic_write
 

@@ -15,7 +15,8 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from dpc.codec import colour
-from dpc.codec.container import Colour, DPCFile, inflated
+from dpc.codec.container import Colour, DPCFile
+from dpc.codec.icc import inflated
 
 __all__ = [
     "EXIF_PREFIX",

@@ -1,8 +1,11 @@
-"""ONNX Runtime, loaded in one place."""
+"""ONNX Runtime, loaded in one place, and the sessions of a model."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -33,3 +36,27 @@ def _pool() -> None:
     ort = onnxruntime()
     kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+
+
+class Sessions:
+    """Sessions by name, each made once, whichever thread is first; after a fork they are made anew.
+
+    A session's threads do not live on in a forked process: there it can neither run nor be ended, so it is left alone.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._made: dict[str, Any] = {}
+
+    def get(self, name: str, make: Callable[[str], Any]) -> Any:
+        """The session of a graph."""
+        if self._process != os.getpid():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
+            self._begin()
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make(name)
+            return self._made[name]

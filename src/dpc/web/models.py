@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpc.codec import artifact
+from dpc.codec.archive import SUFFIX
 
 __all__ = ["INDEX", "Half", "WebModel", "index_of", "web_models"]
 
@@ -75,8 +76,8 @@ def _cut(name: str, path: Path) -> WebModel:
         name=name,
         id=loaded.identity[:8],
         default=name == artifact.DEFAULT,
-        decode=_zip(f"{name}.decode{artifact.SUFFIX}", metadata, {n: members[n] for n in decode}),
-        encode=_zip(f"{name}.encode{artifact.SUFFIX}", identity, {n: members[n] for n in encode}),
+        decode=_zip(f"{name}.decode{SUFFIX}", metadata, {n: members[n] for n in decode}),
+        encode=_zip(f"{name}.encode{SUFFIX}", identity, {n: members[n] for n in encode}),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpc.codec import artifact
+from dpc.codec import archive, artifact
 from dpc.codec.artifact import Artifact, Sizes
 from dpc.codec.tiles import halo_of
 from dpc.errors import ModelError
@@ -83,7 +83,7 @@ def export(
         "git_commit": commit(),
     }
     metadata["identity"] = artifact.identity_of(sizes, weights, tables, {g: graphs[g] for g in decoding})
-    artifact.write(path, metadata, graphs, weights, tables)
+    archive.write(path, metadata, graphs, weights, tables)
     return Artifact(path)
 
 
