@@ -1,10 +1,11 @@
 /** The body of a picture of few colours: a palette, and the number of each pixel's colour. docs/format.md, "The indexed body". */
-import { AnsDecoder } from "./ans.js";
+import { AnsDecoder, AnsEncoder } from "./ans.js";
 import { Corrupt } from "./errors.js";
 import { run } from "./mixing.js";
-import { CLEAR } from "./webp.js";
+import { CLEAR, OPAQUE } from "./webp.js";
 
 const LARGEST = 2 ** 23; // pixels, for time
+const NOTHING = 2 ** 24; // in place of a colour
 const DAMAGED = "the file is damaged, get it again";
 
 /** The pixels of an indexed body; Corrupt for one that no writer makes. title: what an error calls it. */
@@ -41,4 +42,63 @@ export function readIndexed(
     pixels[i] = words[numbers[i]!]!;
   }
   return { rgba: new Uint8ClampedArray(pixels.buffer), alpha: clear < colours };
+}
+
+/**
+ * The body of a picture. null where it has fewer than 2 or more than 256 colours, opacity 0 being one, another opacity
+ * than 0 and 255, or too many pixels.
+ */
+export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: number): Uint8Array | null {
+  if (width * height > LARGEST) return null;
+  const found = new Map<number, number>(); // colour -> pixels
+  const packed = new Uint32Array(width * height);
+  for (let i = 0; i < packed.length; i++) {
+    const [r, g, b, opacity] = [rgba[4 * i]!, rgba[4 * i + 1]!, rgba[4 * i + 2]!, rgba[4 * i + 3]!];
+    if (opacity !== 0 && opacity !== 255) return null;
+    const colour = opacity ? (r << 16) | (g << 8) | b : NOTHING;
+    packed[i] = colour;
+    found.set(colour, (found.get(colour) ?? 0) + 1);
+    if (found.size > 256) return null;
+  }
+  if (found.size < 2) return null;
+  const clear = found.delete(NOTHING);
+  const colours = [...found].sort(([a, m], [b, n]) => n - m || a - b).map(([colour]) => colour);
+  if (clear) colours.push(NOTHING);
+  const numbers = new Map(colours.map((colour, number) => [colour, number]));
+  const words = coded(
+    Uint8Array.from(packed, (colour) => numbers.get(colour)!),
+    width,
+    height,
+    colours.length,
+  );
+  const palette = colours.flatMap((colour) => [(colour >> 16) & 255, (colour >> 8) & 255, colour & 255]);
+  const head = [clear ? CLEAR : OPAQUE, colours.length - 1, ...palette];
+  const body = new Uint8Array(head.length + words.length);
+  body.set(head);
+  body.set(words, head.length);
+  return body;
+}
+
+/** The stream of the numbers. */
+function coded(numbers: Uint8Array, width: number, height: number, colours: number): Uint8Array {
+  let decisions = new Uint32Array(4096); // twice the probability, and the bit
+  let count = 0;
+  run(
+    height,
+    width,
+    colours,
+    (p, wanted) => {
+      if (count === decisions.length) {
+        const wider = new Uint32Array(2 * count);
+        wider.set(decisions);
+        decisions = wider;
+      }
+      decisions[count++] = 2 * p + wanted;
+      return wanted;
+    },
+    numbers,
+  );
+  const encoder = new AnsEncoder();
+  while (count--) encoder.bit((decisions[count]! >> 1) * 256, decisions[count]! & 1);
+  return encoder.finish();
 }

@@ -2,7 +2,7 @@
 import decodeWebP, { init as initDecoder } from "@jsquash/webp/decode.js";
 import encodeWebP, { init as initEncoder } from "@jsquash/webp/encode.js";
 import { Corrupt } from "./errors.js";
-import { readIndexed } from "./indexed.js";
+import { readIndexed, writeIndexed } from "./indexed.js";
 import { isIndexed, startOf } from "./webp.js";
 
 export const MAX_LOSSLESS_SIDE = 16383;
@@ -53,7 +53,7 @@ export async function readLossless(
   }
 }
 
-/** The lossless body of a picture. */
+/** The lossless body of a picture: an indexed one, or a WebP where that is no larger. */
 export async function writeLossless(
   rgba: Uint8ClampedArray<ArrayBuffer>,
   width: number,
@@ -62,5 +62,7 @@ export async function writeLossless(
   encoder ??= module("webp_enc_simd.wasm").then((wasm) => initEncoder(wasm));
   await encoder;
   const image = { data: rgba, width, height } as ImageData;
-  return new Uint8Array(await encodeWebP(image, { lossless: 1, exact: 1, quality: 80, method: 4 }));
+  const webp = new Uint8Array(await encodeWebP(image, { lossless: 1, exact: 1, quality: 80, method: 4 }));
+  const few = writeIndexed(rgba, width, height);
+  return few && few.length < webp.length ? few : webp;
 }

@@ -4,7 +4,7 @@ import { Corrupt } from "./errors.js";
 const DAMAGED = "the file is damaged, get it again";
 
 /** The first byte of an indexed body; that of a WebP is an R. CLEAR: its last colour is opacity 0. */
-const OPAQUE = 1;
+export const OPAQUE = 1;
 export const CLEAR = 2;
 
 export function isIndexed(body: Uint8Array): boolean {

@@ -9,9 +9,10 @@ import { Artifact } from "../src/artifact.js";
 import { COLOURS, inflated, pack, unpack } from "../src/container.js";
 import { decodeLearned, decodeLossless, type Pixels } from "../src/decode.js";
 import { DPCError, toPlain } from "../src/errors.js";
-import { configureLossless } from "../src/lossless.js";
+import { writeIndexed } from "../src/indexed.js";
+import { configureLossless, readLossless } from "../src/lossless.js";
 import { Graphs, configureRuntime } from "../src/runtime.js";
-import { hasAlpha } from "../src/webp.js";
+import { hasAlpha, isIndexed } from "../src/webp.js";
 
 interface Valid {
   file: string;
@@ -87,6 +88,11 @@ for (const expected of vectors.valid)
     assert.equal(expected.channels, (file.grey ? 1 : 3) + Number(alpha));
     const found = createHash("sha256").update(channelsOf(pixels, expected.channels)).digest("hex");
     assert.equal(found, expected.pixels);
+    const few = [file.lossless ? file.body : undefined, file.overlay].find((body) => body && isIndexed(body));
+    if (few) {
+      const { rgba } = await readLossless(few, file.width, file.height);
+      assert.deepEqual(writeIndexed(rgba, file.width, file.height), few, "written as Python writes it");
+    }
     const again = pack(file);
     if (again.length === bytes.length)
       assert.deepEqual(again, bytes); // shorter: it had chunks that are not known
