@@ -83,7 +83,7 @@ class Header:
 
     @property
     def lossless(self) -> bool:
-        """The body is a lossless WebP of the whole picture, which needs no model."""
+        """The body is the whole picture without loss (codec/lossless.py), which needs no model."""
         return self.model is None
 
 
@@ -92,10 +92,10 @@ class DPCFile(Header):
     """A whole file. Payloads are bytes as they stand in the file, not interpreted; None: the chunk is not there.
 
     Critical chunks:
-    body: the colours. A learned stream (codec/stream.py), or in a lossless file a WebP, its alpha included.
+    body: the colours. A learned stream (codec/stream.py), or codec/lossless.py's, alpha included, in a lossless file.
     quality_map: deltas of the quality, one for each 64x64 pixels (codec/quality_map.py); never in a lossless file.
     alpha: opacity, an 8-bit grey PNG of the picture's size; None when every pixel is opaque; never in a lossless file.
-    overlay: pixels that are shown in place of the body's (codec/overlay.py), a WebP; never in a lossless file.
+    overlay: pixels that are shown in place of the body's (codec/overlay.py); never in a lossless file.
 
     Ancillary chunks, which a reader may skip:
     icc: the colour profile, `deflated`; there if, and only if, colour is Colour.ICC.

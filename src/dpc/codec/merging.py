@@ -26,7 +26,7 @@ BLOCK = 16  # pixels a side
 PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours, is part of a photograph
 MANY = 48
 ALLOWED = 0.01  # share of such blocks that a page may have
-NEAR = 1.05  # of the size: what is guessed to take no more is tried
+NEAR = 1.25  # of the size: what is guessed to take no more is tried
 SURE = 0.64  # of what is guessed a file never takes less
 LARGEST = 1 << 23  # pixels, for time and memory
 

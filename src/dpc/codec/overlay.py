@@ -1,6 +1,6 @@
 """The overlay: the flat parts of a picture, kept nearly without loss over what the networks make of the rest.
 
-Windows and pages with photographs in them: text and plain ground go to a lossless WebP with merged colours
+Windows and pages with photographs in them: text and plain ground go to a lossless body with merged colours
 (codec/merging.py), which is clear elsewhere; the networks code the picture with these parts smoothed away.
 docs/format.md, "The overlay", is the norm.
 """

@@ -797,6 +797,6 @@ def test_pages_of_a_size_are_measured_as_they_were_made(tmp_path: Path) -> None:
         coded = code(codec, page, None, target)
         assert coded.bytes <= share * exact and 0 < np.square(coded.rgb.astype(float) - page).mean() < 50
         assert coded.quality == 1000 + coded.bytes
-        assert 0.9 * coded.bytes < len(codec.encode(page, coded.quality)) <= coded.bytes
+        assert 0.8 * coded.bytes < len(codec.encode(page, coded.quality)) <= coded.bytes  # steps are coarse
         qualities.add(coded.quality)
     assert len(qualities) == 2 and code(codec, page, 100.0, None).bytes == exact
