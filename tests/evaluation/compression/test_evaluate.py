@@ -29,7 +29,7 @@ TINY = ROOT / "tests" / "data" / "tiny.dpcmodel"
 
 
 class Distance:
-    """In place of an LPIPS network: the mean absolute difference. Counts how often those of an original are computed."""
+    """In place of an LPIPS network: the mean absolute difference. Counts the features of originals."""
 
     calls = 0
 
