@@ -123,3 +123,21 @@ def test_a_gradient_of_nothing_moves_nothing() -> None:
         w.grad = torch.zeros(4, 4)
         optimiser.step()
     assert torch.equal(w, torch.ones(4, 4))
+
+
+def test_a_factor_on_which_single_precision_fails_is_taken_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It happened at the first step of dpc-8's training at crop 133,288, and ended it."""
+    eigh = torch.linalg.eigh
+
+    def fails(matrix: torch.Tensor) -> object:
+        if matrix.dtype == torch.float32:
+            raise torch.linalg.LinAlgError("the algorithm failed to converge")
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    p = torch.nn.Parameter(torch.zeros(6, 4))
+    optimiser = SOAP([{"params": [p]}], lr=0.1)
+    for _ in range(2):
+        p.grad = torch.arange(24.0).reshape(6, 4) - 11.5
+        optimiser.step()
+    assert torch.isfinite(p).all() and p.abs().sum() > 0 and p.dtype == torch.float32

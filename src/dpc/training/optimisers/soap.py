@@ -49,7 +49,7 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         for side, n in zip(SIDES, g.shape[1:], strict=True):
             if not plain and 1 < n <= LARGEST:
                 state[side] = _factor(g, side)
-                state[side + "_basis"] = torch.linalg.eigh(state[side])[1].flip(1).contiguous()
+                state[side + "_basis"] = _eigenvectors(state[side]).flip(1).contiguous()
         if not plain:
             return
     state["step"] += 1
@@ -66,6 +66,14 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
             state[side].lerp_(_factor(g, side), 1 - second**SEEN)
     if sides and state["step"] % EVERY == 0:
         _renew(state, sides)
+
+
+def _eigenvectors(factor: Tensor) -> Tensor:
+    """Of a symmetric matrix, in ascending order; single precision may fail to converge on one that is nearly singular."""
+    try:
+        return torch.linalg.eigh(factor)[1]
+    except torch.linalg.LinAlgError:
+        return torch.linalg.eigh(factor.double())[1].float()
 
 
 def _renew(state: dict[str, Any], sides: list[str]) -> None:
