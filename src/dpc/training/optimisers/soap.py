@@ -69,7 +69,7 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
 
 
 def _eigenvectors(factor: Tensor) -> Tensor:
-    """Of a symmetric matrix, in ascending order; single precision may fail to converge on one that is nearly singular."""
+    """Of a symmetric matrix, in ascending order; single precision may fail on one that is nearly singular."""
     try:
         return torch.linalg.eigh(factor)[1]
     except torch.linalg.LinAlgError:
