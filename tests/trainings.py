@@ -14,6 +14,23 @@ import pytest
 import torch
 from PIL import Image
 
+from dpc.networks.sizes import Network
+
+NETWORK = Network(
+    latents=24,
+    hyper_latents=8,
+    groups=(4, 8, 12),
+    levels=8,
+    widths=(8, 16, 24),
+    encoder_depths=(1, 1, 1),
+    encoder_dense=(0, 1, 1),
+    decoder_depths=(1, 1, 1),
+    hyper_width=16,
+    scale_width=16,
+    mean_width=16,
+    pass_widths=(16, 16, 16),
+)
+"""The smallest network of the second generation that trains and exports."""
 MISSING = "typer rich pydantic onnx onnxruntime constriction lightning_fabric tomli tomllib"
 """Packages that a machine which a pack is taken to need not have."""
 

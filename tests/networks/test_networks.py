@@ -10,6 +10,8 @@ from paths import ROOT
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from trainings import NETWORK as TINY  # noqa: E402
+
 from dpc.codec.codec import Codec  # noqa: E402
 from dpc.codec.image import load as load_picture  # noqa: E402
 from dpc.networks import wavelet  # noqa: E402
@@ -19,20 +21,6 @@ from dpc.networks.model import Model, bounded, index_of_scale  # noqa: E402
 from dpc.networks.sizes import CELL, Network  # noqa: E402
 from dpc.training.export.export import export, half_precision  # noqa: E402
 
-TINY = Network(
-    latents=24,
-    hyper_latents=8,
-    groups=(4, 8, 12),
-    levels=8,
-    widths=(8, 16, 24),
-    encoder_depths=(1, 1, 1),
-    encoder_dense=(0, 1, 1),
-    decoder_depths=(1, 1, 1),
-    hyper_width=16,
-    scale_width=16,
-    mean_width=16,
-    pass_widths=(16, 16, 16),
-)
 Int = NDArray[np.int64]
 
 

@@ -14,6 +14,8 @@ from paths import ROOT
 
 torch = pytest.importorskip("torch")
 
+from trainings import NETWORK  # noqa: E402
+
 from dpc.codec.image import load as load_picture  # noqa: E402
 from dpc.errors import Corrupt, FormatError, ModelError, OptionError  # noqa: E402
 from dpc.evaluation import codecs as baselines  # noqa: E402
@@ -21,21 +23,7 @@ from dpc.networks.earlier import stream  # noqa: E402
 from dpc.networks.earlier.checkpoint import load  # noqa: E402
 from dpc.networks.earlier.protocol import padded  # noqa: E402
 from dpc.networks.own import Own  # noqa: E402
-from dpc.networks.sizes import Network  # noqa: E402
 
-NETWORK = Network(
-    latents=24,
-    hyper_latents=8,
-    groups=(4, 8, 12),
-    levels=8,
-    widths=(8, 16, 24),
-    encoder_depths=(1, 1, 1),
-    decoder_depths=(1, 1, 1),
-    hyper_width=16,
-    scale_width=16,
-    mean_width=16,
-    pass_widths=(16, 16, 16),
-)
 RECIPE = {"name": "small", "stages": [{"share": 1.0, "mse": 1.0}], "selected_by": [], "network": asdict(NETWORK)}
 
 

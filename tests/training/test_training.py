@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 import trainings  # noqa: E402
-from trainings import bare_python, rows, same  # noqa: E402
+from trainings import NETWORK, bare_python, rows, same  # noqa: E402
 
 pytest.importorskip("onnx")
 
@@ -47,20 +47,6 @@ from dpc.training.trainer import Run, train  # noqa: E402
 from dpc.training.weights import Weights, checkpoint_of, grown, located, weights_of  # noqa: E402
 
 WEIGHTS = SHARED / "weights" / "lpips"
-NETWORK = Network(
-    latents=24,
-    hyper_latents=8,
-    groups=(4, 8, 12),
-    levels=8,
-    widths=(8, 16, 24),
-    encoder_depths=(1, 1, 1),
-    encoder_dense=(0, 1, 1),
-    decoder_depths=(1, 1, 1),
-    hyper_width=16,
-    scale_width=16,
-    mean_width=16,
-    pass_widths=(16, 16, 16),
-)
 RECIPE = Recipe(
     name="tiny", stages=(Stage(share=1.0, mse=1.0),), network=NETWORK, steps=6, batch=2, learning_rate=2e-3, warmup=0.05
 )

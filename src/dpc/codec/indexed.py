@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import mixing
+from dpc.codec import merging, mixing
 from dpc.errors import Corrupt
 
 __all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "from_bytes", "to_bytes"]
@@ -37,7 +37,7 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     height, width = rgb.shape[:2]
     if height * width > LARGEST or (alpha is not None and ((alpha > 0) & (alpha < 255)).any()):
         return None
-    packed = rgb[..., 0].astype(np.uint32) << 16 | rgb[..., 1].astype(np.uint32) << 8 | rgb[..., 2]
+    packed = merging.packed(rgb)
     if alpha is not None:
         packed = np.where(alpha > 0, packed, np.uint32(_NOTHING))
     if len(np.unique(packed[::SAMPLED])) > MOST_COLOURS:  # a photograph is found out quickly
