@@ -4,7 +4,8 @@
 #     results/earlier/train.sh PHOTOS LPIPS_WEIGHTS RUNS [MODEL ...]         MODEL: a folder here; default: all, as below
 #
 # RUNS/MODEL/RATE holds a run. What is over is skipped, what was interrupted goes on, so call it again at any time. Stop it
-# with `kill -TERM -- -PID` (its process group): the training ends after its step, with a checkpoint.
+# with `kill -TERM -- -PID` (its process group): the training ends after its step, with a checkpoint. On another machine it
+# goes on from MODEL/RATE.training.pt in this folder, a copy of the interrupted run's weights.pt, where there is one.
 # KEEP=FOLDER   where the weights of a run that is over are copied to, as MODEL/RATE.pt; default: beside the recipes
 # DPC=COMMAND   default: dpc
 set -euo pipefail
@@ -31,6 +32,7 @@ for model in "${models[@]}"; do
         recipe=$here/$model/$rate.toml run=$runs/$model/$rate
         begin=()
         [ "$rate" = middle ] || begin=(--from "$runs/$model/middle")
+        [ ! -f "$here/$model/$rate.training.pt" ] || begin=(--resume "$here/$model/$rate.training.pt")
         [ ! -f "$run/last.pt" ] || begin=(--resume "$run")
         if ! over "$run" "$recipe"; then
             mkdir -p "$run"

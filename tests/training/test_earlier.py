@@ -26,7 +26,7 @@ from dpc.errors import DPCError, OptionError  # noqa: E402
 from dpc.networks.earlier import checkpoint as weights_file  # noqa: E402
 from dpc.networks.earlier.protocol import EarlierCodec, Forward, make, register  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
-from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
+from dpc.training.checkpoint import WARMING, CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.earlier.rate import objective  # noqa: E402
 from dpc.training.earlier.recipe import Rate, Recipe, from_plain, read  # noqa: E402
 from dpc.training.earlier.trainer import Trainer  # noqa: E402
@@ -100,7 +100,8 @@ def prepared(
 ) -> Trainer:
     """A training with exact arithmetic, no downloads, a row for every step."""
     given: dict[str, Any] = {"device": "cpu", "precision": "fp32", "lpips_weights": "/none", "log_every": 1}
-    return Trainer(recipe, Run(out=out, data=[photos], **(given | options)), resume, start, lambda _: None)
+    say = options.pop("say", lambda _: None)
+    return Trainer(recipe, Run(out=out, data=[photos], **(given | options)), resume, start, say)
 
 
 def train(*given: Any, **options: Any) -> Trainer:
@@ -177,6 +178,29 @@ def test_another_rate_begins_with_weights(tmp_path: Path, photos: Path, whole: P
         train(other, tmp_path / "none", photos, start=whole / "weights.pt")
 
 
+def test_a_training_that_lost_its_checkpoint_goes_on_from_its_weights(tmp_path: Path, photos: Path) -> None:
+    recipe, run, other = plan(tmp_path), tmp_path / "run", tmp_path / "other"
+    said: list[str] = []
+    train(recipe, run, photos, steps=3)
+    kept = weights_file.load(run / "weights.pt")[0].state_dict()["down.weight"]
+    on = prepared(recipe, other, photos, resume=run / "weights.pt", steps=6, say=said.append)
+    assert (on.step, on.crops, on.in_all) == (3, 6, 12)
+    assert f"{run / 'weights.pt'} holds the averaged weights alone" in said[0]
+    torch.testing.assert_close(on.codec.state_dict()["down.weight"], kept)
+    own = prepared(recipe, tmp_path / "third", photos, resume=run / "last.pt", steps=6)
+    torch.testing.assert_close(next(on.batches)[0], next(own.batches)[0])
+    assert on.one_step(0.5) == pytest.approx(own.one_step(0.5) / WARMING), "its learning rate rises anew"
+    on.train()
+    assert load_checkpoint(other / "last.pt")["crops"] == 12
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+        prepared(recipe, tmp_path / "none", photos, resume=broken)
+    weights_file.save(broken, on.average, {"recipe": recipe.plain()})
+    with pytest.raises(CheckpointError, match="does not say how far its training went; --from"):
+        prepared(recipe, tmp_path / "none", photos, resume=broken)
+
+
 def test_the_same_crops_for_every_loss_and_codec(tmp_path: Path, photos: Path) -> None:
     seen = []
     for n, (old, new) in enumerate((("", ""), ("mse = 1.0", "mse = 9.0"), ("channels = 2", "channels = 5"))):
@@ -223,6 +247,15 @@ def test_gradients_that_are_not_finite_are_skipped_and_end_it_at_last(
     monkeypatch.setattr(Trainer, "validate", lambda self: {})
     with pytest.raises(DPCError, match="the gradients of 3 steps in a row were not finite"):
         train(plan(tmp_path), tmp_path, photos)
+    assert all(v.isfinite().all() for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
+
+
+def test_weights_that_are_not_finite_push_out_no_sound_ones(tmp_path: Path, photos: Path) -> None:
+    trainer = train(plan(tmp_path), tmp_path, photos, steps=2)
+    trainer.averages[0].fill_(torch.nan)
+    for look in (trainer.save, trainer.validate):
+        with pytest.raises(DPCError, match="weights are no longer finite: .*last.pt holds what was learned before"):
+            look()
     assert all(v.isfinite().all() for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
 
 

@@ -243,6 +243,17 @@ def test_a_training_without_hope_ends_with_what_it_had(
     assert state["step"] == 4 and all(bool(v.isfinite().all()) for v in state["model"].values())
 
 
+def test_weights_that_are_not_finite_push_out_no_sound_ones(tmp_path: Path, photos: Path) -> None:
+    """NaN in SOAP's bases once went from the first step into the weights, and these into last.pt."""
+    trained = trainer.Trainer(RECIPE, run(tmp_path, photos, steps=1), None, None, quiet)
+    trained.train()
+    trained.averages[0].fill_(torch.nan)
+    for look in (trained.save, trained.validate):
+        with pytest.raises(DPCError, match="weights are no longer finite: .*last.pt holds what was learned before"):
+            look()
+    assert all(bool(v.isfinite().all()) for v in load_checkpoint(tmp_path / "last.pt")["model"].values())
+
+
 def test_lpips_slope_gives_low_rates_more_lpips(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 

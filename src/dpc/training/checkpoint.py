@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -82,6 +82,14 @@ class Keeper:
                 spare.unlink(missing_ok=True)
                 os.link(last, spare)
                 os.replace(spare, previous)
+
+
+def check_finite(weights: Iterable[Tensor], folder: Path) -> None:
+    """DPCError where a weight is no number any more: such weights are neither looked at nor kept."""
+    if not all(bool(v.isfinite().all()) for v in weights):
+        last = folder / "last.pt"
+        before = f"{last} holds what was learned before" if last.exists() else "nothing was kept"
+        raise DPCError(f"weights are no longer finite: lower the recipe's learning_rate; {before}")
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpc.errors import DPCError, OptionError
 from dpc.networks.model import Model
-from dpc.training.checkpoint import WARMING, Keeper, holds_another, resumed
+from dpc.training.checkpoint import WARMING, Keeper, check_finite, holds_another, resumed
 from dpc.training.data.photos import Batches, Photos, find
 from dpc.training.data.stream import step_seed, stream
 from dpc.training.devices import precision, start
@@ -278,6 +278,7 @@ class Trainer:
     def save(self) -> float:
         """Write the checkpoint; returns the seconds that it took."""
         begin = time.monotonic()
+        check_finite(self.averages, self.run.out)
         if self.fabric.global_rank == 0:
             about = {
                 "step": self.step,
@@ -294,6 +295,7 @@ class Trainer:
     def validate(self) -> float:
         """Validate, log it and draw the curves; returns the seconds that it took."""
         begin = time.monotonic()
+        check_finite(self.averages, self.run.out)
         if self.validation:
             rows = validate(self.average, self.held_out, self.validators)
             for row in rows:

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpc.errors import OptionError
+from dpc.errors import DPCError, OptionError
 from dpc.networks.earlier import checkpoint as weights_file
 from dpc.networks.earlier.protocol import EarlierCodec, make
-from dpc.training.checkpoint import CheckpointError, Keeper, holds_another, load_checkpoint
+from dpc.training.checkpoint import WARMING, CheckpointError, Keeper, check_finite, holds_another, load_checkpoint
 from dpc.training.data.photos import Batches, Photos
 from dpc.training.data.stream import step_seed, stream
 from dpc.training.devices import precision, start
@@ -43,7 +43,8 @@ SHARE = 20  # a validation waits for so many times what the last one took: a bus
 class Trainer:
     """A training, prepared: train() runs it. Raises DPCError for what cannot work, before any time is spent.
 
-    resume: a last.pt to go on from. begin: weights of the same codec to start from (a weights.pt of another rate).
+    resume: a last.pt to go on from, or a weights.pt: then the optimiser is warmed anew. begin: weights of the same
+    codec to start from (a weights.pt of another rate).
     """
 
     def __init__(self, recipe: Recipe, run: Run, resume: Path | None, begin: Path | None, say: Callable[[str], None]):
@@ -85,15 +86,19 @@ class Trainer:
 
     def _prepare_model(self, state: dict[str, Any] | None) -> None:
         """Codec, average, optimiser, and where they stand."""
-        self.step, self.crops, self.minutes_before = 0, 0, 0.0
+        self.step, self.crops, self.minutes_before, self.warming = 0, 0, 0.0, 1
         _flat_channels_last(self.codec.to(self.device))
         self.average = copy.deepcopy(self.codec).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.codec.parameters(), lr=self.recipe.learning_rate, fused=True)
         if state:
             self.codec.load_state_dict(state["model"])
             self.average.load_state_dict(state["ema"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            if "optimiser" in state:
+                self.optimiser.load_state_dict(state["optimiser"])
+            else:
+                self.warming = WARMING
             self.step, self.crops, self.minutes_before = state["step"], state["crops"], state["minutes"]
+        self.first_step = self.step
         now, ema = self.codec.state_dict(), self.average.state_dict()  # they share the memory of the modules
         names = [k for k, v in now.items() if v.is_floating_point()]
         self.currents, self.averages = [now[k] for k in names], [ema[k] for k in names]
@@ -159,7 +164,7 @@ class Trainer:
 
     def one_step(self, progress: float) -> float:
         """One step of the optimiser; returns the learning rate."""
-        rate = learning_rate(self.recipe, progress)
+        rate = learning_rate(self.recipe, progress) * min(1.0, (self.step - self.first_step + 1) / self.warming)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         torch.manual_seed(step_seed(self.recipe.seed, self.step, 0))  # noise and shifts follow from seed and step
@@ -193,6 +198,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """A row of held-out crops coded by the averaged weights, rounded to 8 bits; estimated rate, float32."""
+        check_finite(self.averages, self.run.out)
         self.average.update()  # finds the medians around which values are rounded
         rows = []
         for x in self.held_out.split(4):
@@ -210,6 +216,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write last.pt and weights.pt."""
+        check_finite(self.averages, self.run.out)
         about = {
             "recipe": json.dumps(self.recipe.plain()),
             "before": json.dumps(self.before),
@@ -270,13 +277,32 @@ def codec_of(recipe: Recipe, begin: Path | None) -> tuple[EarlierCodec, list[dic
 
 def _resumed(path: Path, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
     """The checkpoint to go on from; says where its recipe differs. CheckpointError where it does not fit."""
-    state = load_checkpoint(path)
+    try:
+        state = load_checkpoint(path)
+    except CheckpointError as error:
+        try:
+            found = weights_file.load(path)
+        except DPCError:
+            raise error from None
+        state = _of_weights(path, *found)
+        say(f"{path} holds the averaged weights alone: the optimiser is warmed anew over {WARMING} steps")
     before, now = json.loads(state["recipe"]), recipe.plain()
-    if "optimiser" not in state or "in_all" not in state or before.get("codec") != now["codec"]:
+    if "in_all" not in state or before.get("codec") != now["codec"]:
         raise CheckpointError(f"{path} was trained with another codec than that of recipe {recipe.name}; use its own")
     if changed := [k for k in now if now[k] != before.get(k)]:
         say(f"the recipe differs from the one in {path} in {', '.join(changed)}; going on with the new values")
     return state
+
+
+def _of_weights(path: Path, codec: EarlierCodec, about: dict[str, Any]) -> dict[str, Any]:
+    """What a weights.pt says of a training that stopped, as a checkpoint without the optimiser's state."""
+    recipe = about.get("recipe") or {}
+    where = {k: about[k] for k in ("crops", "in_all", "minutes", "data_sha256") if k in about}
+    if len(where) < 4 or "batch" not in recipe:
+        raise CheckpointError(f"{path} does not say how far its training went; --from {path} begins a new one")
+    average = codec.state_dict()
+    texts = {"recipe": json.dumps(recipe), "before": json.dumps(about.get("before", []))}
+    return where | texts | {"step": where["crops"] // recipe["batch"], "model": average, "ema": average}
 
 
 def _flat_channels_last(codec: nn.Module) -> None:

@@ -69,11 +69,14 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
 
 
 def _eigenvectors(factor: Tensor) -> Tensor:
-    """Of a symmetric matrix, in ascending order; single precision may fail on one that is nearly singular."""
+    """Of a symmetric matrix, in ascending order. On one that is nearly singular, single precision may fail silently."""
     try:
-        return torch.linalg.eigh(factor)[1]
+        vectors = torch.linalg.eigh(factor)[1]
+        if torch.isfinite(vectors).all():
+            return vectors
     except torch.linalg.LinAlgError:
-        return torch.linalg.eigh(factor.double())[1].float()
+        pass
+    return torch.linalg.eigh(factor.double())[1].float()
 
 
 def _renew(state: dict[str, Any], sides: list[str]) -> None:
