@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, image, lossless, merging, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, container, exact, image, lossless, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
@@ -47,7 +47,6 @@ __all__ = [
 
 MAX_THREADS = 64  # of the networks; sessions have threads of their own, some six times as many
 AT_ONCE = 2  # strips in work at a time: one is with the entropy coder while another is in the networks
-PAGE = 1024  # bytes: what takes less without loss has no letters to lose
 HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
     "lossless every pixel in {:,} bytes"
@@ -111,27 +110,27 @@ class Codec:
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)
             _tell(picture.notes, note)
-            exact = _lossless_file(picture, about, lossless)
+            whole = exact.file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
-        if exact and target.holds(len(exact), pixels):
-            return exact
+        if whole and target.holds(len(whole), pixels):
+            return whole
         size = target.size(pixels)
-        if exact and size is not None and (merged := _merged_file(picture, about, size)):
+        if whole and size is not None and (merged := exact.merged_file(picture, about, size)):
             return merged
         coder = _Coder(self, picture.rgb, self._deltas(picture.rgb, roi), clock, progress or _silent)
         data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
         if lossless is None and (page := overlay.find(picture.rgb)):
             data = self._overlaid(page, about, data, target, self._deltas(page.behind, roi), clock) or data
         self.times = clock.times
-        if exact and size is None:
-            kept = exact if len(exact) <= len(data) else _merged_file(picture, about, len(data))
+        if whole and size is None:
+            kept = whole if len(whole) <= len(data) else exact.merged_file(picture, about, len(data))
             if kept:
                 return kept
         target.check(data, about)
-        if exact is None and lossless is None and size is not None and container.peek(data).level == self._top:
-            return _exact_within(picture, about, size) or data
-        if exact and note and _loses_letters(picture.rgb, exact, data):
-            note(HINT.format(len(exact)))
+        if whole is None and lossless is None and size is not None and container.peek(data).level == self._top:
+            return exact.within(picture, about, size) or data
+        if whole and note and exact.loses_letters(picture.rgb, whole, data):
+            note(HINT.format(len(whole)))
         return data
 
     def _overlaid(
@@ -303,51 +302,6 @@ def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict
         "xmp": picture.beside.xmp if xmp else None,
         "density": picture.beside.density_bytes() if density else None,
     }
-
-
-def _lossless_file(picture: image.Picture, about: dict[str, Any], wanted: bool | None) -> bytes | None:
-    """The file without loss, where it is wanted, or where nobody says and it may be the smaller one."""
-    if wanted is False or not (wanted or lossless.worth_trying(picture.rgb)):
-        return None
-    if max(picture.rgb.shape) > lossless.MAX_SIDE:
-        raise OptionError(
-            f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side "
-            "can be kept without loss; cut it into parts, or give a quality"
-        )
-    return _stored(picture.rgb, picture, about, merged=False)
-
-
-def _exact_within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
-    """The file without loss of a picture whose best file with loss leaves room, where it takes at most `size` bytes."""
-    if max(picture.rgb.shape) > lossless.MAX_SIDE:
-        return None
-    exact = _stored(picture.rgb, picture, about, merged=False)
-    return exact if len(exact) <= size else None
-
-
-def _loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
-    """Whether a picture is a page or a window whose letters the networks coded; exact: its file without loss."""
-    if len(exact) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
-        return False
-    return container.unpack(data).overlay is None
-
-
-def _merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
-    """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
-    if lossless.flatness(picture.rgb) < lossless.FLAT:
-        return None
-    return merging.fitting(
-        picture.rgb,
-        lambda rgb: _stored(rgb, picture, about, merged=True),
-        size,
-        lambda rgb: lossless.guessed(rgb, picture.alpha),
-    )
-
-
-def _stored(rgb: NDArray[np.uint8], picture: image.Picture, about: dict[str, Any], *, merged: bool) -> bytes:
-    """The file whose body is these colours, and the picture's alpha, without loss."""
-    body = lossless.to_bytes(rgb, picture.alpha)
-    return container.pack(DPCFile(**about | {"alpha": None}, model=None, level=None, merged=merged, body=body))
 
 
 def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:

@@ -1,0 +1,62 @@
+"""Files without loss, of pictures and of pages whose colours were merged: whether there is one, and whether it fits.
+
+about: the fields of a file that do not depend on how its colours are coded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.codec import container, image, lossless, merging
+from dpc.codec.container import DPCFile
+from dpc.errors import OptionError
+
+PAGE = 1024  # bytes: what takes less without loss has no letters to lose
+
+
+def file(picture: image.Picture, about: dict[str, Any], wanted: bool | None) -> bytes | None:
+    """The file without loss, where it is wanted, or where nobody says and it may be the smaller one."""
+    if wanted is False or not (wanted or lossless.worth_trying(picture.rgb)):
+        return None
+    if max(picture.rgb.shape) > lossless.MAX_SIDE:
+        raise OptionError(
+            f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side "
+            "can be kept without loss; cut it into parts, or give a quality"
+        )
+    return _stored(picture.rgb, picture, about, merged=False)
+
+
+def within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
+    """The file without loss of a picture whose best file with loss leaves room, where it takes at most `size` bytes."""
+    if max(picture.rgb.shape) > lossless.MAX_SIDE:
+        return None
+    exact = _stored(picture.rgb, picture, about, merged=False)
+    return exact if len(exact) <= size else None
+
+
+def merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
+    """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
+    if lossless.flatness(picture.rgb) < lossless.FLAT:
+        return None
+    return merging.fitting(
+        picture.rgb,
+        lambda rgb: _stored(rgb, picture, about, merged=True),
+        size,
+        lambda rgb: lossless.guessed(rgb, picture.alpha),
+    )
+
+
+def loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
+    """Whether a picture is a page or a window whose letters the networks coded; exact: its file without loss."""
+    if len(exact) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
+        return False
+    return container.unpack(data).overlay is None
+
+
+def _stored(rgb: NDArray[np.uint8], picture: image.Picture, about: dict[str, Any], *, merged: bool) -> bytes:
+    """The file whose body is these colours, and the picture's alpha, without loss."""
+    body = lossless.to_bytes(rgb, picture.alpha)
+    return container.pack(DPCFile(**about | {"alpha": None}, model=None, level=None, merged=merged, body=body))
