@@ -42,6 +42,19 @@ def test_it_takes_the_page_and_leaves_the_photograph() -> None:
     assert np.abs(np.diff(blocks, axis=0)).max() < 12, "what lies under the overlay is smooth"
 
 
+def test_letters_beside_a_photograph_are_taken_too() -> None:
+    """Within 16 pixels of a photograph they were left to the networks, which smeared them."""
+    captioned = WINDOW.copy()
+    line = WINDOW[160:176, 40:200]  # letters of the page, right below the photograph and beside it
+    assert np.ptp(line.astype(int)) > 100
+    captioned[128:144, 40:200] = line
+    captioned[48:128, 160:176] = line[:, :80].transpose(1, 0, 2)
+    page = overlay.find(captioned)
+    assert page is not None
+    assert page.flat[128:144, 40:200].mean() > 0.95 and page.flat[48:128, 160:176].mean() > 0.9
+    assert not page.flat[PHOTO].any()
+
+
 def test_the_border_of_a_picture_is_ground() -> None:
     """A bar that ends in the last, narrow blocks: nothing there goes to the networks."""
     ragged = WINDOW[:, :-8].copy()

@@ -24,6 +24,8 @@ PAINTED = 0.6  # share of rare colours from which a block is no flat one
 OWN = 0.2  # share of ground in a flat block; dark cloth has less
 GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out parts of photographs have less
 LEAST = 0.05  # share of the picture that is worth an overlay
+CELL = 4  # pixels a side, of what is kept beside the flat blocks
+COMMON = 16  # pixels of a colour in the flat blocks from which it is common there
 SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
 
 
@@ -66,6 +68,7 @@ def find(rgb: UInt8) -> Page | None:
     flat = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
     if _ground(packed)[flat].mean() < GROUNDED:
         return None
+    flat |= _bordering(packed, flat, blocks)
     return Page(rgb, flat, np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8))
 
 
@@ -99,6 +102,21 @@ def _flat_blocks(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
     flat = (around > SAME) & (own > SAME / 2) & (shares[..., 2] > OWN) & ~painted
     # a block beside others may hold the edge of a photograph, which merged colours would turn to stripes
     return np.asarray(_boxed(flat.astype(np.float32)) > 0.99)
+
+
+def _bordering(packed: NDArray[np.uint32], flat: NDArray[np.bool_], blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cells of blocks beside the flat ones that hold no colour but common ones of the flat parts: (H, W).
+
+    So letters and ground beside a photograph are kept too; it has hardly a cell of such colours alone.
+    """
+    height, width = packed.shape
+    values, counts = np.unique(packed[flat], return_counts=True)
+    common = np.isin(packed, values[counts >= COMMON])
+    beside = (_boxed(blocks.astype(np.float32)) > 0) & ~blocks
+    cells = np.pad(common, ((0, -height % CELL), (0, -width % CELL)), constant_values=True)
+    cells = cells.reshape(cells.shape[0] // CELL, CELL, -1, CELL).all((1, 3))
+    whole = cells.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
+    return whole & beside.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
 
 
 def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
