@@ -113,8 +113,8 @@ def _bordering(packed: NDArray[np.uint32], flat: NDArray[np.bool_], blocks: NDAr
     values, counts = np.unique(packed[flat], return_counts=True)
     common = np.isin(packed, values[counts >= COMMON])
     beside = (_boxed(blocks.astype(np.float32)) > 0) & ~blocks
-    cells = np.pad(common, ((0, -height % CELL), (0, -width % CELL)), constant_values=True)
-    cells = cells.reshape(cells.shape[0] // CELL, CELL, -1, CELL).all((1, 3))
+    padded = np.pad(common, ((0, -height % CELL), (0, -width % CELL)), constant_values=True)
+    cells = np.asarray(padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL).all((1, 3)))
     whole = cells.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
     return whole & beside.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
 
