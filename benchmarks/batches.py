@@ -44,7 +44,7 @@ def crops(folder: Path, count: int, side: int) -> list[Path]:
 def command(source: Path, out: Path, *options: str) -> None:
     """dpc encode of the folder."""
     subprocess.run(
-        [sys.executable, "-m", "dpc.cli", "encode", str(source), "--out-dir", str(out), *options],
+        [sys.executable, "-m", "dpc", "encode", str(source), "--out-dir", str(out), *options],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -169,7 +169,7 @@ def compare(
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "dpc.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "dpc", *map(str, arguments)]
 
 
 def whole_process(path: Path, model: list[str], quality: float, threads: int, repeats: int) -> None:

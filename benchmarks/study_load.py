@@ -88,7 +88,7 @@ def main() -> None:
             line = next(text for text in plan.splitlines() if text.startswith(value.split(" ")[0] + " = "))
             plan = plan.replace(f"\n{line}\n", f"\n{name} = 100000\n")
         (folder / "study.toml").write_text(plan)
-        command = [sys.executable, "-m", "dpc.cli", "study", "serve", str(folder), "--port", "0"]
+        command = [sys.executable, "-m", "dpc", "study", "serve", str(folder), "--port", "0"]
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
             assert server.stdout is not None

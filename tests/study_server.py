@@ -105,7 +105,7 @@ class Server:
     log = ""  # what it wrote to standard error, when it has ended
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "dpc.cli", "study", "serve", str(self.folder), "--port", str(self.port)]
+        command = [sys.executable, "-m", "dpc", "study", "serve", str(self.folder), "--port", str(self.port)]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [*command, *self.options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

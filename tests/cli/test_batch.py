@@ -152,7 +152,7 @@ def test_a_named_pipe_is_read_once(command: str, tmp_path: Path) -> None:
     writer = threading.Thread(target=lambda: pipe.write_bytes(data), daemon=True)
     writer.start()
     target = tmp_path / ("out.dpc" if command == "encode" else "out.png")
-    script = [sys.executable, "-m", "dpc.cli", command, str(pipe), str(target)]
+    script = [sys.executable, "-m", "dpc", command, str(pipe), str(target)]
     done = subprocess.run(script, capture_output=True, text=True, env=ENV, timeout=300)
     assert done.returncode == 0, done.stderr
     assert target.stat().st_size > 0
@@ -305,7 +305,7 @@ def test_kill_9_in_the_middle_loses_nothing_and_redoes_nothing(tmp_path: Path) -
     there = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
     assert 6 <= len(there) < 20 and not any(name.endswith(".part") for name in there)
     second = subprocess.run(
-        [sys.executable, "-m", "dpc.cli", *args, "--skip-existing"], env=ENV, capture_output=True, text=True
+        [sys.executable, "-m", "dpc", *args, "--skip-existing"], env=ENV, capture_output=True, text=True
     )
     assert second.returncode == 0, second.stderr
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == when for name, when in there.items())

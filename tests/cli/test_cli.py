@@ -21,6 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import dpc
+import dpc.__main__
 from dpc.cli import app
 from dpc.cli.inputs import plan
 from dpc.cli.options import parse_size
@@ -34,7 +35,7 @@ def run(*args: object, stdin: bytes | None = None) -> Result:
 
 
 def process(*args: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "dpc.cli", *map(str, args)]
+    command = [sys.executable, "-m", "dpc", *map(str, args)]
     return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT / "src", timeout=120)
 
 
@@ -406,7 +407,7 @@ def test_nothing_is_left_in_the_home_folder(png: Path, tmp_path: Path) -> None:
     home.mkdir()
     env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | {"HOME": str(home)}
     env.pop("XDG_CACHE_HOME", None)
-    done = subprocess.run([sys.executable, "-m", "dpc.cli", "encode", png], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "dpc", "encode", png], env=env, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert list(home.rglob("*")) == []
 
@@ -551,7 +552,21 @@ def test_the_entry_point_is_this_program() -> None:
     scripts = [e.value for e in importlib.metadata.entry_points(group="console_scripts") if e.name == "dpc"]
     declared = re.search(r'^dpc = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert declared is not None
-    assert {declared[1], *scripts} == {"dpc.cli:main"}
+    assert {declared[1], *scripts} == {"dpc.__main__:main"}
+
+
+def test_an_interrupt_while_the_command_line_is_loaded_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "dpc.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "dpc.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        dpc.__main__.main()
+    assert ended.value.code == dpc.__main__.INTERRUPTED
 
 
 # real processes

@@ -44,7 +44,7 @@ def test_kill_9_repeats_nothing(engine: str, tmp_path: Path) -> None:
     for i in range(4):
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)).save(images / f"p{i}.png")
     out, log = tmp_path / "out", tmp_path / "log"
-    command = [sys.executable, "-m", "dpc.cli", "bench", str(images), "--out", str(out), "--codecs", "jpeg,webp"]
+    command = [sys.executable, "-m", "dpc", "bench", str(images), "--out", str(out), "--codecs", "jpeg,webp"]
     command += ["--metrics", "psnr", "--qualities", "10,30,50,70,90", *engine.split()]
     # every process of the run, workers too, notes each row that it has measured
     (tmp_path / "sitecustomize.py").write_text(LOGGED)
