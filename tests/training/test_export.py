@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from paths import ROOT
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
+
+from trainings import NETWORK  # noqa: E402
 
 from dpc.codec import artifact  # noqa: E402
 from dpc.codec.artifact import Artifact  # noqa: E402
@@ -31,19 +34,7 @@ from dpc.training.export.proof import proved, reach  # noqa: E402
 from dpc.training.export.tables import steady  # noqa: E402
 
 Array = npt.NDArray[Any]
-TINY = Network(
-    latents=24,
-    hyper_latents=8,
-    groups=(4, 8, 12),
-    widths=(8, 16, 24),
-    encoder_depths=(1, 1, 1),
-    encoder_dense=(0, 1, 0),
-    decoder_depths=(1, 2, 1),
-    hyper_width=16,
-    scale_width=16,
-    mean_width=16,
-    pass_widths=(16, 16, 16),
-)
+TINY = replace(NETWORK, encoder_dense=(0, 1, 0), decoder_depths=(1, 2, 1))
 SETTINGS = [(1, True), (2, True), (1, False), (2, False)]
 H, W = 8, 12
 
