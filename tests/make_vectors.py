@@ -106,6 +106,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R22", header() + BODY + bytes(4), "Corrupt"),
     ("R22", sealed(header() + BODY)[:-1] + b"!", "Corrupt"),
     ("R22", sealed(header() + BODY + b"\x03\x01a").replace(b"\x01a", b"\x01b"), "Corrupt"),
+    *(("R22", sealed(header() + BODY) + more, "Corrupt") for more in (b"\n", bytes(9), sealed(header() + BODY))),
 ]
 
 

@@ -273,13 +273,37 @@ def test_every_truncation_is_refused() -> None:
     assert errors == {Truncated, Corrupt}
 
 
-def test_every_added_byte_is_refused() -> None:
+@pytest.mark.parametrize("file", [BARE, SMALL, replace(BARE, model=None, level=None)])
+def test_what_is_appended_is_refused_and_named(file: DPCFile) -> None:
+    data = pack(file)
+    said = f"^the file has {{}} bytes, its picture ends after {len(data)}: something was appended; cut it off, or"
+    for more in (*(bytes([byte]) for byte in range(256)), b"\r\n", bytes(4096), b"\xff" * 9, BODY, data):
+        with pytest.raises(Corrupt, match=said.format(len(data) + len(more))):
+            unpack(data + more)
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(min_size=1, max_size=40))
+def test_what_is_appended_is_named_whatever_the_checksum_reads_as(seed: int, more: bytes) -> None:
+    data = pack(replace(BARE, body=seed.to_bytes(4, "little")))
+    with pytest.raises(Corrupt, match=f" {len(data)}: something was appended; "):
+        unpack(data + more)
+
+
+def test_damage_is_named_as_damage_and_not_by_the_rule_it_broke() -> None:
     data = pack(SMALL)
-    for byte in range(256):
-        with pytest.raises(FormatError):
-            unpack(data + bytes([byte]))
-    with pytest.raises(FormatError):
-        unpack(data + data)
+    for at in range(len(HEADER), len(data)):
+        for bit in range(8):
+            with pytest.raises(FormatError) as caught:
+                unpack(flipped(data, [8 * at + bit]))
+            said = str(caught.value)
+            assert said == "the checksum is not that of the content; the file is damaged, get it again" or (
+                caught.type is Truncated and said.endswith("; the file was cut short, get it again")
+            )
+
+
+def test_appended_chunks_take_no_time() -> None:
+    with pytest.raises(Corrupt, match="checksum"):
+        unpack(header() + BODY + b"\x85\x00" * 2**20)
 
 
 def flipped(data: bytes, bits: list[int]) -> bytes:

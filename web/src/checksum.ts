@@ -5,9 +5,9 @@ const CRC = new Uint32Array(256).map((_, n) => {
   return n;
 });
 
-/** The CRC-32 of some bytes. */
-export function crc32(bytes: Uint8Array): number {
-  let crc = ~0;
+/** The CRC-32 of some bytes, or of those before, whose CRC-32 is given, and these. */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  let crc = ~before;
   for (let i = 0; i < bytes.length; i++) crc = CRC[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
   return ~crc >>> 0;
 }

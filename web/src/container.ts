@@ -4,7 +4,7 @@
  */
 import { unzlibSync, zlibSync } from "fflate";
 import { adler32, crc32 } from "./checksum.js";
-import { Corrupt, DPCError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion } from "./errors.js";
+import { Corrupt, DPCError, FormatError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion } from "./errors.js";
 import { joined } from "./bytes.js";
 
 export const MAGIC = [0x89, 0x44, 0x50, 0x43];
@@ -16,6 +16,7 @@ export const DEFAULT_MAX_PIXELS = 178956970;
 const MAX_ICC = 2 ** 22;
 const LONGEST_UNKNOWN = 2 ** 22;
 const DAMAGED = "the file is damaged, get it again";
+const CHECKSUM = `the checksum is not that of the content; ${DAMAGED}`;
 const CUT = "the file was cut short, get it again";
 
 /** The colour spaces that a file can name, by their codes. */
@@ -158,19 +159,72 @@ function readHeader(bytes: Uint8Array): { header: Header; at: number } {
   return { header: { width, height, grey: Boolean(flags & 1), lossless, merged, colour, model, level }, at: reader.at };
 }
 
-/** The file that these bytes hold, all of it checked; a FormatError says which rule they break. */
+/** The file that these bytes hold, all of it checked; a FormatError says which rule they break, or that they are damaged. */
 export function unpack(bytes: Uint8Array): DPCFile {
   const { header, at } = readHeader(bytes);
   const end = bytes.length - 4;
   if (at > end)
     throw new Truncated(`the file ends in the checksum, after ${bytes.length} bytes; it was cut short, get it again`);
-  const chunks = readChunks(new Reader(bytes, at, end));
+  let file: DPCFile;
+  try {
+    file = readFile(header, new Reader(bytes, at, end));
+  } catch (error) {
+    throw error instanceof FormatError ? plainer(error, bytes, at) : error;
+  }
+  if (!isChecksum(crc32(bytes.subarray(0, end)), bytes, end)) throw plainer(new Corrupt(CHECKSUM), bytes, at);
+  return file;
+}
+
+/** The file whose chunks the reader stands before. */
+function readFile(header: Header, reader: Reader): DPCFile {
+  const chunks = readChunks(reader);
   if (!chunks.body) throw new Corrupt("there is no body chunk, a DPC file has exactly one; get the file again");
   const file = { ...header, ...chunks, body: chunks.body };
   checkTogether(file);
-  const crc = new DataView(bytes.buffer, bytes.byteOffset + end, 4).getUint32(0, true);
-  if (crc32(bytes.subarray(0, end)) !== crc) throw new Corrupt(`the checksum is not that of the content; ${DAMAGED}`);
   return file;
+}
+
+/**
+ * What to say of a file, its chunks beginning at `at`, that breaks a rule. Where the checksum is wrong, damage broke the
+ * rule, and to name it helps nobody; where a whole file lies at the beginning, something was appended to it.
+ */
+function plainer(error: FormatError, bytes: Uint8Array, at: number): FormatError {
+  const end = firstEnd(bytes, at);
+  if (end !== null && end < bytes.length)
+    return new Corrupt(
+      `the file has ${bytes.length} bytes, its picture ends after ${end}: something was appended; cut it off, or get the file again`,
+    );
+  const content = bytes.length - 4;
+  const kept = error instanceof Truncated || isChecksum(crc32(bytes.subarray(0, content)), bytes, content);
+  return kept ? error : new Corrupt(CHECKSUM);
+}
+
+/** Where the first whole file in these bytes ends, by its chunks from `at` on and its checksum; null: there is none. */
+function firstEnd(bytes: Uint8Array, at: number): number | null {
+  const reader = new Reader(bytes, at);
+  let crc = crc32(bytes.subarray(0, at));
+  let last = 0;
+  try {
+    for (;;) {
+      const begin = reader.at;
+      const type = reader.byte("chunk type");
+      const length = reader.varint(5, "chunk length");
+      if (type <= last) return null;
+      last = type;
+      reader.at += length;
+      crc = crc32(bytes.subarray(begin, reader.at), crc);
+      if (isChecksum(crc, bytes, reader.at)) return reader.at + 4;
+    }
+  } catch (error) {
+    if (error instanceof FormatError) return null;
+    throw error;
+  }
+}
+
+/** Whether the bytes at `at` are this checksum. */
+function isChecksum(crc: number, bytes: Uint8Array, at: number): boolean {
+  if (at + 4 > bytes.length) return false;
+  return new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true) === crc;
 }
 
 function readChunks(reader: Reader): Partial<Chunks> {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpc.codec.fields import DAMAGED, Form, Raw, UInt, Varint, ends_in
-from dpc.errors import Corrupt, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
+from dpc.errors import Corrupt, FormatError, NotADPCFile, TooLarge, Truncated, UnsupportedVersion
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -47,6 +47,7 @@ _GREY, _LOSSLESS, _COLOUR, _COLOUR_SHIFT, _MERGED, _RESERVED = 0x01, 0x02, 0x1C,
 _ANCILLARY = 0x80  # this bit of a chunk's type tells a reader that it may skip the chunk
 _LONGEST_UNKNOWN = 1 << 22
 _CRC_BYTES = 4
+_CHECKSUM = f"the checksum is not that of the content; {DAMAGED}"
 _PARTS = "cut the picture into parts"
 
 
@@ -151,7 +152,7 @@ def pack(file: DPCFile) -> bytes:
 
 
 def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
-    """The file that these bytes hold, all of it checked; a FormatError says which rule they break.
+    """The file that these bytes hold, all of it checked; a FormatError says which rule they break, or that they are damaged.
 
     Ancillary chunks that this release does not know are checked for their length and left out.
     """
@@ -160,15 +161,64 @@ def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
     end = len(view) - _CRC_BYTES
     if at > end:
         raise ends_in("the checksum", len(view))
-    payloads = _read_chunks(view[:end], at)
+    try:
+        file = _read_file(header, view[:end], at)
+    except FormatError as error:
+        raise _plainer(error, view, at) from error
+    if not _is_checksum(zlib.crc32(view[:end]), view, end):
+        raise _plainer(Corrupt(_CHECKSUM), view, at)
+    return file
+
+
+def _read_file(header: Header, body: memoryview, at: int) -> DPCFile:
+    """The file of which `body` is all before the checksum; its chunks begin at `at`."""
+    payloads = _read_chunks(body, at)
     for chunk in _CHUNKS:
         if chunk.name not in payloads:
             chunk.check_absent()
     file = DPCFile(**vars(header), **payloads)
     _check_together(file)
-    if zlib.crc32(view[:end]) != int.from_bytes(view[end:], "little"):
-        raise Corrupt(f"the checksum is not that of the content; {DAMAGED}")
     return file
+
+
+def _plainer(error: FormatError, view: memoryview, at: int) -> FormatError:
+    """What to say of a file, its chunks beginning at `at`, that breaks a rule.
+
+    Where the checksum is wrong, damage broke the rule, and to name it helps nobody; where a whole file lies at the
+    beginning, something was appended to it.
+    """
+    end = _first_end(view, at)
+    if end is not None and end < len(view):
+        return Corrupt(
+            f"the file has {len(view)} bytes, its picture ends after {end}: something was appended; "
+            "cut it off, or get the file again"
+        )
+    content = len(view) - _CRC_BYTES
+    if isinstance(error, Truncated) or _is_checksum(zlib.crc32(view[:content]), view, content):
+        return error
+    return Corrupt(_CHECKSUM)
+
+
+def _first_end(view: memoryview, at: int) -> int | None:
+    """Where the first whole file in these bytes ends, by its chunks from `at` on and its checksum; None: there is none."""
+    crc, last = zlib.crc32(view[:at]), 0
+    try:
+        while True:
+            kind, begin = _TYPE.read(view, at, "chunk type")
+            length, begin = _LENGTH.read(view, begin, "chunk length")
+            if kind <= last:
+                return None
+            end = begin + length
+            crc, at, last = zlib.crc32(view[at:end], crc), end, kind
+            if _is_checksum(crc, view, end):
+                return end + _CRC_BYTES
+    except FormatError:
+        return None
+
+
+def _is_checksum(crc: int, view: memoryview, at: int) -> bool:
+    """Whether the bytes at `at` are this checksum."""
+    return view[at : at + _CRC_BYTES] == crc.to_bytes(_CRC_BYTES, "little")
 
 
 def _read_chunks(body: memoryview, at: int) -> dict[str, Any]:
