@@ -275,6 +275,15 @@ def test_a_failed_write_leaves_nothing(png: Path, tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [png]
 
 
+def test_a_full_disk_behind_stdout_is_named_without_its_number(png: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "dpc", "encode", str(png), "-"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT / "src", timeout=120)
+    assert (done.returncode, done.stderr.decode()) == (1, f"dpc: error: {png}: No space left on device\n")
+
+
 def test_a_planted_link_is_not_followed(png: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / f".dpc-{os.getpid()}.part").symlink_to("victim")
@@ -689,5 +698,5 @@ def test_a_region_and_a_limit(dpc_file: Path, tmp_path: Path) -> None:
 def test_flat_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     Image.new("RGB", (200, 100), (1, 2, 3)).save(tmp_path / "a.png")
     assert "lossless" in run("encode", tmp_path / "a.png").stdout
-    assert "lossless (WebP)" in run("inspect", tmp_path / "a.dpc").stdout
+    assert "lossless, needs no model" in run("inspect", tmp_path / "a.dpc").stdout
     assert "quality 40" in run("encode", tmp_path / "a.png", "--no-lossless", "-f").stdout

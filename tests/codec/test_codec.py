@@ -35,6 +35,7 @@ from dpc.errors import (
     Corrupt,
     DPCError,
     FormatError,
+    ImageError,
     ModelError,
     OptionError,
     TooLarge,
@@ -684,6 +685,34 @@ def test_a_mask_needs_a_model_that_allows_it() -> None:
         TINY.encode(TALL, roi=masked(1123, 150))
 
 
+def test_a_mask_is_looked_at_even_where_the_picture_is_kept_without_loss() -> None:
+    one, flat = Codec(BYTES), np.full((80, 90, 3), 7, np.uint8)
+    for options in ({"lossless": True}, {"max_bytes": 1000}, {}):
+        with pytest.raises(OptionError, match="the mask has 80x90 pixels, the picture 90x80"):
+            one.encode(flat, roi=np.zeros((90, 80)), **options)  # type: ignore[arg-type]
+        with pytest.raises(ImageError, match="nowhere.png cannot be opened"):
+            one.encode(flat, roi="nowhere.png", **options)  # type: ignore[arg-type]
+
+
+def test_what_is_clear_in_a_mask_is_black() -> None:
+    one, picture = Learned(BYTES), np.asarray(photo(192, 256))
+    mask = masked(256, 192)
+    white = np.full((256, 192, 4), 255, np.uint8)
+    white[..., 3] *= mask
+    assert one.encode(picture, quality=50, roi=white) == one.encode(picture, quality=50, roi=mask)
+
+
+def test_a_mask_is_read_once_for_a_page_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = np.full((256, 512, 3), 255, np.uint8)
+    page[100:110, 20:200:3] = 0
+    page[:, 256:] = np.asarray(photo(256, 256))
+    loads, load = [], image.load
+    monkeypatch.setattr(image, "load", lambda source, *more: loads.append(source) or load(source, *more))
+    data = Codec(BYTES).encode(page, quality=50, roi=png(Image.new("L", (512, 256), "white")))
+    assert container.unpack(data).overlay is not None
+    assert len(loads) == 2
+
+
 # without loss
 
 
@@ -716,7 +745,12 @@ def test_a_page_at_a_low_rate_is_noted() -> None:
     one.encode(content("photo", 200, 300), quality=1, note=notes.append)
     one.encode(page, lossless=True, note=notes.append)
     one.encode(np.full((48, 64, 3), (0, 128, 0), np.uint8), quality=1, lossless=None, note=notes.append)
-    assert len(notes) == 1  # a plain picture is no page
+    plain = Image.new("RGB", (64, 48), (0, 128, 0))
+    exif = Image.Exif()
+    exif[271] = "C" * 2000
+    plain.info["exif"] = exif.tobytes()
+    one.encode(plain, quality=1, note=notes.append)
+    assert len(notes) == 1  # a plain picture is no page, whatever its EXIF takes
 
 
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:

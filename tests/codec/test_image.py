@@ -673,10 +673,13 @@ def test_a_path_is_named_in_the_error(tmp_path: Path) -> None:
     text.write_text("hello")
     cut = tmp_path / "cut.png"
     cut.write_bytes(saved(Image.fromarray(noise(90, 90, 3)))[:-500])
+    empty = tmp_path / "empty.png"
+    empty.touch()
     coded = tmp_path / "coded.dpc"
     coded.write_bytes(b"\x89DPC" + bytes(40))
     for path, reason in (
         (text, "in no format"),
+        (empty, "empty.png is empty; give a picture"),
         (coded, "is a .dpc file; dpc decode makes a picture of it"),
         (cut, "cannot be decoded"),
         (tmp_path, "cannot be opened"),

@@ -199,7 +199,7 @@ function plainer(error: FormatError, bytes: Uint8Array, at: number): FormatError
   return kept ? error : new Corrupt(CHECKSUM);
 }
 
-/** Where the first whole file in these bytes ends, by its chunks from `at` on and its checksum; null: there is none. */
+/** Where the file that these bytes begin with ends, by its chunks from `at` on and its checksum; null: nowhere. */
 function firstEnd(bytes: Uint8Array, at: number): number | null {
   const reader = new Reader(bytes, at);
   let crc = crc32(bytes.subarray(0, at));

@@ -112,3 +112,22 @@ for (const { file, error, when, rule } of [...vectors.invalid, ...vectors.hostil
     });
     assert.ok(performance.now() - begin < 60_000, "a hostile file ends soon");
   });
+
+test("what is appended is named, and damage behind the header as damage", () => {
+  const bytes = bytesOf("valid/everything.dpc");
+  for (const more of [[0], [10], [5, 0], [0x90, 0], [...bytes]])
+    assert.throws(() => unpack(Uint8Array.from([...bytes, ...more])), {
+      name: "Corrupt",
+      message: `the file has ${bytes.length + more.length} bytes, its picture ends after ${bytes.length}: something was appended; cut it off, or get the file again`,
+    });
+  for (let at = 14; at < bytes.length; at++) {
+    const damaged = bytes.slice();
+    damaged[at]! ^= 1 << (at % 8);
+    assert.throws(
+      () => unpack(damaged),
+      (error: Error) =>
+        error.message === "the checksum is not that of the content; the file is damaged, get it again" ||
+        (error.name === "Truncated" && error.message.endsWith("; the file was cut short, get it again")),
+    );
+  }
+});

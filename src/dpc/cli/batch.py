@@ -244,6 +244,8 @@ def reason(error: BaseException, what: str = "") -> str:
         return f"{error.filename} is a folder; give a file"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split())
     if isinstance(error, OptionError):  # of the library: as the command line has it
         return re.sub(r"\b(quality|bpp|max_bytes|max_pixels|threads)=(?=\S)", _as_option, text)

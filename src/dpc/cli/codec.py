@@ -232,9 +232,9 @@ def inspect(
             typer.echo(f"{chr(10) if number else ''}{typer.format_filename(path)}")
         typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
         if info.lossless:
-            typer.echo("lossless (WebP), needs no model")
+            typer.echo("lossless, needs no model")
         elif info.merged:
-            typer.echo("rare colours merged, all else lossless (WebP), needs no model")
+            typer.echo("rare colours merged, all else lossless, needs no model")
         else:
             typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
             typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")

@@ -56,6 +56,7 @@ PARTS = ("network", "entropy", "file")
 
 Region = tuple[int, int, int, int]
 Note = Callable[[str], None]
+MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
 
 class Codec:
@@ -100,16 +101,18 @@ class Codec:
         where quality 100 leaves room for it), and of pages, windows and diagrams merges rare colours where the rest
         then fits, also of parts of a picture; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
-        uint8, or floats in 0..1. Mid-grey is as asked. exif, xmp: False drops that. icc: False converts the colours
-        to sRGB and keeps no profile. strip: True drops all beside the picture, its density too. progress: called with
-        the share that is done. note: called with a line for the user where there is something to say; without it, what
-        cannot be kept is a PictureWarning. Raises ImageError, TooLarge, OptionError.
+        uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
+        icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
+        density too. progress: called with the share that is done. note: called with a line for the user where there
+        is something to say; without it, what cannot be kept is a PictureWarning.
+        Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
         with clock.part("file"):
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)
             _tell(picture.notes, note)
+            map_of = self._map_of(roi, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
         if whole and target.holds(len(whole), pixels):
@@ -117,10 +120,10 @@ class Codec:
         size = target.size(pixels)
         if whole and size is not None and (merged := exact.merged_file(picture, about, size)):
             return merged
-        coder = _Coder(self, picture.rgb, self._deltas(picture.rgb, roi), clock, progress or _silent)
+        coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
         data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
         if lossless is None and (page := overlay.find(picture.rgb)):
-            data = self._overlaid(page, about, data, target, self._deltas(page.behind, roi), clock) or data
+            data = self._overlaid(page, about, data, target, map_of(page.behind), clock) or data
         self.times = clock.times
         if whole and size is None:
             kept = whole if len(whole) <= len(data) else exact.merged_file(picture, about, len(data))
@@ -215,22 +218,19 @@ class Codec:
         parts = [coder.latents(*networks.quantise(y, strip, levels), strip, levels) for strip in strips(*y.shape[1:])]
         return Latents(*(np.concatenate([vars(part)[name] for part in parts], 1) for name in vars(parts[0])))
 
-    def _deltas(self, rgb: NDArray[np.uint8], roi: image.Source | NDArray[Any] | None) -> NDArray[np.int32] | None:
-        """The quality map of a picture, None where it is the same everywhere."""
+    def _map_of(self, roi: image.Source | NDArray[Any] | None, height: int, width: int) -> MapOf:
+        """What gives the quality map of a picture of this size: the mask's, read here, or one by what is in it."""
         allowed = self.artifact.quality_map
         if roi is None:
-            return quality_map.quality_map(rgb) if allowed else None
+            return quality_map.quality_map if allowed else lambda rgb: None
         if not allowed:
             raise OptionError(
                 f"roi: {self.artifact.name} codes every picture at one quality; leave roi out, or give a model that "
                 "allows it"
             )
-        mask = (
-            roi
-            if isinstance(roi, np.ndarray) and roi.ndim == 2
-            else image.load(roi).rgb.mean(2, dtype=np.float32) / 255
-        )
-        return quality_map.from_mask(mask, *rgb.shape[:2])
+        mask = roi if isinstance(roi, np.ndarray) and roi.ndim == 2 else _mask(image.load(roi))
+        deltas = quality_map.from_mask(mask, height, width)
+        return lambda rgb: deltas
 
     def _check(self, model: bytes, level: int) -> None:
         if model != self.artifact.id:
@@ -273,6 +273,12 @@ class _Coder:
         return container.pack(
             DPCFile(**about, model=self._codec.artifact.id, level=level, quality_map=packed, body=body)
         )
+
+
+def _mask(picture: image.Picture) -> NDArray[np.float32]:
+    """The mask that a picture is, 0 to 1; what is clear counts as black."""
+    grey = picture.rgb.mean(2, dtype=np.float32) / 255
+    return grey if picture.alpha is None else grey * picture.alpha / np.float32(255)
 
 
 def decode_lossless(

@@ -152,8 +152,9 @@ def pack(file: DPCFile) -> bytes:
 
 
 def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
-    """The file that these bytes hold, all of it checked; a FormatError says which rule they break, or that they are damaged.
+    """The file that these bytes hold, all of it checked; a FormatError says which rule they break.
 
+    Where the checksum is wrong too, it says that they are damaged, or that something was appended.
     Ancillary chunks that this release does not know are checked for their length and left out.
     """
     view = memoryview(data)
@@ -200,7 +201,7 @@ def _plainer(error: FormatError, view: memoryview, at: int) -> FormatError:
 
 
 def _first_end(view: memoryview, at: int) -> int | None:
-    """Where the first whole file in these bytes ends, by its chunks from `at` on and its checksum; None: there is none."""
+    """Where the file that these bytes begin with ends, by its chunks from `at` on and its checksum; None: nowhere."""
     crc, last = zlib.crc32(view[:at]), 0
     try:
         while True:

@@ -14,7 +14,7 @@ from dpc.codec import container, image, lossless, merging
 from dpc.codec.container import DPCFile
 from dpc.errors import OptionError
 
-PAGE = 1024  # bytes: what takes less without loss has no letters to lose
+PAGE = 1024  # bytes: a picture whose body takes less without loss has no letters to lose
 
 
 def file(picture: image.Picture, about: dict[str, Any], wanted: bool | None) -> bytes | None:
@@ -51,7 +51,7 @@ def merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> b
 
 def loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
     """Whether a picture is a page or a window whose letters the networks coded; exact: its file without loss."""
-    if len(exact) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
+    if len(container.unpack(exact).body) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
         return False
     return container.unpack(data).overlay is None
 

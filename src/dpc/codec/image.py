@@ -198,7 +198,10 @@ def _from_file(file: BinaryIO, name: str, icc: bool) -> Picture:
         ) from exc
     except PIL.UnidentifiedImageError as exc:
         file.seek(0)
-        if file.read(len(MAGIC)) == MAGIC:
+        start = file.read(len(MAGIC))
+        if not start:
+            raise ImageError(f"{name} is empty; give a picture") from exc
+        if start == MAGIC:
             raise ImageError(f"{name} is a .dpc file; dpc decode makes a picture of it") from exc
         raise ImageError(
             f"{name} is in no format that Pillow {PIL.__version__} can read; convert it to PNG or JPEG"
