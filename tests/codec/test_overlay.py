@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import dpc
-from dpc.codec import container, lossless, overlay
+from dpc.codec import container, hidden, lossless, overlay
 from dpc.codec.codec import Codec
 from dpc.errors import Corrupt, TooLarge
 
@@ -55,6 +55,24 @@ def test_letters_beside_a_photograph_are_taken_too() -> None:
     assert not page.flat[PHOTO].any()
 
 
+def test_what_is_clear_in_the_picture_is_not_kept() -> None:
+    alpha = np.full(WINDOW.shape[:2], 255, np.uint8)
+    alpha[:, 200:] = 0
+    rgb = WINDOW.copy()
+    hidden.cover(rgb, alpha)
+    page, whole = overlay.find(rgb, alpha), overlay.find(WINDOW)
+    assert page is not None and whole is not None
+    assert not page.flat[:, 200:].any() and page.flat[:, :176].any()
+    exact, of_whole = page.fitting(1e9), whole.fitting(1e9)
+    assert exact is not None and of_whole is not None and len(exact) < len(of_whole)
+    assert overlay.find(rgb, np.zeros_like(alpha)) is None
+    data = MODEL.encode(np.dstack([WINDOW, alpha]), quality=60)
+    assert container.unpack(data).overlay is not None
+    decoded = MODEL.decode(data, as_array=True)
+    np.testing.assert_array_equal(decoded[..., 3], alpha)
+    assert error(decoded[160:, :176, :3], WINDOW[160:, :176]) < 30
+
+
 def test_the_border_of_a_picture_is_ground() -> None:
     """A bar that ends in the last, narrow blocks: nothing there goes to the networks."""
     ragged = WINDOW[:, :-8].copy()
@@ -68,7 +86,7 @@ def test_letters_in_an_overlay_are_not_said_to_be_lost(monkeypatch: pytest.Monke
     for target in ({"quality": 60}, {"max_bytes": 7400}):
         MODEL.encode(WINDOW, **target, note=notes.append)  # type: ignore[arg-type]
     assert not notes
-    monkeypatch.setattr(overlay, "find", lambda rgb: None)
+    monkeypatch.setattr(overlay, "find", lambda rgb, alpha: None)
     MODEL.encode(WINDOW, quality=60, note=notes.append)
     assert len(notes) == 1
 

@@ -122,7 +122,7 @@ class Codec:
             return merged
         coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
         data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
-        if lossless is None and (page := overlay.find(picture.rgb)):
+        if lossless is None and (page := overlay.find(picture.rgb, picture.alpha)):
             data = self._overlaid(page, about, data, target, map_of(page.behind), clock) or data
         self.times = clock.times
         if whole and size is None:

@@ -54,8 +54,11 @@ class Page:
         return merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha))
 
 
-def find(rgb: UInt8) -> Page | None:
-    """The flat parts of a picture (H, W, 3) that has others too; None where they are not worth an overlay."""
+def find(rgb: UInt8, alpha: UInt8 | None = None) -> Page | None:
+    """The flat parts of a picture (H, W, 3) that has others too; None where they are not worth an overlay.
+
+    alpha: (H, W); what lies under 0 is never kept.
+    """
     height, width = rgb.shape[:2]
     if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE or min(height, width) < 2 * BLOCK:
         return None
@@ -69,7 +72,12 @@ def find(rgb: UInt8) -> Page | None:
     if _ground(packed)[flat].mean() < GROUNDED:
         return None
     flat |= _bordering(packed, flat, blocks)
-    return Page(rgb, flat, np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8))
+    behind = np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8)
+    if alpha is not None:
+        flat &= alpha > 0
+        if flat.mean() < LEAST:
+            return None
+    return Page(rgb, flat, behind)
 
 
 def laid_over(rgb: UInt8, overlay: bytes, width: int, height: int, part: tuple[slice, slice]) -> None:
