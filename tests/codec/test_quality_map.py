@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import ROOT
+from PIL import Image, ImageDraw, ImageFont
 
 from dpc.codec import quality_map
 from dpc.codec.quality_map import Levels, from_mask, pack, unpack
@@ -175,23 +176,34 @@ def test_bad_masks_are_refused(mask: npt.NDArray[Any], message: str) -> None:
 # what a picture gets without a mask
 
 
+TEXT = "\n".join(["North station 14", "Platforms to left", "Bakery and cafes", "Open daily 9 to 5", "Mind the step now"])
+
+
 def scene(height: int, width: int) -> Any:
     """Plain ground, with letters on the upper left and texture on the right."""
     rgb = np.full((height, width, 3), 230, np.uint8)
     rng = np.random.default_rng(1)
     rgb[:, width // 2 :] = rng.integers(0, 256, (height, width - width // 2, 3))
-    for y in range(10, 110, 14):
-        for x in range(8, 110, 10):
-            rgb[y : y + 9, x : x + 3] = 20
+    page = Image.fromarray(rgb)
+    ImageDraw.Draw(page).multiline_text((6, 4), TEXT, (20, 20, 20), ImageFont.load_default(17), spacing=6)
+    rgb[:128, :128] = np.asarray(page)[:128, :128]
     return rgb
 
 
-def test_letters_on_plain_ground_are_raised_and_texture_is_lowered() -> None:
+def test_letters_on_plain_ground_are_raised() -> None:
     deltas = quality_map.quality_map(scene(320, 512))
     assert deltas is not None and deltas.shape == (5, 8)
     assert (deltas[:2, :2] >= quality_map.RAISE - 2).all()
-    assert (deltas[3:, :3] == 0).all()
-    assert (deltas[:, 5:] == -quality_map.LOWER).all()
+    assert (deltas[3:] == 0).all() and (deltas[:, 4:] == 0).all()
+
+
+def test_a_single_edge_is_not_text() -> None:
+    roof = np.full((256, 256, 3), 210, np.uint8)
+    roof[np.add.outer(np.arange(256), np.arange(256)) > 256] = 60
+    assert quality_map.quality_map(roof) is None
+    roof[:, 40:43] = 20  # a pole
+    deltas = quality_map.quality_map(roof)
+    assert deltas is not None and 0 < deltas[:3].max() < quality_map.RAISE
 
 
 def test_a_picture_of_one_kind_has_no_map() -> None:

@@ -1,13 +1,13 @@
 /**
- * The quality map that a picture gets by default (src/dpc/codec/quality_map.py): cells in which letters or hard edges stand on
- * plain ground get more, cells of texture, which hides errors, less. It looks at the luma at half the resolution.
+ * The quality map that a picture gets by default (src/dpc/codec/quality_map.py): cells with letters,
+ * that is with many hard edges on plain ground, get more. It looks at the luma at half the resolution.
  */
 import { HYPER, STRIDE, cells, positions } from "./geometry.js";
 import type { QualityMap } from "./quality_map.js";
 
 const CELL = STRIDE * HYPER; // pixels
 const RAISE = 5;
-const LOWER = 2;
+const [FEW, MANY] = [0.06, 0.14]; // the share of hard edges from which a cell gets more, and at which it gets RAISE
 const PLAIN = 4; // levels squared: activity below which a sample lies on plain ground
 const STEEP = 12; // levels between neighbours: the least step of a hard edge
 
@@ -32,15 +32,8 @@ export function defaultMap(rgba: Uint8ClampedArray, width: number, height: numbe
       edge[at] = (across > STEEP || down > STEEP) && hidden[at]! < PLAIN ? 1 : 0;
     }
   const [rows, columns] = [cells(positions(height)), cells(positions(width))];
-  const share = (x: number) => Math.min(Math.max(x, 0), 1);
-  const edges = cellMeans({ h, w, data: edge }, rows, columns).map((x) => share(x / 0.04));
-  const logs = cellMeans({ h, w, data: hidden.map((x) => Math.log2(1 + x)) }, rows, columns);
-  const texture = smoothed(
-    logs.map((x) => share((x - 4) / 3)),
-    rows,
-    columns,
-  ); // a smooth map takes fewer bits
-  const deltas = Int8Array.from(edges, (x, i) => halfEven(RAISE * x - LOWER * texture[i]!));
+  const shares = cellMeans({ h, w, data: edge }, rows, columns);
+  const deltas = Int8Array.from(shares, (x) => halfEven(RAISE * Math.min(Math.max((x - FEW) / (MANY - FEW), 0), 1)));
   return deltas.some((d) => d !== deltas[0]) ? { rows, columns, deltas } : null;
 }
 
@@ -113,16 +106,4 @@ function cellMeans({ h, w, data }: Samples, rows: number, columns: number): Floa
       counts[cell]!++;
     }
   return out.map((sum, cell) => sum / counts[cell]!);
-}
-
-/** Each value with its neighbours, weights 1 2 1 down and across, the border repeated. */
-function smoothed(values: Float64Array, rows: number, columns: number): Float64Array {
-  const along = (from: Float64Array, near: (i: number, j: number, k: number) => number) =>
-    from.map((x, at) => {
-      const [i, j] = [Math.floor(at / columns), at % columns];
-      return (from[near(i, j, -1)]! + 2 * x + from[near(i, j, 1)]!) / 4;
-    });
-  const within = (k: number, n: number) => Math.min(Math.max(k, 0), n - 1);
-  const down = along(values, (i, j, k) => within(i + k, rows) * columns + j);
-  return along(down, (i, j, k) => i * columns + within(j + k, columns));
 }
