@@ -216,6 +216,28 @@ def test_several_frames_are_refused(crop: Image.Image, tmp_path: Path) -> None:
     assert saved(crop, save_all=True) == saved(crop)
 
 
+def test_a_thumbnail_is_made_of_the_preview(crop: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(crop)
+    asked = []
+    before = api.decode
+    monkeypatch.setattr(api, "decode", lambda *a, **k: asked.append(k["preview"]) or before(*a, **k))
+    sizes = [(5, 5), (6, 5), (7, 6), (50, 50)]  # of 97x81, whose preview has 13x11
+    for size in sizes:
+        with Image.open(io.BytesIO(data)) as image:
+            image.thumbnail(size)
+            assert image.width <= size[0] and image.height <= size[1]
+            wanted = crop.copy()
+            wanted.thumbnail(size, reducing_gap=None)
+            assert image.size == wanted.size
+            if size < (9, 9):
+                assert np.abs(np.asarray(image, int) - np.asarray(wanted, int)).mean() < 8
+    assert asked == [True, True, False, False]
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.draft("L", (13, 11)) == ("RGB", (0, 0, 97 / 8, 81 / 8)) and image.size == (13, 11)
+        assert image.draft("L", (1, 1)) is None  # once is enough
+        assert image.tobytes() == dpc.decode(data, preview=True).tobytes()
+
+
 def test_a_bad_option_leaves_no_file(crop: Image.Image, tmp_path: Path) -> None:
     with pytest.raises(dpc.OptionError):
         crop.save(tmp_path / "a.dpc", quality=101)

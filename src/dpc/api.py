@@ -103,6 +103,7 @@ def decode(
     data: bytes | str | os.PathLike[str] | BinaryIO,
     *,
     region: Region | None = None,
+    preview: bool = False,
     as_array: bool = False,
     max_pixels: int | None = container.DEFAULT_MAX_PIXELS,
     threads: int | None = None,
@@ -113,12 +114,12 @@ def decode(
     raw = file_bytes(data)
     header = container.peek(raw)
     if header.model is None:
-        return decode_lossless(raw, region=region, as_array=as_array, max_pixels=max_pixels)
+        return decode_lossless(raw, region=region, preview=preview, as_array=as_array, max_pixels=max_pixels)
     if header.model not in by_id():
         container.unpack(raw)  # a damaged file is reported as such
     found = needed(header.model)
     return _codec(found, threads).decode(
-        raw, region=region, as_array=as_array, max_pixels=max_pixels, progress=progress
+        raw, region=region, preview=preview, as_array=as_array, max_pixels=max_pixels, progress=progress
     )
 
 

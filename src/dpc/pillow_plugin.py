@@ -2,6 +2,7 @@
 
     dpc.register()
     image = Image.open("photo.dpc")         size, mode and info; the pixels are decoded by load()
+    image.thumbnail((160, 160))             of a picture 16 times as large: made of its preview
     image.save("smaller.dpc", bpp=0.2)      or quality=, or max_bytes=
 
 Reading raises what Pillow's users expect, with the DPCError as its cause: UnidentifiedImageError from open,
@@ -61,6 +62,19 @@ class DPCImageFile(ImageFile.ImageFile):
         self._mode = ("L" if header.grey else "RGB") + "A" * alpha
         self.tile = [ImageFile._Tile("dpc", (0, 0, *self._size), 0, None)]
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Load the preview, at 1/8 of the size, where it is as large as asked for; the mode stays. Before load() alone.
+
+        Returns the mode, and the box of the preview in which the picture lies; None where nothing changed.
+        """
+        width, height = self.size
+        small = -(-width // 8), -(-height // 8)
+        if size is None or not self.tile or self.tile[0].args or small[0] < size[0] or small[1] < size[1]:
+            return None
+        self.tile = [ImageFile._Tile("dpc", (0, 0, *small), 0, (True,))]
+        self._size = small
+        return self.mode, (0, 0, width / 8, height / 8)
+
     def load_seek(self, pos: int) -> None:
         """Go to a place in the file. That it is here tells ImageFile.Parser to wait for the whole file."""
         if self.fp is not None:
@@ -68,7 +82,7 @@ class DPCImageFile(ImageFile.ImageFile):
 
 
 class DPCDecoder(ImageFile.PyDecoder):
-    """Decodes the file from its beginning, once Pillow asks for pixels."""
+    """Decodes the file from its beginning, once Pillow asks for pixels; with an argument, its preview."""
 
     _pulls_fd = True
 
@@ -79,7 +93,9 @@ class DPCDecoder(ImageFile.PyDecoder):
         if self.fd is None:
             raise OSError("the file is closed; open it again")
         try:
-            image = decode(self.fd.read(), max_pixels=None)  # Pillow has held the size against its own limit
+            image = decode(
+                self.fd.read(), preview=bool(self.args), max_pixels=None
+            )  # Pillow has held the size against its own limit
         except DPCError as error:
             raise OSError(str(error)) from error
         if image.mode != self.mode:

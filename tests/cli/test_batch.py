@@ -443,7 +443,10 @@ def test_places_of_fsspec_are_read_and_written(tmp_path: Path) -> None:
 
 
 def test_the_work_travels_to_other_processes() -> None:
-    for work in (codec._Encode({"bpp": 1.0}, {"threads": None}), codec._Decode("png", (0, 0, 8, 8), 1000, None, 3)):
+    for work in (
+        codec._Encode({"bpp": 1.0}, {"threads": None}),
+        codec._Decode("png", (0, 0, 8, 8), False, 1000, None, 3),
+    ):
         assert pickle.loads(pickle.dumps(work)) == work
     assert codec._Encode({}, {"threads": None}).on_one_core().options["threads"] == 1
     assert codec._Decode(None, None, 1000, None, 3).on_one_core().threads == 3

@@ -695,6 +695,15 @@ def test_a_region_and_a_limit(dpc_file: Path, tmp_path: Path) -> None:
     assert (large.exit_code, "max_pixels is 10" in large.stderr) == (1, True)
 
 
+def test_a_preview(dpc_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.png"
+    assert run("decode", dpc_file, out, "--preview").exit_code == 0
+    with Image.open(out) as small:
+        assert small.size == tuple(-(-n // 8) for n in dpc.decode(dpc_file).size)
+    both = run("decode", dpc_file, out, "-f", "--preview", "--region", "20x10+5+7")
+    assert both.exit_code == 2 and "leave --region out, or --preview" in " ".join(both.stderr.split())
+
+
 def test_flat_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     Image.new("RGB", (200, 100), (1, 2, 3)).save(tmp_path / "a.png")
     assert "lossless" in run("encode", tmp_path / "a.png").stdout

@@ -609,6 +609,25 @@ def test_a_region_keeps_alpha() -> None:
     np.testing.assert_array_equal(got[:, :, 3], pixels[10:65, 20:60, 3])
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_without_a_graph_for_it_a_preview_is_made_of_the_picture(channels: int, lossless: bool) -> None:
+    pixels = make_tiny.noise(75, 91, channels)
+    data = TINY.encode(pixels, lossless=lossless)
+    whole = TINY.decode(data)
+    wanted = whole if whole.mode != "L" else whole.convert("RGB")
+    got = TINY.decode(data, preview=True)
+    assert (got.size, got.mode) == ((12, 10), whole.mode)
+    wanted = wanted.reduce(8).convert(whole.mode)
+    assert np.abs(np.asarray(got, int) - np.asarray(wanted, int)).max() <= 1
+    np.testing.assert_array_equal(np.asarray(dpc.decode(data, preview=True, as_array=True) if lossless else got), got)
+
+
+def test_a_preview_of_a_part_is_refused(tall: bytes) -> None:
+    with pytest.raises(OptionError, match="a preview is of the whole picture; leave region out, or preview"):
+        TINY.decode(tall, preview=True, region=(0, 0, 10, 10))
+
+
 def test_max_pixels(tall: bytes) -> None:
     message = r"the picture has 150x1123 pixels, max_pixels is 168449; raise it .* or decode a region"
     assert_refused(tall, TooLarge, message, max_pixels=150 * 1123 - 1)

@@ -176,7 +176,9 @@ def test_bad_masks_are_refused(mask: npt.NDArray[Any], message: str) -> None:
 # what a picture gets without a mask
 
 
-TEXT = "\n".join(["North station 14", "Platforms to left", "Bakery and cafes", "Open daily 9 to 5", "Mind the step now"])
+TEXT = "\n".join(
+    ["North station 14", "Platforms to left", "Bakery and cafes", "Open daily 9 to 5", "Mind the step now"]
+)
 
 
 def scene(height: int, width: int) -> Any:

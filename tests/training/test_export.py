@@ -15,11 +15,14 @@ from paths import ROOT
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from PIL import Image  # noqa: E402
 from trainings import NETWORK  # noqa: E402
 
-from dpc.codec import artifact  # noqa: E402
+from dpc.codec import artifact, tiles  # noqa: E402
 from dpc.codec.artifact import Artifact  # noqa: E402
+from dpc.codec.codec import Codec  # noqa: E402
 from dpc.codec.image import load as load_picture  # noqa: E402
+from dpc.codec.runtime import Sessions  # noqa: E402
 from dpc.errors import ModelError  # noqa: E402
 from dpc.networks import wavelet  # noqa: E402
 from dpc.networks.context import features  # noqa: E402
@@ -135,6 +138,39 @@ def test_the_synthesis_is_that_of_torch_up_to_the_grids(model: Model, made: Arti
     assert np.abs(image[0] - wanted).mean() < 0.35 and np.abs(image[0] - wanted).max() < 4
 
 
+def test_the_preview_is_the_low_band_of_the_wavelet(model: Model, made: Artifact) -> None:
+    y = model.g_a(photo(128, 192))
+    wanted = model.g_s.merge(model.g_s.coefficients(y)[:, :12]).clamp(0, 8).mul(255 / 8)[0].permute(1, 2, 0).numpy()
+    (image,) = made.run("preview", y_hat=y.numpy())
+    assert image.shape == (1, 16, 24, 3) and image.dtype == np.uint8
+    assert np.abs(image[0] - wanted).mean() < 0.35 and np.abs(image[0] - wanted).max() < 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(203, 331), (9, 300), (520, 90)])
+def test_a_preview_is_an_eighth_of_the_picture(
+    made: Artifact, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = Codec(made)
+    rgb = np.resize(load_picture(ROOT / "demo" / "photo.png").rgb, (height, width, 3))
+    clear = np.full((height, width, 1), 255, np.uint8)
+    clear[: height // 2] = 7
+    data, layered = (codec.encode(v, quality=90, lossless=False) for v in (rgb, np.dstack([rgb, clear])))
+    got = codec.decode(data, preview=True, as_array=True)
+    assert got.shape == (-(-height // 8), -(-width // 8), 3)
+    whole = codec.decode(data)
+    assert (
+        np.abs(got - np.asarray(whole.reduce(8)).astype(int)).mean() < 12
+    )  # a box sees a little more than the low band
+    small = codec.decode(layered, preview=True)
+    assert (
+        small.mode == "RGBA" and small.getchannel("A").tobytes() == Image.fromarray(clear[:, :, 0]).reduce(8).tobytes()
+    )
+    monkeypatch.setattr(made, "_graphs", {k: v for k, v in made._graphs.items() if k != "synthesis"})
+    monkeypatch.setattr(made, "_sessions", Sessions())
+    monkeypatch.setattr(tiles, "SIDE", 24)
+    np.testing.assert_array_equal(codec.decode(data, preview=True, as_array=True), got)  # in tiles, without a synthesis
+
+
 def test_one_quality_may_stand_for_all_positions(made: Artifact) -> None:
     given = inputs(TINY, 0)
     one = {"weights": given["weights"][:, :, :1, :1], "gain": given["gain"][:, :, :1, :1]}
@@ -165,7 +201,12 @@ def test_the_encoder_quantises_as_training_does(model: Model, made: Artifact) ->
 def test_every_setting_of_the_runtime_gives_the_same_bits(made: Artifact, worst: bool) -> None:
     given = inputs(TINY, 5, worst)
     assert made.path is not None
-    names = {"means": ("z_hat", "r", "gain", "even"), "synthesis": ("y_hat", "weights"), "scale0": ("z_hat",)}
+    names = {
+        "means": ("z_hat", "r", "gain", "even"),
+        "synthesis": ("y_hat", "weights"),
+        "preview": ("y_hat",),
+        "scale0": ("z_hat",),
+    }
     for name, needed in names.items():
         wanted = made.run(name, **{k: given[k] for k in needed})
         for threads, optimise in SETTINGS:
@@ -187,7 +228,12 @@ def test_a_plain_evaluator_in_numpy_gives_the_same_bits(made: Artifact) -> None:
             return (total.clip(0, 255).astype(np.uint8),)
 
     given = inputs(TINY, 7)
-    for name, needed in (("means", ("z_hat", "r", "gain", "even")), ("synthesis", ("y_hat", "weights"))):
+    graphs_of = {
+        "means": ("z_hat", "r", "gain", "even"),
+        "synthesis": ("y_hat", "weights"),
+        "preview": ("y_hat",),
+    }
+    for name, needed in graphs_of.items():
         whole = onnx.load_from_string(made._graphs[name])
         for tensor in whole.graph.initializer:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:

@@ -127,6 +127,7 @@ def decode(
     region: Annotated[
         str | None, typer.Option("--region", metavar="WxH+X+Y", help="Only this part of the picture.")
     ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="The whole picture at 1/8 of its size, quickly.")] = False,
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", metavar="N", min=1, max=container.MAX_PIXELS, help="Refuse larger pictures.")
     ] = container.DEFAULT_MAX_PIXELS,
@@ -142,6 +143,8 @@ def decode(
 ) -> None:
     """Decode .dpc files to pictures."""
     check_options(force, skip_existing)
+    if preview and region is not None:
+        raise typer.BadParameter("--preview is of the whole picture; leave --region out, or --preview")
     format = format.lower() if format else None
     if format is not None and format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of the formats {', '.join(FORMATS)}")
@@ -149,7 +152,7 @@ def decode(
     inputs = plan(paths or [], out_dir, format or "png", allowed, is_coded, listed)
     _run(
         inputs,
-        _Decode(format, parse_region(region), max_pixels, model, threads),
+        _Decode(format, parse_region(region), preview, max_pixels, model, threads),
         model,
         table,
         force=force,
@@ -165,6 +168,7 @@ class _Decode:
 
     format: str | None
     region: tuple[int, int, int, int] | None
+    preview: bool
     max_pixels: int
     model: str | None
     threads: int | None
@@ -173,7 +177,7 @@ class _Decode:
         from dpc.codec.output import picture_bytes
 
         data = read(job.source)
-        limits: dict[str, Any] = {"region": self.region, "max_pixels": self.max_pixels}
+        limits: dict[str, Any] = {"region": self.region, "preview": self.preview, "max_pixels": self.max_pixels}
         if self.model is None:
             image = dpc.decode(data, **limits, threads=self.threads, progress=progress)
         else:

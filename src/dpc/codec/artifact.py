@@ -3,7 +3,7 @@
 The file is a zip archive:
 
     metadata.json         format, name, identity, sizes of the networks, recipe, training, licence, git commit
-    graphs/NAME.onnx      the networks without their weights
+    graphs/NAME.onnx      the networks without their weights; one that draws previews may be among them
     weights/NAME.npy      weights, once each: float16, or int8 / int32 in the integer branch (names as in torch)
     tables/NAME.npy       frequencies of the probability tables, gains, index offsets
 
@@ -207,6 +207,11 @@ class Artifact:
     def id(self) -> bytes:
         """The four bytes that name this model in a file."""
         return bytes.fromhex(self.identity[:8])
+
+    @property
+    def previews(self) -> bool:
+        """Whether it draws previews without its synthesis; dpc-7 does not."""
+        return "preview" in self._graphs and "preview" in self._needs
 
     @property
     def quality_map(self) -> bool:

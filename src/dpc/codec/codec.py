@@ -18,19 +18,19 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, exact, image, lossless, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, container, exact, image, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
 from dpc.codec.icc import deflated
-from dpc.codec.metadata import info_of
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
+from dpc.codec.returned import EIGHTH, Region, decode_lossless, eighth, finished, part_of, reduced
 from dpc.codec.stream import Latents, StreamCoder
-from dpc.codec.tiles import Box, positions_of
+from dpc.codec.tiles import STRIDE, positions_of
 from dpc.codec.timing import Clock
-from dpc.codec.transforms import Progress, Strip, Transforms, luma, positions, strips
-from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, TooLarge, Truncated, WrongModel
+from dpc.codec.transforms import PREVIEW, Progress, Strip, Transforms, positions, strips
+from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, Truncated, WrongModel
 
 __all__ = [
     "DEFAULT_QUALITY",
@@ -54,7 +54,6 @@ HINT = (
 CHUNK = 6  # bytes: the head of a chunk, at most
 PARTS = ("network", "entropy", "file")
 
-Region = tuple[int, int, int, int]
 Note = Callable[[str], None]
 MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
@@ -163,6 +162,7 @@ class Codec:
         source: bytes | str | os.PathLike[str] | BinaryIO,
         *,
         region: Region | None = None,
+        preview: bool = False,
         as_array: bool = False,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
         progress: Progress | None = None,
@@ -171,15 +171,21 @@ class Codec:
 
         A PIL image of mode L, LA, RGB or RGBA, its info with icc_profile, exif, xmp and dpi; with as_array a uint8
         array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4). region: only the pixels of this box, (left, top, right, bottom)
-        as Pillow's crop has it, for the price of the strips of 512 rows that it lies in. max_pixels: a larger picture
-        is refused before memory is taken; None for the limit of the format. Raises FormatError for a damaged file,
+        as Pillow's crop has it, for the price of the strips of 512 rows that it lies in. preview: the whole picture at
+        1/8 of its size, rounded up; a model that can (dpc-7 cannot) draws it without its synthesis, else the picture is
+        decoded and made smaller. max_pixels: a larger picture is refused before memory is taken; None for the limit of
+        the format. Raises FormatError for a damaged file,
         TooLarge, OptionError, WrongModel for another model's.
         """
         file = container.unpack(file_bytes(source))
         if file.model is None or file.level is None:
-            return decode_lossless(file, region=region, as_array=as_array, max_pixels=max_pixels)
+            return decode_lossless(file, region=region, preview=preview, as_array=as_array, max_pixels=max_pixels)
         clock = Clock(*PARTS)
-        part = _part(file, region, max_pixels)
+        part = part_of(file, region, preview, max_pixels)
+        drawn = preview and self.artifact.previews and file.overlay is None
+        stride = PREVIEW if drawn else STRIDE
+        if drawn:
+            part = slice(0, -(-file.height // EIGHTH)), slice(0, -(-file.width // EIGHTH))
         self._check(file.model, file.level)
         h, w = positions(file.height, file.width)
         levels = Levels(file.level, self._top, self._map(file, h, w))
@@ -193,15 +199,21 @@ class Codec:
             z, r = coder.read(streams[strip.number], strip, levels)
             return strip, networks.means(z, r, strip, levels)
 
-        seen = networks.seen(h, w, positions_of(part))
+        seen = networks.seen(h, w, positions_of(part, stride))
         needed = [strip for strip in every if strip.start < seen.stop and strip.stop > seen.start]
         y_hat = ahead(read, needed, self._at_once)
-        rgb = networks.synthesise(y_hat, h, w, part, levels, progress or _silent)
+        rgb = networks.synthesise(y_hat, h, w, part, levels, progress or _silent, stride)
         with clock.part("file"):
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
-            alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)[part]
-            picture = _finished(rgb, alpha, file, as_array)
+            alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)
+            if drawn and alpha is not None:
+                alpha = eighth(alpha)
+            elif preview and not drawn:
+                rgb, alpha = reduced(rgb, alpha)
+            elif alpha is not None:
+                alpha = alpha[part]
+            picture = finished(rgb, alpha, file, as_array)
         self.times = clock.times
         return picture
 
@@ -281,20 +293,6 @@ def _mask(picture: image.Picture) -> NDArray[np.float32]:
     return grey if picture.alpha is None else grey * picture.alpha / np.float32(255)
 
 
-def decode_lossless(
-    source: DPCFile | bytes,
-    *,
-    region: Region | None = None,
-    as_array: bool = False,
-    max_pixels: int | None = DEFAULT_MAX_PIXELS,
-) -> Any:
-    """The picture in a file whose body is lossless, which takes no model; else as Codec.decode."""
-    file = source if isinstance(source, DPCFile) else container.unpack(source)
-    part = _part(file, region, max_pixels)
-    rgb, alpha = lossless.from_bytes(file.body, file.width, file.height)
-    return _finished(rgb[part], None if alpha is None else alpha[part], file, as_array)
-
-
 def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict[str, Any]:
     """The fields of a file that do not depend on how its colours are coded; of those beside them what is wanted."""
     return {
@@ -308,34 +306,6 @@ def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict
         "xmp": picture.beside.xmp if xmp else None,
         "density": picture.beside.density_bytes() if density else None,
     }
-
-
-def _part(file: DPCFile, region: Region | None, max_pixels: int | None) -> Box:
-    """The rows and columns of pixels that are asked for. TooLarge, OptionError."""
-    left, top, right, bottom = region or (0, 0, file.width, file.height)
-    if not (0 <= left < right <= file.width and 0 <= top < bottom <= file.height):
-        raise OptionError(
-            f"region {right - left}x{bottom - top}+{left}+{top} does not lie in the picture of "
-            f"{file.width}x{file.height} pixels; give a part of it"
-        )
-    # alpha, overlays and lossless bodies are decoded whole
-    whole = file.lossless or file.alpha is not None or file.overlay is not None
-    pixels = file.width * file.height if whole else (right - left) * (bottom - top)
-    if max_pixels is not None and pixels > max_pixels:
-        raise TooLarge(
-            f"the picture has {file.width}x{file.height} pixels, max_pixels is {max_pixels}; "
-            "raise it if the file can be trusted, or decode a region"
-        )
-    return slice(top, bottom), slice(left, right)
-
-
-def _finished(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file: DPCFile, as_array: bool) -> Any:
-    """What decode gives back. An array is made without a picture beside it: large ones would be there three times."""
-    info = info_of(file)  # a damaged profile is an error for arrays too
-    if not as_array:
-        return image.to_pil(rgb, alpha, file.grey, info)
-    colours = luma(rgb) if file.grey else rgb
-    return colours if alpha is None else np.dstack([colours, alpha])
 
 
 def _tell(lines: Sequence[str], note: Note | None) -> None:

@@ -61,15 +61,15 @@ def hyper(box: Box) -> Box:
     return rows, columns
 
 
-def pixels(box: Box) -> Box:
-    """The pixels of a box of latent positions."""
-    rows, columns = (slice(s.start * STRIDE, s.stop * STRIDE) for s in box)
+def pixels(box: Box, stride: int = STRIDE) -> Box:
+    """The pixels of a box of latent positions, stride in each."""
+    rows, columns = (slice(s.start * stride, s.stop * stride) for s in box)
     return rows, columns
 
 
-def positions_of(box: Box) -> Box:
-    """The latent positions of a box of pixels."""
-    rows, columns = (slice(s.start // STRIDE, -(-s.stop // STRIDE)) for s in box)
+def positions_of(box: Box, stride: int = STRIDE) -> Box:
+    """The latent positions of a box of pixels, stride in each."""
+    rows, columns = (slice(s.start // stride, -(-s.stop // stride)) for s in box)
     return rows, columns
 
 

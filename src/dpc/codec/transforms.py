@@ -3,7 +3,7 @@
     analyse     picture -> y, across strips
     quantise    y of a strip -> z, r
     means       z, r of a strip -> y_hat
-    synthesise  y_hat -> picture, across strips: a window of rows of y_hat slides over them
+    synthesise  y_hat -> picture, across strips: a window of rows of y_hat slides over them; or its preview
 
 All but the first and last see a strip alone: beyond it there is nothing, as beyond the picture's border.
 """
@@ -23,6 +23,7 @@ from dpc.codec.quality_map import Levels
 from dpc.codec.tiles import HYPER, STRIDE, Box, cut, hyper, overlap, pixels, positions_of, tiles
 from dpc.codec.timing import Clock
 
+PREVIEW = 2  # pixels of a preview per latent position: it has 1/8 of the picture's size
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
 STRIP = 32  # rows of latent positions in a strip, 512 of pixels
 
@@ -166,24 +167,28 @@ class Transforms:
         part: Box,
         levels: Levels,
         progress: Progress,
+        stride: int = STRIDE,
     ) -> NDArray[np.uint8]:
-        """Rows and columns `part` of the pixels of a picture of h x w positions, (H, W, 3).
+        """Rows and columns `part` of the pixels of a picture of h x w positions, (H, W, 3); stride PREVIEW: of its
+        preview, where the model has one.
 
         y_hat: the strips that hold the rows `seen`, from top to bottom; no more than a tile's rows are kept at a time.
         """
         rows, columns = part
         rgb = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
         source, window = iter(y_hat), _Window()
-        every = list(self.tiles(h, w, positions_of(part)))
+        every = list(self.tiles(h, w, positions_of(part, stride)))
         for done, (core, outer, inner) in enumerate(every):
             while window.stop < outer[0].stop:
                 window.append(*next(source))
             window.drop(outer[0].start)
-            weights = self.artifact.interpolation(levels.positions(outer))
+            seen = {"y_hat": window.cut(outer)[None]}
+            if stride != PREVIEW:
+                seen["weights"] = self.artifact.interpolation(levels.positions(outer))
             release = 1 < len(every) == done + 1
-            (out,) = self.run("synthesis", release=release, y_hat=window.cut(outer)[None], weights=weights)
-            here, there = overlap(pixels(core), part)
-            rgb[here] = out[0][pixels(inner)][there]
+            (out,) = self.run("preview" if stride == PREVIEW else "synthesis", release=release, **seen)
+            here, there = overlap(pixels(core, stride), part)
+            rgb[here] = out[0][pixels(inner, stride)][there]
             progress((done + 1) / len(every))
         return rgb
 

@@ -60,7 +60,7 @@ def export(
         raise ModelError(f"{broken[0]} holds values that are not finite in float16; export an older checkpoint")
     graphs, needs, weights = exact_graphs(model)
     decoding = artifact.decoding(len(model.net.groups))
-    reach = max(proved(graph, graphs[graph], weights) for graph in decoding)
+    reach = max(proved(graph, graphs[graph], weights) for graph in (*decoding, "preview"))
     more_graphs, more_needs, more_weights = float_graphs(model)
     graphs, needs, weights = graphs | more_graphs, needs | more_needs, weights | more_weights
     tables = tables_of(model, counts)

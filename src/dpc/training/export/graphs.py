@@ -165,6 +165,18 @@ def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]
     return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
 
 
+def preview(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
+    """y_hat (1, N, h, w) -> image (1, 2h, 2w, 3) uint8: the picture at 1/8, the low band of its wavelet, alone.
+
+    A low band at 1/8 has 8 times the size of the picture's mean.
+    """
+    g = Graph(weights)
+    y_hat = g.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
+    four = _split(g, _enter(g, model, y_hat)[0], [12, COARSE - 12])[0]
+    pixels = g.on_bytes(g.add("Mul", _merge(g, four), g.constant(255.0 / 8)), 0, signed=False)
+    return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
+
+
 def _block(graph: Graph, x: Bytes, name: str, block: IntegerBlock) -> Bytes:
     return graph.sum(x, graph.conv(graph.conv(x, f"{name}.spread", block.spread), f"{name}.merge", block.merge))
 
@@ -252,5 +264,5 @@ def graphs(model: Model) -> tuple[dict[str, bytes], dict[str, list[str]], dict[s
     made = {"scale0": scale0(model, weights)}
     made |= {f"scale{i}": scale_later(model, i, weights) for i in range(1, len(model.net.groups))}
     made |= {"means": means(model, weights), "quantise": quantise(model, weights)}
-    made |= {"synthesis": synthesis(model, weights)}
+    made |= {"synthesis": synthesis(model, weights), "preview": preview(model, weights)}
     return {k: v[0] for k, v in made.items()}, {k: v[1] for k, v in made.items()}, weights
