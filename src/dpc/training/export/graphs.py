@@ -20,6 +20,7 @@ from dpc.training.export.graph import BYTE, FLOAT, INT, Array, Bytes, Graph
 MAP = ("h", "w")  # latent positions
 HYPER = ("h4", "w4")  # hyper-latent positions
 END = 2**31 - 1
+CENTRED = (-567 / 8192, 5301 / 8192, 3899 / 8192, -441 / 8192)  # Keys's cubic, a = -1/2, at 7/16
 
 
 def _features(graph: Graph, model: Model, name: str, z_hat: str) -> Bytes:
@@ -166,15 +167,25 @@ def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]
 
 
 def preview(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
-    """y_hat (1, N, h, w) -> image (1, 2h, 2w, 3) uint8: the picture at 1/8, the low band of its wavelet, alone.
+    """y_hat (1, N, h, w) -> image (1, 2h, 2w, 3) uint8: the picture at 1/8, of the low band of its wavelet alone.
 
-    A low band at 1/8 has 8 times the size of the picture's mean.
+    A low band at 1/8 has 8 times the size of the picture's mean. Its samples lie at the first of 8 pixels; those of
+    the preview lie in the middle of them, 7/16 of a sample further.
     """
     g = Graph(weights)
     y_hat = g.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
     four = _split(g, _enter(g, model, y_hat)[0], [12, COARSE - 12])[0]
-    pixels = g.on_bytes(g.add("Mul", _merge(g, four), g.constant(255.0 / 8)), 0, signed=False)
+    low = _centred(g, _centred(g, _merge(g, four), 2), 3)
+    pixels = g.on_bytes(g.add("Mul", low, g.constant(255.0 / 8)), 0, signed=False)
     return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
+
+
+def _centred(graph: Graph, x: str, axis: int) -> str:
+    """x, 7/16 of a sample further along an axis, by the cubic of four samples (Keys 1981); its borders repeated."""
+    ahead = _shifted(graph, x, axis, ahead=True)
+    samples = (_shifted(graph, x, axis, ahead=False), x, ahead, _shifted(graph, ahead, axis, ahead=True))
+    parts = [graph.add("Mul", s, graph.constant(c)) for s, c in zip(samples, CENTRED, strict=True)]
+    return graph.add("Add", graph.add("Add", parts[0], parts[1]), graph.add("Add", parts[2], parts[3]))
 
 
 def _block(graph: Graph, x: Bytes, name: str, block: IntegerBlock) -> Bytes:
@@ -237,20 +248,24 @@ def _merge(graph: Graph, bands: str, packed: bool = False) -> str:
     return phases if packed else _shuffled(graph, phases, 2)
 
 
+def _shifted(graph: Graph, x: str, axis: int, *, ahead: bool) -> str:
+    """x[1:] along an axis, and its last sample again; or its first sample, and x[:-1]."""
+    if ahead:
+        return graph.add("Concat", graph.slice(x, 1, END, axis), graph.slice(x, -1, END, axis), axis=axis)
+    return graph.add("Concat", graph.slice(x, 0, 1, axis), graph.slice(x, 0, -1, axis), axis=axis)
+
+
 def _lift(graph: Graph, low: str, high: str, axis: int) -> tuple[str, str]:
     """The even and the odd samples along an axis of what has these bands; mirrored at the borders."""
-
-    def shifted(x: str, ahead: bool) -> str:
-        if ahead:  # x[1:], and its last sample again
-            return graph.add("Concat", graph.slice(x, 1, END, axis), graph.slice(x, -1, END, axis), axis=axis)
-        return graph.add("Concat", graph.slice(x, 0, 1, axis), graph.slice(x, 0, -1, axis), axis=axis)
 
     even = graph.add("Mul", low, graph.constant(SCALE))
     odd = graph.add("Mul", high, graph.constant(1 / SCALE))
     for turn, step in enumerate(STEPS):
         ahead = bool(turn % 2)
         source = even if ahead else odd
-        change = graph.add("Mul", graph.add("Add", source, shifted(source, ahead)), graph.constant(step))
+        change = graph.add(
+            "Mul", graph.add("Add", source, _shifted(graph, source, axis, ahead=ahead)), graph.constant(step)
+        )
         if ahead:
             odd = graph.add("Add", odd, change)
         else:
