@@ -166,15 +166,8 @@ def test_a_preview_is_an_eighth_of_the_picture(
     got = codec.decode(data, preview=True, as_array=True)
     assert got.shape == (-(-height // 8), -(-width // 8), 3)
     box = np.asarray(codec.decode(data).reduce(8)).astype(int)
-    assert (
-        np.abs(got - box).mean()
-        < 0.7
-        * min(  # both lie in the same place
-            np.abs(got[1:] - box[:-1]).mean(),
-            np.abs(got[:-1] - box[1:]).mean(),
-            np.abs(got[:, 1:] - box[:, :-1]).mean(),
-        )
-    )
+    moved = [np.abs(np.roll(got, d, axis) - box).mean() for d in (-1, 1) for axis in (0, 1) if got.shape[axis] > 2]
+    assert np.abs(got - box).mean() < 0.8 * min(moved)  # both lie in the same place
     small = codec.decode(layered, preview=True)
     assert (
         small.mode == "RGBA" and small.getchannel("A").tobytes() == Image.fromarray(clear[:, :, 0]).reduce(8).tobytes()
