@@ -194,7 +194,8 @@ def _from_file(file: BinaryIO, name: str, icc: bool) -> Picture:
         image = _opened(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise TooLarge(
-            f"{name} is above Pillow's guard ({_line(exc)}); raise PIL.Image.MAX_IMAGE_PIXELS if it can be trusted"
+            f"{name} is above Pillow's guard ({_line(exc)}); make it smaller first, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS in Python"
         ) from exc
     except PIL.UnidentifiedImageError as exc:
         file.seek(0)
