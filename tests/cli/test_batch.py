@@ -449,7 +449,7 @@ def test_the_work_travels_to_other_processes() -> None:
     ):
         assert pickle.loads(pickle.dumps(work)) == work
     assert codec._Encode({}, {"threads": None}).on_one_core().options["threads"] == 1
-    assert codec._Decode(None, None, 1000, None, 3).on_one_core().threads == 3
+    assert codec._Decode(None, None, False, 1000, None, 3).on_one_core().threads == 3
 
 
 def test_a_line_of_progress_has_the_time_left(
