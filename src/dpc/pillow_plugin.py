@@ -67,13 +67,15 @@ class DPCImageFile(ImageFile.ImageFile):
 
         Returns the mode, and the box of the preview in which the picture lies; None where nothing changed.
         """
+        from dpc.codec.returned import EIGHTH
+
         width, height = self.size
-        small = -(-width // 8), -(-height // 8)
+        small = -(-width // EIGHTH), -(-height // EIGHTH)
         if size is None or not self.tile or self.tile[0].args or small[0] < size[0] or small[1] < size[1]:
             return None
         self.tile = [ImageFile._Tile("dpc", (0, 0, *small), 0, (True,))]
         self._size = small
-        return self.mode, (0, 0, width / 8, height / 8)
+        return self.mode, (0, 0, width / EIGHTH, height / EIGHTH)
 
     def load_seek(self, pos: int) -> None:
         """Go to a place in the file. That it is here tells ImageFile.Parser to wait for the whole file."""
@@ -93,9 +95,8 @@ class DPCDecoder(ImageFile.PyDecoder):
         if self.fd is None:
             raise OSError("the file is closed; open it again")
         try:
-            image = decode(
-                self.fd.read(), preview=bool(self.args), max_pixels=None
-            )  # Pillow has held the size against its own limit
+            # Pillow has held the size against its own limit
+            image = decode(self.fd.read(), preview=bool(self.args), max_pixels=None)
         except DPCError as error:
             raise OSError(str(error)) from error
         if image.mode != self.mode:

@@ -174,8 +174,7 @@ class Codec:
         as Pillow's crop has it, for the price of the strips of 512 rows that it lies in. preview: the whole picture at
         1/8 of its size, rounded up; a model that can (dpc-7 cannot) draws it without its synthesis, else the picture is
         decoded and made smaller. max_pixels: a larger picture is refused before memory is taken; None for the limit of
-        the format. Raises FormatError for a damaged file,
-        TooLarge, OptionError, WrongModel for another model's.
+        the format. Raises FormatError for a damaged file, TooLarge, OptionError, WrongModel for another model's.
         """
         file = container.unpack(file_bytes(source))
         if file.model is None or file.level is None:
@@ -207,12 +206,10 @@ class Codec:
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
             alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)
-            if drawn and alpha is not None:
-                alpha = eighth(alpha)
-            elif preview and not drawn:
+            if preview and not drawn:
                 rgb, alpha = reduced(rgb, alpha)
             elif alpha is not None:
-                alpha = alpha[part]
+                alpha = eighth(alpha) if drawn else alpha[part]
             picture = finished(rgb, alpha, file, as_array)
         self.times = clock.times
         return picture

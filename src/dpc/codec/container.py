@@ -165,7 +165,9 @@ def unpack(data: bytes | bytearray | memoryview) -> DPCFile:
     try:
         file = _read_file(header, view[:end], at)
     except FormatError as error:
-        raise _plainer(error, view, at) from error
+        if (plainer := _plainer(error, view, at)) is error:
+            raise
+        raise plainer from error
     if not _is_checksum(zlib.crc32(view[:end]), view, end):
         raise _plainer(Corrupt(_CHECKSUM), view, at)
     return file

@@ -21,11 +21,9 @@ CELL = STRIDE * HYPER  # pixels
 UNIT = 16  # fine levels in a delta of 1
 LARGEST = 8  # deltas lie in -LARGEST..LARGEST
 RAISE = 5  # the largest delta without a mask
-FEW, MANY = (
-    0.06,
-    0.14,
-)  # the share of hard edges from which a cell gets more, and at which it gets RAISE; letters: 0.10 to
-# 0.17, 95 of 100 cells of photographs: below 0.074
+# The share of hard edges from which a cell gets more, and at which it gets RAISE. Cells with letters have 0.10 to 0.17,
+# 95 of 100 cells of photographs less than 0.074.
+FEW, MANY = 0.06, 0.14
 PLAIN = 4.0  # levels squared: activity below which a sample lies on plain ground
 STEEP = 12.0  # levels between neighbours: the least step of a hard edge
 BAND = 512  # rows of pixels that are looked at at a time, a multiple of CELL
