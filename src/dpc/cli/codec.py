@@ -127,7 +127,7 @@ def decode(
     region: Annotated[
         str | None, typer.Option("--region", metavar="WxH+X+Y", help="Only this part of the picture.")
     ] = None,
-    preview: Annotated[bool, typer.Option("--preview", help="The whole picture at 1/8 of its size, quickly.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="The whole picture at 1/8 of its size.")] = False,
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", metavar="N", min=1, max=container.MAX_PIXELS, help="Refuse larger pictures.")
     ] = container.DEFAULT_MAX_PIXELS,
