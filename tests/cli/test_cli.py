@@ -709,3 +709,21 @@ def test_flat_pictures_are_kept_without_loss(tmp_path: Path) -> None:
     assert "lossless" in run("encode", tmp_path / "a.png").stdout
     assert "lossless, needs no model" in run("inspect", tmp_path / "a.dpc").stdout
     assert "quality 40" in run("encode", tmp_path / "a.png", "--no-lossless", "-f").stdout
+
+
+def test_a_line_break_in_a_name_breaks_no_line(crop: Image.Image, tmp_path: Path) -> None:
+    odd = tmp_path / "a\nb\x1b[1m.png"
+    crop.save(odd)
+    result = run("encode", odd)
+    assert (result.exit_code, result.stdout.count("\n"), "\x1b" in result.stdout) == (0, 1, False)
+    assert "a\\nb\\x1b[1m.dpc: " in result.stdout
+    odd.write_bytes(b"nothing")
+    line = error_line(run("encode", odd, "-f"))
+    assert line.count("\\nb\\x1b[1m.png") == 1 and "in no format" in line
+
+
+def test_without_loss_there_is_no_place_that_is_better(png: Path, tmp_path: Path) -> None:
+    result = run("encode", png, tmp_path / "out.dpc", "--lossless", "--roi", png)
+    assert result.exit_code == 2 and "--roi" in result.stderr and not (tmp_path / "out.dpc").exists()
+    with pytest.raises(dpc.errors.OptionError, match="lossless and roi exclude each other"):
+        dpc.encode(png, lossless=True, roi=png)

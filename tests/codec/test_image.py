@@ -22,6 +22,7 @@ from hypothesis.extra.numpy import arrays
 from pictures import LCMS_SRGB, UInt8, camera_exif, noise, opened, png, profile_of, saved, tiff
 from PIL import Image, ImageCms, ImageOps
 
+import dpc
 from dpc.codec import image as dpc_image
 from dpc.codec.colour import profile, to_srgb
 from dpc.codec.container import Colour
@@ -200,6 +201,31 @@ def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) 
     assert picture.rgb[0, 0].tolist() == [grey[0]] * 3
     assert picture.alpha is not None
     assert picture.alpha[0].tolist() == alpha
+
+
+@pytest.mark.parametrize(
+    ("data", "became"),
+    [
+        (png(1, 1, 16, 0, b"\0\x12\x34"), ("values of 8 bits",)),
+        (png(1, 1, 16, 2, b"\0" + b"\x12\x34" * 3), ("values of 8 bits",)),
+        (png(1, 1, 16, 6, b"\0" + b"\x12\x34" * 4), ("values of 8 bits",)),
+        (saved(Image.fromarray(np.zeros((2, 2), np.uint16)), "TIFF"), ("values of 8 bits",)),
+        (saved(Image.new("CMYK", (2, 2)), "TIFF"), ("RGB",)),
+        (png(1, 1, 8, 2, b"\0\x40\x80\xc0", (b"cICP", bytes([9, 13, 0, 1]))), ("colours of sRGB",)),
+        (png(1, 1, 8, 2, b"\0\x40\x80\xc0"), ()),
+        (saved(Image.new("RGB", (8, 8)), "JPEG"), ()),
+        (saved(Image.new("P", (2, 2))), ()),
+    ],
+)
+def test_what_the_values_became_is_told_where_nothing_may_be_lost(data: bytes, became: tuple[str, ...]) -> None:
+    assert load(data).became == became
+    notes: list[str] = []
+    dpc.encode(data, lossless=True, note=notes.append)
+    told = [line for line in notes if line.startswith("lossless keeps what the picture became: ")]
+    assert told == [f"lossless keeps what the picture became: {b}" for b in became]
+    notes.clear()
+    dpc.encode(data, note=notes.append)
+    assert not any("became" in line for line in notes)
 
 
 @pytest.mark.parametrize(("mode", "dtype"), [("I;16", "<u2"), ("I;16L", "<u2"), ("I;16B", ">u2")])

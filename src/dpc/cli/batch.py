@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dpc.cli.results import Results
 
-__all__ = ["Bar", "Output", "Work", "check_options", "cores", "named", "read", "reason", "run"]
+__all__ = ["Bar", "Output", "Work", "check_options", "cores", "named", "read", "reason", "run", "shown"]
 
 MANY = 16  # from so many pictures on, processes of their own are started
 SPOKEN = 10.0  # seconds between two lines of progress where there is no terminal
@@ -143,7 +143,7 @@ def _say(bar: Bar, done: Done) -> None:
     if done.error:
         bar.say(f"dpc: error: {named(done.job.source, done.error)}", err=True)
     elif done.job.target != STDIO:
-        bar.say(f"{typer.format_filename(done.job.target)}: {done.note}")
+        bar.say(f"{shown(done.job.target)}: {done.note}")
 
 
 def _side_by_side(jobs: Iterable[Job], work: Work, rules: Rules, count: int, engine: str) -> Iterator[Done]:
@@ -230,10 +230,19 @@ def check_target(job: Job, rules: Rules) -> None:
 read = places.read
 
 
+def shown(path: str | Path) -> str:
+    """A path as a line has it: line breaks and other signs that do not print are written as \\n, \\x1b and the like."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in typer.format_filename(path))
+
+
 def named(source: str, text: str) -> str:
     """What is wrong with an input, beginning with its name."""
-    name = "stdin" if source == STDIO else source
-    return text if text.startswith(name) else f"{name}: {text}"
+    if source == STDIO:
+        return text if text.startswith("stdin") else f"stdin: {text}"
+    for name in (source, " ".join(source.split())):  # in a text of one line
+        if text.startswith(name):
+            return shown(source) + text[len(name) :]
+    return f"{shown(source)}: {text}"
 
 
 def reason(error: BaseException, what: str = "") -> str:

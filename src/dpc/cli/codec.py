@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import dpc
-from dpc.cli.batch import Output, Work, check_options, named, read, reason, run
+from dpc.cli.batch import Output, Work, check_options, named, read, reason, run, shown
 from dpc.cli.inputs import Inputs, Job, is_coded, is_picture, plan
 from dpc.cli.options import BPP, MAX_JOBS, QUALITY, AllThreads, BatchEngine, Force, Model, parse_region, parse_size
 from dpc.cli.places import STDIO, is_stream, is_url
@@ -80,6 +80,8 @@ def encode(
     targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "lossless": lossless}
     if sum(value is not None and value is not False for value in targets.values()) > 1:
         raise typer.BadParameter("--quality, --bpp, --max-bytes and --lossless exclude each other, give one of them")
+    if lossless and roi is not None:
+        raise typer.BadParameter("--lossless and --roi exclude each other, without loss all places are alike; give one")
     inputs = plan(paths or [], out_dir, "dpc", ["dpc"], is_picture, listed)
     kept = {"exif": not no_exif, "xmp": not no_xmp, "icc": not no_icc, "strip": strip}
     work = _Encode(targets, {"roi": roi, "model": model, "threads": threads, **kept})
@@ -188,7 +190,7 @@ class _Decode:
         note = f"{image.width}x{image.height} {image.mode}"
         written, left_out = picture_bytes(image, ending)
         if left_out:
-            place = typer.format_filename("the output" if job.target == STDIO else job.target)
+            place = shown("the output" if job.target == STDIO else job.target)
             typer.echo(f"dpc: {place}: .{ending} has no place for: {', '.join(left_out)}", err=True)
         return Output(written, note, dpc.inspect(data).quality)
 
@@ -233,7 +235,7 @@ def inspect(
             typer.echo(json.dumps(about, indent=2 if len(paths) == 1 else None))
             continue
         if len(paths) > 1:
-            typer.echo(f"{chr(10) if number else ''}{typer.format_filename(path)}")
+            typer.echo(f"{chr(10) if number else ''}{shown(path)}")
         typer.echo(f"{info.width}x{info.height} {info.mode}, {info.bytes:,} bytes, {info.bpp:.3f} bpp")
         if info.lossless:
             typer.echo("lossless, needs no model")
@@ -263,7 +265,7 @@ def models_add(
     """Install models for this user, so that their files can be read."""
     for path in paths:
         model = dpc.add_model(path)
-        typer.echo(f"{typer.format_filename(path)} is installed: {typer.format_filename(model.path)}", err=True)
+        typer.echo(f"{shown(path)} is installed: {shown(model.path)}", err=True)
         _print_model(model)
 
 

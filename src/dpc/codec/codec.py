@@ -107,10 +107,14 @@ class Codec:
         Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
+        if lossless and roi is not None:
+            raise OptionError("lossless and roi exclude each other, without loss all places are alike; give one of them")
         with clock.part("file"):
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)
             _tell(picture.notes, note)
+            if lossless and picture.became:
+                _tell((f"lossless keeps what the picture became: {' and '.join(picture.became)}",), note)
             map_of = self._map_of(roi, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]

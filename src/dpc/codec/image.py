@@ -49,7 +49,8 @@ class Picture:
 
     rgb: (H, W, 3) uint8; the three channels are equal where grey is true. alpha: (H, W) uint8, or None when every pixel
     is opaque; where it is 0, rgb holds nothing of what was there. colour: the space that rgb is in. icc: the profile,
-    for Colour.ICC only. beside: EXIF, XMP, pixel density. notes: what of the source was not kept, a line each.
+    for Colour.ICC only. beside: EXIF, XMP, pixel density. notes: what of the source was not kept, a line each. became:
+    what its values were changed to on the way here, so that a file without loss holds no others; empty if to nothing.
     """
 
     rgb: UInt8
@@ -59,6 +60,7 @@ class Picture:
     icc: bytes | None = None
     beside: Beside = Beside()
     notes: tuple[str, ...] = ()
+    became: tuple[str, ...] = ()
 
     @property
     def profile(self) -> bytes | None:
@@ -249,8 +251,9 @@ def _from_pil(image: Image.Image, name: str, icc: bool) -> Picture:
                 f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; convert it to 8-bit grey or RGB"
             )
         said, tiff = declared(image), metadata.of_tiff(image)  # while the file is open
+        wide = image.mode.startswith("I;16") or ";16" in str(getattr(image, "tile", ""))
         image.load()
-        return _convert(image, said, tiff, icc)
+        return _convert(image, said, tiff, icc, wide)
     except DPCError:
         raise
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
@@ -274,8 +277,9 @@ def _convert(
     said: tuple[bytes | None, bool, str | None],
     tiff: tuple[bytes | None, tuple[str, ...]],
     keep: bool,
+    wide: bool,
 ) -> Picture:
-    """The Picture in a loaded PIL image, of what its file said of colours and tags.
+    """The Picture in a loaded PIL image, of what its file said of colours and tags. wide: its values had 16 bits.
 
     Strips of rows are converted and written through a turned view of the result, so that no second whole
     picture is ever made.
@@ -297,7 +301,10 @@ def _convert(
         hidden.cover(rgb, alpha)
     beside = metadata.of_image(image, turn >= 5, tiff)
     notes = (note, *beside.notes) if note else beside.notes
-    return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes)
+    became = ("values of 8 bits",) if wide else ()
+    if to_srgb is not None or image.mode in ("CMYK", "YCbCr"):
+        became += ("colours of sRGB" if to_srgb is not None else "RGB",)
+    return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes, became)
 
 
 def _colours(
