@@ -108,7 +108,7 @@ class Codec:
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
         if lossless and roi is not None:
-            raise OptionError("lossless and roi exclude each other, without loss all places are alike; give one of them")
+            raise OptionError("lossless and roi exclude each other, without loss all places are alike; give one")
         with clock.part("file"):
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)

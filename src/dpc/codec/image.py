@@ -301,7 +301,7 @@ def _convert(
         hidden.cover(rgb, alpha)
     beside = metadata.of_image(image, turn >= 5, tiff)
     notes = (note, *beside.notes) if note else beside.notes
-    became = ("values of 8 bits",) if wide else ()
+    became: tuple[str, ...] = ("values of 8 bits",) if wide else ()
     if to_srgb is not None or image.mode in ("CMYK", "YCbCr"):
         became += ("colours of sRGB" if to_srgb is not None else "RGB",)
     return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes, became)
