@@ -706,7 +706,7 @@ def test_a_mask_needs_a_model_that_allows_it() -> None:
 
 def test_a_mask_is_looked_at_even_where_the_picture_is_kept_without_loss() -> None:
     one, flat = Codec(BYTES), np.full((80, 90, 3), 7, np.uint8)
-    for options in ({"lossless": True}, {"max_bytes": 1000}, {}):
+    for options in ({"max_bytes": 1000}, {}):
         with pytest.raises(OptionError, match="the mask has 80x90 pixels, the picture 90x80"):
             one.encode(flat, roi=np.zeros((90, 80)), **options)  # type: ignore[arg-type]
         with pytest.raises(ImageError, match="nowhere.png cannot be opened"):

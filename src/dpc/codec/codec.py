@@ -107,15 +107,11 @@ class Codec:
         Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
-        if lossless and roi is not None:
-            raise OptionError("lossless and roi exclude each other, without loss all places are alike; give one")
         with clock.part("file"):
             picture = image.load(source, icc and not strip)
             about = _about(picture, exif and not strip, xmp and not strip, not strip)
-            _tell(picture.notes, note)
-            if lossless and picture.became:
-                _tell((f"lossless keeps what the picture became: {' and '.join(picture.became)}",), note)
-            map_of = self._map_of(roi, *picture.rgb.shape[:2])
+            _tell((*picture.notes, *_became(picture, lossless)), note)
+            map_of = self._map_of(roi, lossless, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
         pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
         if whole and target.holds(len(whole), pixels):
@@ -231,11 +227,15 @@ class Codec:
         parts = [coder.latents(*networks.quantise(y, strip, levels), strip, levels) for strip in strips(*y.shape[1:])]
         return Latents(*(np.concatenate([vars(part)[name] for part in parts], 1) for name in vars(parts[0])))
 
-    def _map_of(self, roi: image.Source | NDArray[Any] | None, height: int, width: int) -> MapOf:
+    def _map_of(self, roi: image.Source | NDArray[Any] | None, lossless: bool | None, height: int, width: int) -> MapOf:
         """What gives the quality map of a picture of this size: the mask's, read here, or one by what is in it."""
         allowed = self.artifact.quality_map
         if roi is None:
             return quality_map.quality_map if allowed else lambda rgb: None
+        if lossless:
+            raise OptionError(
+                "lossless and roi exclude each other, without loss all places are alike; give one of them"
+            )
         if not allowed:
             raise OptionError(
                 f"roi: {self.artifact.name} codes every picture at one quality; leave roi out, or give a model that "
@@ -313,6 +313,13 @@ def _tell(lines: Sequence[str], note: Note | None) -> None:
     """Hand lines for the user on; warn of them where nobody takes them."""
     for line in lines:
         note(line) if note is not None else warnings.warn(line, PictureWarning, stacklevel=4)
+
+
+def _became(picture: image.Picture, lossless: bool | None) -> list[str]:
+    """A line where a file without loss is asked for, and the picture's values are no longer those of its source."""
+    return [f"lossless keeps what the picture became: {' and '.join(picture.became)}"] * bool(
+        lossless and picture.became
+    )
 
 
 def _silent(_: float) -> None:
