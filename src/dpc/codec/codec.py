@@ -317,9 +317,9 @@ def _tell(lines: Sequence[str], note: Note | None) -> None:
 
 def _became(picture: image.Picture, lossless: bool | None) -> list[str]:
     """A line where a file without loss is asked for, and the picture's values are no longer those of its source."""
-    return [f"lossless keeps what the picture became: {' and '.join(picture.became)}"] * bool(
-        lossless and picture.became
-    )
+    if not (lossless and picture.became):
+        return []
+    return [f"the picture was converted to {' and '.join(picture.became)} first; what came out is kept without loss"]
 
 
 def _silent(_: float) -> None:

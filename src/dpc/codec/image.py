@@ -50,7 +50,7 @@ class Picture:
     rgb: (H, W, 3) uint8; the three channels are equal where grey is true. alpha: (H, W) uint8, or None when every pixel
     is opaque; where it is 0, rgb holds nothing of what was there. colour: the space that rgb is in. icc: the profile,
     for Colour.ICC only. beside: EXIF, XMP, pixel density. notes: what of the source was not kept, a line each. became:
-    what its values were changed to on the way here, so that a file without loss holds no others; empty if to nothing.
+    what its values were converted to, such as 8 bits; empty where they are those of the source.
     """
 
     rgb: UInt8
@@ -301,9 +301,9 @@ def _convert(
         hidden.cover(rgb, alpha)
     beside = metadata.of_image(image, turn >= 5, tiff)
     notes = (note, *beside.notes) if note else beside.notes
-    became: tuple[str, ...] = ("values of 8 bits",) if wide else ()
+    became: tuple[str, ...] = ("8 bits",) if wide else ()
     if to_srgb is not None or image.mode in ("CMYK", "YCbCr"):
-        became += ("colours of sRGB" if to_srgb is not None else "RGB",)
+        became += ("sRGB" if to_srgb is not None else "RGB",)
     return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes, became)
 
 
