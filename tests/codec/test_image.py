@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import random
@@ -203,6 +204,24 @@ def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) 
     assert picture.alpha[0].tolist() == alpha
 
 
+# ffmpeg -f lavfi -i color=c=0x408060:s=16x16 -frames:v 1 -pix_fmt yuv420p10le -c:v libaom-av1 -still-picture 1
+AVIF_OF_10_BITS = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAAD5bWV0YQAAAAAAAAAvaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAA"
+    "AFBpY3R1cmVIYW5kbGVyAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAASEAAAAYAAAAKGlpbmYAAAAAAAEA"
+    "AAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGppcHJwAAAAS2lwY28AAAAUaXNwZQAAAAAAAAAQAAAAEAAAABBwaXhpAAAAAAMK"
+    "CgoAAAAMYXYxQ4EATAAAAAATY29scm5jbHgAAgACAAIAAAAAF2lwbWEAAAAAAAAAAQABBAECgwQAAAAgbWRhdAoGGAz/2oCAMg4Y"
+    "AAAAUAAQAppnTZKLaQ=="
+)
+
+
+def jpeg_2000_of_16_bits(name: str) -> bytes:
+    """A grey JPEG 2000 of 16 bits; "x.j2k": a bare codestream."""
+    out = io.BytesIO()
+    out.name = name
+    Image.fromarray(np.full((8, 8), 0x1234, np.uint16)).save(out, "JPEG2000")
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "became"),
     [
@@ -210,6 +229,13 @@ def test_one_transparent_colour(data: bytes, grey: list[int], alpha: list[int]) 
         (png(1, 1, 16, 2, b"\0" + b"\x12\x34" * 3), ("8 bits",)),
         (png(1, 1, 16, 6, b"\0" + b"\x12\x34" * 4), ("8 bits",)),
         (saved(Image.fromarray(np.zeros((2, 2), np.uint16)), "TIFF"), ("8 bits",)),
+        (b"P6 1 1 65535 " + b"\x12\x34" * 3, ("8 bits",)),
+        (b"P3 1 1 1023 1000 500 0 ", ("8 bits",)),
+        (b"P6 1 1 255 abc", ()),
+        (AVIF_OF_10_BITS, ("8 bits",)),
+        (saved(Image.new("RGB", (8, 8)), "AVIF"), ()),
+        (jpeg_2000_of_16_bits("x.jp2"), ("8 bits",)),
+        (jpeg_2000_of_16_bits("x.j2k"), ("8 bits",)),
         (saved(Image.new("CMYK", (2, 2)), "TIFF"), ("RGB",)),
         (png(1, 1, 8, 2, b"\0\x40\x80\xc0", (b"cICP", bytes([9, 13, 0, 1]))), ("sRGB",)),
         (png(1, 1, 8, 2, b"\0\x40\x80\xc0"), ()),
@@ -583,7 +609,11 @@ def test_heic_is_read_where_pillow_heif_is_there() -> None:
     file.save(out, quality=95, color_primaries=12, transfer_characteristics=13, save_nclx_profile=True)
     picture = load(out.getvalue())
     assert picture.colour == Colour.DISPLAY_P3
+    assert picture.became == ()
     assert np.abs(picture.rgb.astype(int) - [64, 128, 192]).max() <= 6
+    out = io.BytesIO()
+    heif.from_bytes(mode="RGB;16", size=(64, 64), data=bytes(64 * 64 * 6)).save(out)
+    assert load(out.getvalue()).became == ("8 bits",)
 
 
 def test_what_jpeg_2000_says_of_its_colours() -> None:

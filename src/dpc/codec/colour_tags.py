@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from PIL import Image
 
 from dpc.codec import colour
+from dpc.codec.boxes import boxes
 from dpc.codec.container import Colour
 
 __all__ = ["declared"]
 
-_BOXES = 1000  # of one level
-_LONGEST = 1 << 22  # bytes of a profile
+_CHUNKS = 1000  # of a PNG that are looked at
 _GAMMA_OF_SRGB = 1 / 2.2  # what writers put beside sRGB colours
 _NEAR = 0.01
 
@@ -85,7 +84,7 @@ def _code_points(image: Image.Image) -> tuple[int, int] | None:
 
 def _cicp_of_png(file: BinaryIO) -> tuple[int, int] | None:
     file.seek(8)
-    for _ in range(_BOXES):
+    for _ in range(_CHUNKS):
         length, name = struct.unpack(">I4s", file.read(8))
         if name == b"cICP" and length == 4:
             primaries, transfer = file.read(2)
@@ -98,7 +97,7 @@ def _cicp_of_png(file: BinaryIO) -> tuple[int, int] | None:
 
 def _nclx_of_avif(file: BinaryIO) -> tuple[int, int] | None:
     size = file.seek(0, io.SEEK_END)
-    for body in _colour_boxes(file, 0, size, (b"meta", b"iprp", b"ipco")):
+    for body in boxes(file, 0, size, (b"meta", b"iprp", b"ipco", b"colr")):
         if body[:4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", body, 4)
             return primaries, transfer
@@ -112,7 +111,7 @@ def _jpeg_2000(image: Image.Image) -> bytes | None:
     place = file.tell()
     try:
         size = file.seek(0, io.SEEK_END)
-        for body in _colour_boxes(file, 0, size, (b"jp2h",)):
+        for body in boxes(file, 0, size, (b"jp2h", b"colr")):
             if body[:1] == b"\2":
                 return body[3:]
             if body[:1] == b"\1" and struct.unpack_from(">I", body, 3) in ((16,), (17,)):
@@ -122,26 +121,3 @@ def _jpeg_2000(image: Image.Image) -> bytes | None:
         return None
     finally:
         file.seek(place)
-
-
-def _colour_boxes(file: BinaryIO, start: int, end: int, path: tuple[bytes, ...]) -> Iterator[bytes]:
-    """The payloads of the colr boxes at the end of a path of boxes (ISO 14496-12, ISO 15444-1)."""
-    for _ in range(_BOXES):
-        if start + 8 > end:
-            return
-        file.seek(start)
-        length, name = struct.unpack(">I4s", file.read(8))
-        head = 8
-        if length == 1:
-            (length,) = struct.unpack(">Q", file.read(8))
-            head = 16
-        length = end - start if length == 0 else length
-        if length < head or start + length > end:
-            return
-        if path and name == path[0]:
-            version = 4 if name == b"meta" else 0
-            yield from _colour_boxes(file, start + head + version, start + length, path[1:])
-        elif not path and name == b"colr" and length <= _LONGEST:
-            file.seek(start + head)
-            yield file.read(length - head)
-        start += length

@@ -28,6 +28,7 @@ from PIL.PngImagePlugin import PngImageFile
 from dpc.codec import colour, hidden, metadata
 from dpc.codec.colour_tags import declared
 from dpc.codec.container import MAGIC, Colour, check_size
+from dpc.codec.depth import is_deep
 from dpc.codec.metadata import Beside
 from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
 
@@ -251,9 +252,9 @@ def _from_pil(image: Image.Image, name: str, icc: bool) -> Picture:
                 f"{name} is of mode {image.mode}, which does not fit 8-bit RGB; convert it to 8-bit grey or RGB"
             )
         said, tiff = declared(image), metadata.of_tiff(image)  # while the file is open
-        wide = image.mode.startswith("I;16") or ";16" in str(getattr(image, "tile", ""))
+        deep = is_deep(image)
         image.load()
-        return _convert(image, said, tiff, icc, wide)
+        return _convert(image, said, tiff, icc, deep)
     except DPCError:
         raise
     except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
@@ -277,9 +278,11 @@ def _convert(
     said: tuple[bytes | None, bool, str | None],
     tiff: tuple[bytes | None, tuple[str, ...]],
     keep: bool,
-    wide: bool,
+    deep: bool,
 ) -> Picture:
-    """The Picture in a loaded PIL image, of what its file said of colours and tags. wide: its values had 16 bits.
+    """The Picture in a loaded PIL image, of what its file said of colours and tags.
+
+    deep: its values had more than 8 bits.
 
     Strips of rows are converted and written through a turned view of the result, so that no second whole
     picture is ever made.
@@ -301,7 +304,7 @@ def _convert(
         hidden.cover(rgb, alpha)
     beside = metadata.of_image(image, turn >= 5, tiff)
     notes = (note, *beside.notes) if note else beside.notes
-    became: tuple[str, ...] = ("8 bits",) if wide else ()
+    became: tuple[str, ...] = ("8 bits",) if deep else ()
     if to_srgb is not None or image.mode in ("CMYK", "YCbCr"):
         became += ("sRGB" if to_srgb is not None else "RGB",)
     return Picture(rgb, alpha, image.mode in _GREY_MODES, space, icc, beside, notes, became)
