@@ -76,20 +76,24 @@ def inputs(model: Any, graph: str, seed: int) -> dict[str, Any]:
     }
 
 
+def new_ops() -> list[Any]:
+    """What onnx's reference evaluator lacks: the sum of bytes of one scale, the only ones that the graphs add."""
+    from onnx.reference.op_run import OpRun
+
+    class QLinearAdd(OpRun):
+        op_domain = "com.microsoft"
+
+        def _run(self, a: Any, a_scale: Any, a_zero: Any, b: Any, *rest: Any) -> tuple[Any]:
+            return ((a.astype(np.int64) + b - int(a_zero)).clip(0, 255).astype(np.uint8),)
+
+    return [QLinearAdd]
+
+
 def run(folder: Path, reference: bool) -> None:
     """A line for each graph: its name, and a digest of all that it gives."""
     session: Any
     if reference:
         from onnx.reference import ReferenceEvaluator
-        from onnx.reference.op_run import OpRun
-
-        class QLinearAdd(OpRun):
-            """Of bytes of one scale, the only ones that the graphs add; onnx has none."""
-
-            op_domain = "com.microsoft"
-
-            def _run(self, a: Any, a_scale: Any, a_zero: Any, b: Any, *rest: Any) -> tuple[Any]:
-                return ((a.astype(np.int64) + b - int(a_zero)).clip(0, 255).astype(np.uint8),)
 
         tool = "onnx reference evaluator"
     else:
@@ -100,7 +104,7 @@ def run(folder: Path, reference: bool) -> None:
     for path in sorted(folder.glob("*.onnx")):
         digest = hashlib.sha256()
         if reference:
-            session = ReferenceEvaluator(str(path), new_ops=[QLinearAdd])
+            session = ReferenceEvaluator(str(path), new_ops=new_ops())
         else:
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for seed in range(SEEDS):

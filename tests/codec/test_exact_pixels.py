@@ -31,7 +31,7 @@ WORST = 3  # the seed of inputs at their ends
 SETTINGS = [(1, True), (2, True), (1, False), (2, False)]
 MODELS = {
     name: path
-    for name, path in {"exact": make_tiny.EXACT_MODEL, **artifact.released()}.items()
+    for name, path in {"exact": make_tiny.EXACT_MODEL, "bytes": make_tiny.BYTES_MODEL, **artifact.released()}.items()
     if artifact.metadata_of(path).get("exact_pixels")
 }
 
@@ -59,7 +59,7 @@ def test_the_golden_files_are_worth_their_name() -> None:
 
 
 def test_every_exact_model_that_ships_has_a_golden_file() -> None:
-    assert set(RELEASED) == set(MODELS) - {"exact"}
+    assert set(RELEASED) == set(MODELS) - {"exact", "bytes"}
 
 
 @pytest.mark.parametrize(("name", "digest"), RELEASED.items())
@@ -87,7 +87,7 @@ def test_onnxruntime_equals_the_reference_evaluator(name: str, graph: str, seed:
     reference = pytest.importorskip("onnx.reference")
     one = loaded(MODELS[name], 1, True)
     whole, given = machines.whole(one, graph), inputs(one, graph, seed)
-    wanted = reference.ReferenceEvaluator(whole).run(None, given)
+    wanted = reference.ReferenceEvaluator(whole, new_ops=machines.new_ops()).run(None, given)
     assert np.isfinite(wanted[-1]).all() and wanted[-1].std() > 0.01
     for threads, optimise in SETTINGS:
         for got, array in zip(loaded(MODELS[name], threads, optimise).run(graph, **given), wanted, strict=False):
@@ -97,6 +97,28 @@ def test_onnxruntime_equals_the_reference_evaluator(name: str, graph: str, seed:
 
         session = onnxruntime().InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
         np.testing.assert_array_equal(session.run(None, given)[-1], wanted[-1])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, WORST])
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "exact"])
+def test_the_networks_of_the_scales_equal_the_reference_evaluator(name: str, seed: int) -> None:
+    """That of the first group gives features, which those of later groups read beside the residuals before them."""
+    reference = pytest.importorskip("onnx.reference")
+    one = loaded(MODELS[name], 1, True)
+    given = inputs(one, "means", seed)
+    given["features"] = one.run("scale0", z_hat=given["z_hat"])[0]
+    start = 0
+    for group, size in enumerate(one.sizes.groups):
+        needed = {"features": given["features"], "r": given["r"][:, :start]} if group else {"z_hat": given["z_hat"]}
+        evaluator = reference.ReferenceEvaluator(machines.whole(one, f"scale{group}"), new_ops=machines.new_ops())
+        wanted = evaluator.run(None, needed)
+        assert wanted[-1].std() > 0.01
+        for threads, optimise in SETTINGS:
+            for got, array in zip(
+                loaded(MODELS[name], threads, optimise).run(f"scale{group}", **needed), wanted, strict=True
+            ):
+                np.testing.assert_array_equal(got, array)
+        start += size
 
 
 def test_tiles_do_not_change_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from paths import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+import machines  # noqa: E402
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -225,15 +229,6 @@ def test_every_setting_of_the_runtime_gives_the_same_bits(made: Artifact, worst:
 def test_a_plain_evaluator_in_numpy_gives_the_same_bits(made: Artifact) -> None:
     """ONNX's reference evaluator, with the byte sum that it lacks; its integer convolutions are numpy's int32."""
     reference = pytest.importorskip("onnx.reference")
-    from onnx.reference.op_run import OpRun
-
-    class QLinearAdd(OpRun):  # type: ignore[misc]
-        op_domain = "com.microsoft"
-
-        def _run(self, a: Array, a_scale: Any, a_zero: Any, b: Array, *rest: Any) -> tuple[Array]:
-            total = a.astype(np.int64) + b.astype(np.int64) - int(a_zero)
-            return (total.clip(0, 255).astype(np.uint8),)
-
     given = inputs(TINY, 7)
     graphs_of = {
         "means": ("z_hat", "r", "gain", "even"),
@@ -241,13 +236,8 @@ def test_a_plain_evaluator_in_numpy_gives_the_same_bits(made: Artifact) -> None:
         "preview": ("y_hat",),
     }
     for name, needed in graphs_of.items():
-        whole = onnx.load_from_string(made._graphs[name])
-        for tensor in whole.graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(made.weights[tensor.name].astype(kind), tensor.name))
-        evaluator = reference.ReferenceEvaluator(whole, new_ops=[QLinearAdd])
-        (wanted,) = evaluator.run(None, {k: given[k] for k in needed})
+        evaluator = reference.ReferenceEvaluator(machines.whole(made, name), new_ops=machines.new_ops())
+        wanted, *_ = evaluator.run(None, {k: given[k] for k in needed})
         np.testing.assert_array_equal(made.run(name, **{k: given[k] for k in needed})[0], wanted)
 
 
