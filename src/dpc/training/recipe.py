@@ -26,12 +26,15 @@ class Stage(Terms):
 
     lpips_slope: LPIPS weighs lpips times (lambda / middle) ** -lpips_slope. lpips_nets take turns from step to step.
     frozen: analysis and gains stay as they are. teacher: weight of the squared error from the recipe's teacher.
+    taught: D is counted from what the teacher makes of the same latents, in place of the picture; the quantisation steps
+    that the side information predicts stay as they are too, or the rate would be had for nothing.
     """
 
     share: float
     lpips_slope: float = 0.0
     frozen: bool = False
     teacher: float = 0.0
+    taught: bool = False
     lpips_nets: tuple[str, ...] = ("alex", "squeeze")
 
     def __post_init__(self) -> None:
@@ -46,7 +49,7 @@ class Stage(Terms):
             raise RecipeError(
                 "a stage has mse = ms_ssim = lpips = 0: one of them must be above 0, or nothing is learned"
             )
-        if self.teacher and not self.frozen:
+        if (self.teacher or self.taught) and not self.frozen:
             raise RecipeError("a stage has a teacher, which knows the latents of a frozen analysis alone: set frozen")
         if self.lpips and (not self.lpips_nets or any(n not in NETS for n in self.lpips_nets)):
             raise RecipeError(f"lpips_nets = {list(self.lpips_nets)}: give one or more of {', '.join(NETS)}")
@@ -90,8 +93,8 @@ class Recipe:
             )
         if not self.stages:
             raise RecipeError("a recipe needs at least one [[stages]] table")
-        if any(s.teacher for s in self.stages) and not self.teacher:
-            raise RecipeError("a stage has a weight for a teacher, but the recipe names none: teacher = MODEL")
+        if any(s.teacher or s.taught for s in self.stages) and not self.teacher:
+            raise RecipeError("a stage has a teacher, but the recipe names none: teacher = MODEL")
         if abs(sum(s.share for s in self.stages) - 1) > 1e-6:
             raise RecipeError(f"the shares of the stages sum to {sum(s.share for s in self.stages)}, not to 1")
         if self.crop % 64 or self.crop < 192:
@@ -134,7 +137,7 @@ class Recipe:
 
 def untaught(recipe: Recipe) -> Recipe:
     """The recipe without its teacher, whose graphs need ONNX Runtime."""
-    stages = tuple(dataclasses.replace(stage, teacher=0.0) for stage in recipe.stages)
+    stages = tuple(dataclasses.replace(stage, teacher=0.0, taught=False) for stage in recipe.stages)
     return dataclasses.replace(recipe, stages=stages, teacher="")
 
 

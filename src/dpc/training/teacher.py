@@ -18,6 +18,9 @@ from dpc.networks.model import Output
 from dpc.training.weights import is_artifact, located
 
 
+CORNER = 48  # pixels
+
+
 class Teacher:
     """The synthesis of a released model, by its name or the path of its artifact. OptionError where it is neither."""
 
@@ -31,6 +34,18 @@ class Teacher:
 
     def error(self, out: Output) -> Tensor:
         """(N,) squared error of x_hat from the teacher's picture, in 8-bit levels; the gradient is x_hat's."""
+        return (255 * (out.x_hat.float() - self.picture(out))).square().mean((1, 2, 3))
+
+    def target(self, out: Output, x: Tensor) -> Tensor:
+        """The teacher's picture, (N, 3, H, W) in [0, 1], with x's in the four corners: there dpc-7 draws dots."""
+        picture = self.picture(out)
+        for rows in (slice(0, CORNER), slice(-CORNER, None)):
+            for columns in (slice(0, CORNER), slice(-CORNER, None)):
+                picture[:, :, rows, columns] = x[:, :, rows, columns]
+        return picture
+
+    def picture(self, out: Output) -> Tensor:
+        """What the teacher makes of the latents: (N, 3, H, W) float32 in [0, 1], without a gradient."""
         y_hat = out.y_hat.detach().float().cpu().numpy()
         quality = out.weights.mean((2, 3)).cpu().numpy()  # it knows one quality for a whole picture
         made = [
@@ -39,5 +54,4 @@ class Teacher:
         ]
         height, width = out.x_hat.shape[2:]
         pictures = torch.from_numpy(np.stack([m[0].reshape(height, width, 3) for m in made])).to(out.x_hat.device)
-        target = pictures.permute(0, 3, 1, 2).float()
-        return (255 * out.x_hat.float() - target).square().mean((1, 2, 3))
+        return pictures.permute(0, 3, 1, 2).float() / 255

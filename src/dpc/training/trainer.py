@@ -260,15 +260,18 @@ class Trainer:
         weight = torch.exp(self.model.interpolation(level)[:, :, 0, 0] @ self.lam.log())
         turn = self.nets.index(stage.lpips_nets[self.step % len(stage.lpips_nets)]) if stage.lpips else 0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.parallel(x, cells, frozen=stage.frozen)
-            emphasis = (weight / self.middle) ** -stage.lpips_slope
-            d, parts = self.distortion(x, out.x_hat, stage, turn, emphasis=emphasis, synthetic=synthetic)
-            if stage.teacher:
+            out = self.parallel(x, cells, frozen=stage.frozen, taught=stage.taught)
+            if stage.teacher or stage.taught:
                 self.teacher = self.teacher or Teacher(self.recipe.teacher)
+                wanted = self.teacher.target(out, x) if stage.taught else x
+            else:
+                wanted = x
+            emphasis = (weight / self.middle) ** -stage.lpips_slope
+            d, parts = self.distortion(wanted, out.x_hat, stage, turn, emphasis=emphasis, synthetic=synthetic)
+            taught = torch.zeros_like(d)
+            if stage.teacher and self.teacher:
                 taught = self.teacher.error(out)
                 d = d + stage.teacher * taught
-            else:
-                taught = torch.zeros_like(d)
         bpp = (out.bits_y + out.bits_z) / (x.shape[2] * x.shape[3])
         balance = (weight / self.middle) ** -self.recipe.rate_balance
         loss = ((bpp + weight * d) * balance).mean()
