@@ -550,7 +550,9 @@ def test_the_twins_differ_in_nothing_but_the_loss() -> None:
         ("lambda_min = 1.0\n" + GOOD, "0 < min < max is needed"),
         (GOOD + 'lpips = 1.0\nlpips_nets = ["resnet"]\n', r"lpips_nets = \['resnet'\]: give one or more of alex"),
         (GOOD + "teacher = 1.0\n", "a stage has a teacher, .*: set frozen"),
-        (GOOD + "teacher = 1.0\nfrozen = true\n", "a stage has a weight for a teacher, but the recipe names none"),
+        (GOOD + "teacher = 1.0\nfrozen = true\n", "a stage has a teacher, but the recipe names none"),
+        (GOOD + "taught = true\n", "a stage has a teacher, .*: set frozen"),
+        (GOOD + "taught = true\nfrozen = true\n", "a stage has a teacher, but the recipe names none"),
         (GOOD + "teacher = -1\n", "teacher = -1.0: it must be at least 0"),
         (GOOD + "ms_ssim = -1\n", "ms_ssim = -1.0: it must be at least 0"),
         (GOOD + "grid = -1\n", "grid = -1.0: it must be at least 0"),
@@ -866,9 +868,39 @@ def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path:
     np.testing.assert_allclose(error.detach().numpy(), [expected, expected], rtol=1e-3)
     error.sum().backward()
     assert model.g_s.leave.weight.grad.abs().max() > 0
+    target = taught.target(out, x)
+    assert not target.requires_grad
+    assert torch.equal(target[0, :, 48:80], torch.from_numpy(picture[0]).permute(2, 0, 1)[:, 48:80].float() / 255)
+    for top in (slice(0, 48), slice(-48, None)):  # where dpc-7 has its dots
+        for left in (slice(0, 48), slice(-48, None)):
+            assert torch.equal(target[1, :, top, left], x[0, :, top, left])
     (tmp_path / "x.pt").write_bytes(b"")
     with pytest.raises(OptionError, match="teacher = .*x.pt' is no model; give the name of a released model"):
         Teacher(str(tmp_path / "x.pt"))
+
+
+def test_a_taught_stage_goes_towards_the_picture_of_the_teacher(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher who draws all in one grey: the error that is logged is the one from that grey, and it falls."""
+
+    class Grey(Teacher):
+        def __init__(self, name: str) -> None:
+            assert name == "grey"
+
+        def picture(self, out: Any) -> torch.Tensor:
+            return torch.full_like(out.x_hat.detach(), 0.25)
+
+    monkeypatch.setattr(trainer, "Teacher", Grey)
+    stage = Stage(share=1.0, mse=1.0, frozen=True, taught=True)
+    plan = Recipe("x", (stage,), NETWORK, batch=2, teacher="grey", learning_rate=3e-3, warmup=0.0, lambda_max=8.0)
+    last = train(plan, Run(tmp_path / "run", [photos], steps=24, log_every=4, loaders=0, precision="fp32"), say=print)
+    errors = [float(row["mse"]) for row in rows(last.parent / "log.csv")]
+    assert errors[-1] < 0.5 * errors[0]
+    state = load_checkpoint(last)
+    start = Model(NETWORK).state_dict()
+    octaves = [k for k in state["model"] if "octaves" in k]
+    assert octaves and all(torch.equal(state["model"][k], start[k]) for k in octaves)
 
 
 def test_several_devices_need_fabric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,9 +177,7 @@ class Model(nn.Module):
             z_index = _rounded(interpolated(cell_weights, self.z_index))
         return At(weights, gain, offset, z_index)
 
-    def _code(
-        self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor, held: bool
-    ) -> tuple[list[Tensor], Tensor]:
+    def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor, held: bool) -> tuple[list[Tensor], Tensor]:
         """What a training sees of coding: decoded parts, and the bits of y."""
         values: list[Tensor] = []  # y of a group in units of its quantisation steps
 

@@ -17,7 +17,6 @@ from dpc.errors import OptionError
 from dpc.networks.model import Output
 from dpc.training.weights import is_artifact, located
 
-
 CORNER = 48  # pixels
 
 
