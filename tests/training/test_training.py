@@ -32,7 +32,7 @@ from dpc.errors import DPCError, ModelError, OptionError, ToolMissing  # noqa: E
 from dpc.networks.model import Model  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
 from dpc.networks.tables import logistic_tables  # noqa: E402
-from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
+from dpc.training import checkpoint, devices, recipe, schedule, trainer  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.data import fonts  # noqa: E402
@@ -877,6 +877,15 @@ def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path:
     (tmp_path / "x.pt").write_bytes(b"")
     with pytest.raises(OptionError, match="teacher = .*x.pt' is no model; give the name of a released model"):
         Teacher(str(tmp_path / "x.pt"))
+
+
+def test_the_training_that_is_kept_can_be_gone_on_with() -> None:
+    """The weights in results/dpc-8 fit the networks of today, and their recipe, which a checkpoint holds, is read."""
+    folder = ROOT / "results" / "dpc-8"
+    state = checkpoint_of(folder / "training.dpcmodel")
+    taught, last = (recipe.read(folder / name) for name in ("taught.toml", "recipe.toml"))
+    assert checkpoint.recipe_of(state).network == taught.network == last.network
+    Model(taught.network).load_state_dict(state["ema"])
 
 
 def test_a_taught_stage_goes_towards_the_picture_of_the_teacher(
