@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
+import make_tiny  # noqa: E402
 import trainings  # noqa: E402
 from trainings import NETWORK, bare_python, rows, same  # noqa: E402
 
@@ -865,17 +866,19 @@ def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path:
     picture = Codec(DEFAULT, 1).artifact.run("synthesis", y_hat=out.y_hat[:1].detach().numpy(), weights=quality)[0]
     expected = np.square(255 * out.x_hat[0].detach().permute(1, 2, 0).numpy() - picture[0].astype(float)).mean()
     error = taught.error(out)
-    np.testing.assert_allclose(error.detach().numpy(), [expected, expected], rtol=1e-3)
+    np.testing.assert_allclose(error.detach().numpy(), [expected, expected], rtol=1e-2)
+    made = 255 * taught.picture(out)[0].permute(1, 2, 0).numpy() - picture[0]  # which is rounded to 8 bits
+    assert np.square(made).mean() < 0.13 and np.abs(made).max() < 2
     error.sum().backward()
     assert model.g_s.leave.weight.grad.abs().max() > 0
     target = taught.target(out, x)
     assert not target.requires_grad
-    assert torch.equal(target[0, :, 48:80], torch.from_numpy(picture[0]).permute(2, 0, 1)[:, 48:80].float() / 255)
+    assert torch.equal(target[:, :, 48:80], taught.picture(out)[:, :, 48:80])
     for top in (slice(0, 48), slice(-48, None)):  # where dpc-7 has its dots
         for left in (slice(0, 48), slice(-48, None)):
             assert torch.equal(target[1, :, top, left], x[0, :, top, left])
     (tmp_path / "x.pt").write_bytes(b"")
-    with pytest.raises(OptionError, match="teacher = .*x.pt' is no model; give the name of a released model"):
+    with pytest.raises(OptionError, match="teacher = .*x.pt' is no model of the first generation; give dpc-7"):
         Teacher(str(tmp_path / "x.pt"))
 
 
@@ -967,8 +970,8 @@ def test_a_pack_that_cannot_be_made(options: list[str], message: str, tmp_path: 
 def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: Path, whole: Path) -> None:
     plan = tmp_path / "tiny.toml"
     network = "\n".join(f"{k} = {list(v) if isinstance(v, tuple) else v}" for k, v in vars(NETWORK).items())
-    taught = "[[stages]]\nshare = 1.0\nmse = 1.0\nfrozen = true\nteacher = 1.0\n"  # a pack leaves the teacher out
-    plan.write_text(f'name = "tiny"\nbatch = 2\nteacher = "dpc-7"\n[network]\n{network}\n{taught}')
+    taught = "[[stages]]\nshare = 1.0\nmse = 1.0\nfrozen = true\nteacher = 1.0\ntaught = true\n"
+    plan.write_text(f'name = "tiny"\nbatch = 2\nteacher = "{make_tiny.MODEL}"\n[network]\n{network}\n{taught}')
     out = tmp_path / "pack"
     command = ["pack", str(out), "--data", str(photos), "--recipe", str(plan), "--from", str(whole / "last.pt")]
     command += ["--lpips-weights", str(WEIGHTS), "--limit"]
@@ -977,6 +980,7 @@ def test_a_pack_trains_where_there_is_nothing_but_torch(tmp_path: Path, photos: 
     assert sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) < 15e6
     names = zipfile.ZipFile(out / "photos.zip").namelist()
     assert sorted(n.split("/")[0] for n in names) == ["train", "train", "validation"]
+    assert (out / "teacher.pt").stat().st_size > 10_000
     done = CliRunner().invoke(app, [*command, "15"])
     assert done.exit_code == 1 and "is not empty" in done.output
     command[1] = str(tmp_path / "small")

@@ -71,3 +71,8 @@ def state_of(source: Artifact) -> dict[str, Tensor]:
     state["z_index"].copy_(torch.from_numpy(source.table("z_index_anchors")))
     model.start_synthesis(old["g_s.linear"].flatten(1), old["g_s.mean"])
     return model.state_dict()
+
+
+def synthesis_of(source: Artifact) -> dict[str, Tensor]:
+    """The weights of an artifact of the first generation for its OldSynthesis."""
+    return {name.removeprefix("g_s."): v for name, v in _weights(source).items() if name.startswith("g_s.")}

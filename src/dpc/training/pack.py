@@ -23,7 +23,8 @@ from dpc.training.data.photos import HELD_OUT, Photos
 from dpc.training.earlier.recipe import Recipe as AtOneRate
 from dpc.training.earlier.trainer import codec_of
 from dpc.training.in_turn import check_order
-from dpc.training.recipe import Recipe, to_dict, untaught
+from dpc.training.recipe import Recipe, to_dict
+from dpc.training.teacher import weights_of_teacher
 from dpc.training.weights import Weights, grown, weights_of
 
 SEED = 5
@@ -58,6 +59,7 @@ begin=(--from "$here/warm.pt")
 exec 3> >(trap '' INT TERM; exec tee -a "$run/train.log")
 tee=$!
 [ ! -d "$here/fonts" ] || export DPC_FONTS="$here/fonts"
+[ ! -e "$here/teacher.pt" ] || export DPC_TEACHER="$here/teacher.pt"
 PYTHONPATH="$here/code" "${PYTHON:-python3}" -m dpc.training "${recipes[@]/%/.json}" --data "$here/photos.zip" \\
     --lpips-weights "$here/lpips" --out "$run" ${begin[@]+"${begin[@]}"} --minutes "$minutes" "$@" >&3 2>&1 &
 python=$!
@@ -144,12 +146,19 @@ def pack(
     for one in earlier:
         codec_of(one, start if one.begins_with not in names else None)
 
+    taught = {r.teacher for r in own if any(s.teacher or s.taught for s in r.stages)}
+    if len(taught) > 1:
+        raise OptionError(f"a pack holds one teacher, the recipes have {', '.join(sorted(taught))}: give each a pack")
+    teachers = [weights_of_teacher(name) for name in taught]
+
     try:
         _code(out)
-        _recipes(out, {r.name: to_dict(untaught(r)) for r in own} | {r.name: r.plain() for r in earlier})
+        _recipes(out, {r.name: to_dict(r) for r in own} | {r.name: r.plain() for r in earlier})
         if any(r.synthetic for r in own):
             _typefaces(out)
         _lpips(out, networks)
+        for weights in teachers:
+            torch.save({name: value.half() for name, value in weights.items()}, out / "teacher.pt")
         if warm:
             _warm(out, warm, own[0])
         elif start:

@@ -135,12 +135,6 @@ class Recipe:
         return self.stages[-1]
 
 
-def untaught(recipe: Recipe) -> Recipe:
-    """The recipe without its teacher, whose graphs need ONNX Runtime."""
-    stages = tuple(dataclasses.replace(stage, teacher=0.0, taught=False) for stage in recipe.stages)
-    return dataclasses.replace(recipe, stages=stages, teacher="")
-
-
 def from_dict(table: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as to_dict gives it."""
     check_digits(table, "the recipe")
