@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dpc.errors import OptionError
 from dpc.evaluation.metrics.lpips import LPIPS
@@ -126,14 +127,7 @@ def pack(
         raise OptionError(f"{out} exists and is not empty; give a new folder")
     if quality is not None and not 1 <= quality <= 100:
         raise OptionError(f"--quality {quality}: it runs from 1 to 100")
-    names = [r.name for r in recipes]
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise OptionError(f"two recipes have the name {twice[0]}: give one of them another `name`")
-    own = [recipe for recipe in recipes if isinstance(recipe, Recipe)]
-    earlier = [recipe for recipe in recipes if isinstance(recipe, AtOneRate)]
-    if own and earlier:
-        raise OptionError(f"{earlier[0].name} has a [codec] table, {own[0].name} has none: give each kind a pack")
-    check_order(earlier, set(), start)
+    own, earlier = _kinds(recipes, start)
     photos = Photos(data, max(r.crop for r in recipes))  # says at once when a picture cannot be read
     losses = [(s.lpips, s.lpips_nets) for r in own for s in r.stages]
     losses += [(r.loss.lpips, r.loss.lpips_nets) for r in earlier]
@@ -144,12 +138,8 @@ def pack(
         if warm and start:
             grown(warm, recipe.network, start)  # says at once what does not fit
     for one in earlier:
-        codec_of(one, start if one.begins_with not in names else None)
-
-    taught = {r.teacher for r in own if any(s.teacher or s.taught for s in r.stages)}
-    if len(taught) > 1:
-        raise OptionError(f"a pack holds one teacher, the recipes have {', '.join(sorted(taught))}: give each a pack")
-    teachers = [weights_of_teacher(name) for name in taught]
+        codec_of(one, start if one.begins_with not in {r.name for r in earlier} else None)
+    teacher = _teacher(own)
 
     try:
         _code(out)
@@ -157,8 +147,8 @@ def pack(
         if any(r.synthetic for r in own):
             _typefaces(out)
         _lpips(out, networks)
-        for weights in teachers:
-            torch.save({name: value.half() for name, value in weights.items()}, out / "teacher.pt")
+        if teacher:
+            torch.save({name: value.half() for name, value in teacher.items()}, out / "teacher.pt")
         if warm:
             _warm(out, warm, own[0])
         elif start:
@@ -169,6 +159,27 @@ def pack(
         raise
     parts = {p.name: _size(p) for p in sorted(out.iterdir())}
     return Packed(taken, len(photos), sum(parts.values()), parts)
+
+
+def _kinds(recipes: Sequence[Recipe] | Sequence[AtOneRate], start: Path | None) -> tuple[list[Recipe], list[AtOneRate]]:
+    """The recipes of dpc's own network and those of earlier codecs, of which a pack holds one kind."""
+    names = [r.name for r in recipes]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise OptionError(f"two recipes have the name {twice[0]}: give one of them another `name`")
+    own = [recipe for recipe in recipes if isinstance(recipe, Recipe)]
+    earlier = [recipe for recipe in recipes if isinstance(recipe, AtOneRate)]
+    if own and earlier:
+        raise OptionError(f"{earlier[0].name} has a [codec] table, {own[0].name} has none: give each kind a pack")
+    check_order(earlier, set(), start)
+    return own, earlier
+
+
+def _teacher(recipes: Sequence[Recipe]) -> dict[str, Tensor] | None:
+    """The weights of the recipes' teacher, if they have one."""
+    names = sorted({r.teacher for r in recipes if any(s.teacher or s.taught for s in r.stages)})
+    if len(names) > 1:
+        raise OptionError(f"a pack holds one teacher, the recipes have {', '.join(names)}: give each a pack")
+    return weights_of_teacher(names[0]) if names else None
 
 
 def _code(out: Path) -> None:
