@@ -1,8 +1,8 @@
 """An older model's synthesis as a teacher: what it makes of the same latents; goes when dpc-7 goes.
 
 While the analysis and the gains are frozen, a new synthesis reads the latents of the model that the training began
-from. What that model's own synthesis makes of them, texture and all, follows from the latents alone. So the squared
-error from it teaches more per crop than the original, whose texture the latents do not hold (docs/research/tried.md).
+from. What that model's own synthesis makes of them, texture and all, follows from the latents alone. So its picture
+teaches more per crop than the original, whose texture the latents do not hold (docs/research/tried.md).
 """
 
 from __future__ import annotations
