@@ -228,6 +228,7 @@ def jpeg_2000_of_16_bits(name: str) -> bytes:
         (png(1, 1, 16, 0, b"\0\x12\x34"), ("8 bits",)),
         (png(1, 1, 16, 2, b"\0" + b"\x12\x34" * 3), ("8 bits",)),
         (png(1, 1, 16, 6, b"\0" + b"\x12\x34" * 4), ("8 bits",)),
+        (png(1, 1, 8, 2, b"\0\x40\x80\xc0", (b"tEXt", b"bit_depth\x0016")), ()),
         (saved(Image.fromarray(np.zeros((2, 2), np.uint16)), "TIFF"), ("8 bits",)),
         (b"P6 1 1 65535 " + b"\x12\x34" * 3, ("8 bits",)),
         (b"P3 1 1 1023 1000 500 0 ", ("8 bits",)),

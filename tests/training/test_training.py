@@ -200,6 +200,18 @@ def test_two_processes_do_the_work_of_one(tmp_path: Path, photos: Path, whole: P
     assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.999
 
 
+@pytest.mark.slow
+def test_two_processes_train_a_taught_stage_in_which_layers_rest(tmp_path: Path, photos: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    script = program(tmp_path, tmp_path / "run", photos, "devices=2")
+    stage = "t.Stage(share=1.0, mse=1.0, frozen=True, taught=True)"
+    taught = f"t.dataclasses.replace(t.RECIPE, teacher={str(make_tiny.MODEL)!r}, stages=({stage},))"
+    script.write_text(script.read_text().replace("t.RECIPE", taught))
+    done = subprocess.run([sys.executable, script], env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "run" / "log.csv")) > 1
+
+
 def test_the_time_limit_holds_with_start_up_and_checkpoint(tmp_path: Path, photos: Path) -> None:
     began = time.monotonic() - 3  # so long did the program take to start
     train(RECIPE, run(tmp_path, photos, minutes=0.15, began=began), say=quiet)
@@ -851,7 +863,9 @@ def test_a_training_begins_where_the_first_generation_ended() -> None:
     assert -10 * torch.log10((out.x_hat - x).square().mean()) > 24
 
 
-def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path: Path) -> None:
+def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dpc.codec.codec import Codec
     from dpc.codec.image import load
 
@@ -877,7 +891,12 @@ def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(tmp_path:
     for top in (slice(0, 48), slice(-48, None)):  # where dpc-7 has its dots
         for left in (slice(0, 48), slice(-48, None)):
             assert torch.equal(target[1, :, top, left], x[0, :, top, left])
+    with pytest.raises(OptionError, match="the teacher reads 24 latents, the recipe's network has 192"):
+        Teacher(str(make_tiny.MODEL)).picture(out)
     (tmp_path / "x.pt").write_bytes(b"")
+    with monkeypatch.context() as packed, pytest.raises(OptionError, match="x.pt holds no teacher's weights"):
+        packed.setenv("DPC_TEACHER", str(tmp_path / "x.pt"))
+        Teacher("dpc-7")
     with pytest.raises(OptionError, match="teacher = .*x.pt' is no model of the first generation; give dpc-7"):
         Teacher(str(tmp_path / "x.pt"))
 

@@ -20,8 +20,10 @@ def is_deep(image: Image.Image) -> bool:
 
     PNG, TIFF, PPM, SGI as Pillow reads them; HEIC as pillow-heif says; AVIF and JPEG 2000 by their boxes.
     """
-    if image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8:
+    if image.mode.startswith("I;16"):
         return True
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8)) > 8
     for tile in getattr(image, "tile", ()):
         args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if any(";16" in a for a in args if isinstance(a, str)) or tile[0] == "SGI16":

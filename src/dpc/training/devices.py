@@ -53,11 +53,12 @@ class Alone:
         yield
 
 
-def start(device: str, count: int) -> Any:
+def start(device: str, count: int, *, resting: bool = False) -> Any:
     """Alone, or a Fabric of `count` processes (DistributedDataParallel, gradients averaged), not yet launched.
 
-    device: "auto", "cpu", "cuda", "cuda:1", ... Raises OptionError when there is no such device, ToolMissing when
-    several are asked for and Lightning Fabric is not installed.
+    device: "auto", "cpu", "cuda", "cuda:1", ... resting: some parameters may get no gradient in a step. Raises
+    OptionError when there is no such device, ToolMissing when several are asked for and Lightning Fabric is not
+    installed.
     """
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -75,7 +76,9 @@ def start(device: str, count: int) -> Any:
         raise ToolMissing(f"--devices {count} needs lightning-fabric; pip install '.[train]', or use one device")
     from lightning_fabric import Fabric
 
-    return Fabric(accelerator=chosen.type, devices=count, strategy="ddp")
+    return Fabric(
+        accelerator=chosen.type, devices=count, strategy="ddp_find_unused_parameters_true" if resting else "ddp"
+    )
 
 
 def precision(wanted: str, device: torch.device, state: Mapping[str, Any] | None) -> str:

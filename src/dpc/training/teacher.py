@@ -72,8 +72,11 @@ def weights_of_teacher(name: str) -> dict[str, Tensor]:
     """Of an OldSynthesis: of a model of the first generation, by its name or the path of its artifact, or, in a pack,
     of the file DPC_TEACHER. OptionError where there is none."""
     if packed := os.environ.get("DPC_TEACHER"):
-        weights: dict[str, Tensor] = torch.load(packed, map_location="cpu", weights_only=True)
-        return {name: value.float() for name, value in weights.items()}
+        try:
+            weights: dict[str, Tensor] = torch.load(packed, map_location="cpu", weights_only=True)
+            return {name: value.float() for name, value in weights.items()}
+        except Exception as error:  # torch and pickle raise whatever the damage happens to hit
+            raise OptionError(f"DPC_TEACHER: {packed} holds no teacher's weights; make the pack again") from error
     from dpc.codec.artifact import Artifact  # a pack trains without what this needs
     from dpc.training import first_generation
 
@@ -106,6 +109,8 @@ class Teacher:
     @torch.no_grad()
     def picture(self, out: Output) -> Tensor:
         """What the teacher makes of the latents: (N, 3, H, W) float32 in [0, 1]."""
+        if (has := out.y_hat.shape[1]) != (reads := self._draw.enter_weight.shape[1]):  # type: ignore[index]
+            raise OptionError(f"the teacher reads {reads} latents, the recipe's network has {has}; give them alike")
         self._draw.to(out.y_hat.device)
         quality = out.weights.float().mean((2, 3))  # it knows one quality for a whole picture
         picture: Tensor = self._draw(out.y_hat.float(), quality).float().clamp(0, 1)

@@ -86,7 +86,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, run: Run, resume: Path | None, warm: dict[str, Tensor] | None, say: Say) -> None:
         self.recipe, self.run = recipe, run
-        self.fabric = start(run.device, run.devices)
+        self.fabric = start(run.device, run.devices, resting=any(s.frozen for s in recipe.stages))
         state = self._checked(resume, say)
         find(run.data)
         self.plan = schedule(recipe, run.minutes, run.horizon, run.steps, state)
@@ -261,11 +261,11 @@ class Trainer:
         turn = self.nets.index(stage.lpips_nets[self.step % len(stage.lpips_nets)]) if stage.lpips else 0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             out = self.parallel(x, cells, frozen=stage.frozen, taught=stage.taught)
+            wanted = x
             if stage.teacher or stage.taught:
                 self.teacher = self.teacher or Teacher(self.recipe.teacher)
-                wanted = self.teacher.target(out, x) if stage.taught else x
-            else:
-                wanted = x
+            if stage.taught and self.teacher:
+                wanted = self.teacher.target(out, x)
             emphasis = (weight / self.middle) ** -stage.lpips_slope
             d, parts = self.distortion(wanted, out.x_hat, stage, turn, emphasis=emphasis, synthetic=synthetic)
             taught = torch.zeros_like(d)
