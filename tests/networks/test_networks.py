@@ -128,9 +128,9 @@ def test_quantisation_steps_follow_the_side_information() -> None:
         getattr(model(x, cells, frozen=True), part).square().sum().backward()
         assert model.means.octaves.bias.grad.abs().max() > 0
     model.zero_grad()
-    out = model(x, cells, frozen=True, taught=True)  # whose target moves with the steps: coarser ones would be free
-    (out.bits_y.sum() + out.x_hat.sum()).backward()
-    assert model.means.octaves.bias.grad is None and model.g_s.leave.weight.grad.abs().max() > 0
+    model(x, cells, frozen=True, taught=True).x_hat.sum().backward()  # whose target moves with the latents
+    learns = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert learns == {"g_s"}
 
 
 def test_gains_learn_nothing_where_the_quality_varies_and_nothing_where_they_are_frozen() -> None:

@@ -151,7 +151,7 @@ class Model(nn.Module):
     def forward(self, x: Tensor, cells: Tensor, *, frozen: bool = False, taught: bool = False) -> Output:
         """x: (N, 3, H, W) in [0, 1], H and W multiples of CELL; cells: (N, H/CELL, W/CELL) in [0, levels - 1].
 
-        frozen: analysis and gains get no gradient. taught: nor do the predicted quantisation steps.
+        frozen: analysis and gains get no gradient. taught: the synthesis alone gets one.
         """
         varied = (cells.amax((1, 2)) > cells.amin((1, 2)))[:, None, None, None]
         at = self.at(cells)
@@ -159,12 +159,13 @@ class Model(nn.Module):
         gain = at.gain.detach() if frozen else torch.where(varied, at.gain.detach(), at.gain)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             y = self.g_a(x)
-        z = bounded(self.h_a(y * gain), -Z_LIMIT, Z_LIMIT)
-        z_scale = scale_of_index(bounded(at.z_index, 1, INDICES - 1))
-        z_hat = straight(z, z.round())
-        bits_z = rate(z, z_hat.detach(), z_scale)
-        decoded, bits_y = self._code(y, z_hat, gain, at.offset, taught)
-        y_hat = torch.cat(decoded, 1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not taught):
+            z = bounded(self.h_a(y * gain), -Z_LIMIT, Z_LIMIT)
+            z_scale = scale_of_index(bounded(at.z_index, 1, INDICES - 1))
+            z_hat = straight(z, z.round())
+            bits_z = rate(z, z_hat.detach(), z_scale)
+            decoded, bits_y = self._code(y, z_hat, gain, at.offset)
+            y_hat = torch.cat(decoded, 1)
         return Output(self.g_s(y_hat, at.weights), bits_y, bits_z, y_hat, at.weights)
 
     def at(self, cells: Tensor) -> At:
@@ -177,7 +178,7 @@ class Model(nn.Module):
             z_index = _rounded(interpolated(cell_weights, self.z_index))
         return At(weights, gain, offset, z_index)
 
-    def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor, held: bool) -> tuple[list[Tensor], Tensor]:
+    def _code(self, y: Tensor, z_hat: Tensor, gain: Tensor, offset: Tensor) -> tuple[list[Tensor], Tensor]:
         """What a training sees of coding: decoded parts, and the bits of y."""
         values: list[Tensor] = []  # y of a group in units of its quantisation steps
 
@@ -187,7 +188,7 @@ class Model(nn.Module):
             r = (value - mu).detach().round() * (index.detach() > 0).float()
             return r, straight(value, r + mu.detach())
 
-        groups = self.in_order(z_hat, gain, offset, quantise, held)
+        groups = self.in_order(z_hat, gain, offset, quantise)
         del values[0]  # the first group is quantised twice
         bits_y = y.new_zeros(len(y))
         for group, value in zip(groups, values, strict=True):
@@ -196,20 +197,16 @@ class Model(nn.Module):
             bits_y = bits_y + rate(error, error.detach().round(), scale_of_index(group.index))
         return [group.y_hat for group in groups], bits_y
 
-    def in_order(
-        self, z_hat: Tensor, gain: Tensor, offset: Tensor, quantise: Quantise, held: bool = False
-    ) -> list[Group]:
+    def in_order(self, z_hat: Tensor, gain: Tensor, offset: Tensor, quantise: Quantise) -> list[Group]:
         """The context model, group by group: encoder, decoder and training.
 
         quantise gives what is known of a group once its indices and means are there. It is asked twice for the first
-        group: with the means of the positions that are decoded first, then with all. held: the predicted quantisation
-        steps get no gradient.
+        group: with the means of the positions that are decoded first, then with all.
         """
         with torch.autocast(z_hat.device.type, enabled=False):
             f = features(self.scales.features, z_hat)
         psi = features(self.means.features, z_hat)
-        fineness = self.means.fineness(psi)
-        gain = gain * (fineness.detach() if held else fineness)
+        gain = gain * self.means.fineness(psi)
         even = checkerboard(gain.shape[2], gain.shape[3], gain.device)
         magnitudes: list[Tensor] = []
         groups: list[Group] = []

@@ -26,8 +26,8 @@ class Stage(Terms):
 
     lpips_slope: LPIPS weighs lpips times (lambda / middle) ** -lpips_slope. lpips_nets take turns from step to step.
     frozen: analysis and gains stay as they are. teacher: weight of the squared error from the recipe's teacher.
-    taught: D is counted from what the teacher makes of the same latents, in place of the picture; the predicted
-    quantisation steps stay as they are too, or a lower rate would cost nothing.
+    taught: D is counted from what the teacher makes of the same latents, in place of the picture; all but the synthesis
+    stays as it is, or a lower rate would cost nothing.
     """
 
     share: float
