@@ -83,8 +83,9 @@ def new_ops() -> list[Any]:
     class QLinearAdd(OpRun):
         op_domain = "com.microsoft"
 
-        def _run(self, a: Any, a_scale: Any, a_zero: Any, b: Any, *rest: Any) -> tuple[Any]:
-            return ((a.astype(np.int64) + b - int(a_zero)).clip(0, 255).astype(np.uint8),)
+        def _run(self, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, *rest: Any) -> tuple[Any]:
+            assert int(rest[-1]) == int(a_zero)  # the sum is of the first one's kind
+            return ((a.astype(np.int64) + b - int(b_zero)).clip(0, 255).astype(np.uint8),)
 
     return [QLinearAdd]
 

@@ -1,7 +1,7 @@
 """The pictures by which a model is chosen: held-out training photographs, and synthetic pages that no training drew.
 
     python benchmarks/selection.py PHOTOS FOLDER
-    dpc bench FOLDER --codecs dpc:dpc-7,dpc:NEW.dpcmodel,avif --bpp 0.15,0.25,0.5 --out SELECTED \\
+    dpc bench FOLDER --codecs dpc:dpc-8,dpc:NEW.dpcmodel,avif --bpp 0.15,0.25,0.5 --out SELECTED \\
         --metrics lpips_alex,plain_2,luma_below_4,ssimulacra2,text_read,ms_ssim --lpips-weights WEIGHTS
     dpc report SELECTED --out PAGE --pictures FOLDER
 

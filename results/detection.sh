@@ -3,14 +3,14 @@
 # the page anew.
 #
 #     results/detection.sh DETECTION [CODEC ...]
-#     results/detection.sh ../shared/data/detection dpc:dpc-7 avif jpeg2000 jpeg heic
+#     results/detection.sh ../shared/data/detection dpc:dpc-8 avif jpeg2000 jpeg heic
 #
 # DETECTION holds instances.json, images, yolox_nano.onnx, nanodet_m.onnx and FastestDet.onnx. CODEC: names as in
 # `dpc bench`; without any the five above. The first DPC among them is set against all others, and rates at equal AP are
 # told against the first of all. One codec is measured after the other, with tables after each. What is in the rows
 # already is not measured again: a run that was stopped goes on, and a new model costs its own rows only:
 #
-#     results/detection.sh ../shared/data/detection dpc:dpc-8 dpc:dpc-7 avif jpeg2000 jpeg heic
+#     results/detection.sh ../shared/data/detection dpc:dpc-9 dpc:dpc-8 avif jpeg2000 jpeg heic
 #
 # OUT=... is another folder for the results, DPC=... the command, if it is not on the PATH. On 150 pictures it takes some
 # 50 minutes of one core for the five.
@@ -20,7 +20,7 @@ data=$1
 shift
 out=${OUT:-$(cd "$(dirname "$0")" && pwd)/detection}
 read -ra dpc <<< "${DPC:-dpc}"
-[[ $# -ge 1 ]] || set -- dpc:dpc-7 avif jpeg2000 jpeg heic
+[[ $# -ge 1 ]] || set -- dpc:dpc-8 avif jpeg2000 jpeg heic
 export OMP_NUM_THREADS=1
 detectors=()
 for name in yolox_nano nanodet_m FastestDet; do detectors+=(--detector "$data/$name.onnx"); done

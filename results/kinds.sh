@@ -3,10 +3,10 @@
 # and PSNR beside them. Makes the tables anew.
 #
 #     results/kinds.sh DATA WEIGHTS [CODEC ...]
-#     results/kinds.sh ../shared/data ../shared/weights dpc:dpc-7 avif
+#     results/kinds.sh ../shared/data ../shared/weights dpc:dpc-8 avif
 #
 # DATA holds the folder kodak; WEIGHTS holds those of LPIPS and DISTS, in itself or in its folders lpips and vgg. CODEC:
-# names as in `dpc bench`; without any dpc:dpc-7 and avif. What is in the rows already is not measured again. DPC=... is
+# names as in `dpc bench`; without any dpc:dpc-8 and avif. What is in the rows already is not measured again. DPC=... is
 # the command, if it is not on the PATH. It takes some ten minutes of one core for two codecs.
 set -euo pipefail
 [[ $# -ge 2 ]] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -14,7 +14,7 @@ data=$1 weights=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 read -ra dpc <<< "${DPC:-dpc}"
-codecs=$(IFS=,; echo "${*:-dpc:dpc-7,avif}")
+codecs=$(IFS=,; echo "${*:-dpc:dpc-8,avif}")
 export OMP_NUM_THREADS=1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

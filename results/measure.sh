@@ -2,10 +2,10 @@
 # Measures codecs and models on the four test sets, and makes the tables anew.
 #
 #     results/measure.sh DATA LPIPS [CODEC ...]
-#     results/measure.sh ../shared/data ../shared/weights/lpips dpc:dpc-7
+#     results/measure.sh ../shared/data ../shared/weights/lpips dpc:dpc-8
 #
 # DATA holds the folders kodak, kodak-bpg444, set5, set14 and urban100; LPIPS the weights of LPIPS. CODEC: names as in
-# `dpc bench`, such as dpc:dpc-7 for a released model or dpc:PATH for an artifact; without any dpc:dpc-7 and all classical ones.
+# `dpc bench`, such as dpc:dpc-8 for a released model or dpc:PATH for an artifact; without any dpc:dpc-8 and all classical ones.
 # What is in the rows already is not measured again, so a run that was stopped goes on, and a new model costs its own
 # rows only. DPC=... is the command, if it is not on the PATH.
 set -euo pipefail
@@ -26,7 +26,7 @@ qualities=(
 )
 export OMP_NUM_THREADS=1
 for set in kodak set5 set14 urban100; do
-    for codec in "${@:-dpc:dpc-7}" $([[ $# -gt 0 ]] || echo "$classical"); do
+    for codec in "${@:-dpc:dpc-8}" $([[ $# -gt 0 ]] || echo "$classical"); do
         options=(--codecs "$codec" --lpips-weights "$weights")
         # genuine BPG files of Kodak: models are brought to their sizes as well
         [[ $set != kodak ]] || options+=(--folder "bpg=$data/kodak-bpg444")

@@ -1,11 +1,12 @@
 """Pairs of pictures for blind raters, and the count of their votes: which of two codecs looks better at equal bytes?
 
-    python scripts/blind_pairs.py make OUT PICTURE... --codecs dpc:NEW.dpcmodel,dpc:dpc-7 [--bpp 0.12,0.25] [--seed 1]
+    python scripts/blind_pairs.py make OUT PICTURE... --codecs dpc:NEW.dpcmodel,dpc:dpc-8 [--bpp 0.12,0.25] [--seed 1]
     python scripts/blind_pairs.py count OUT BALLOT.csv... [--lines]
 
 make: OUT/pairs/pairNNN.png shows two coded pictures with the original between them, sides and order by chance; at most
 512 x 512 pixels, the upper left ones. Give raters that folder alone: OUT/key.csv says what is what. The first codec is
-brought to the bytes of the second.
+brought to the bytes of the second. OUT/mirrored holds the same with the sides exchanged: give it to as many raters, as
+raters lean to a side, and count both.
 count: a ballot is a CSV with the columns pair, vote (left, right, same) and, if the rater likes, why. Prints the votes
 for both codecs at each rate, and how often each side was chosen: a rater who leans shows there. --lines: every vote.
 
@@ -34,6 +35,7 @@ from dpc.evaluation.codecs.sizes import at_bpp, at_bytes
 
 SIDE = 512  # pixels: three panels fit on a screen
 TITLE, GAP = 24, 10  # pixels
+MIRRORED = "mirrored"
 VOTES = ("left", "right", "same")
 KEY = ("pair", "picture", "bpp", "left", "right", "left_bytes", "right_bytes")
 
@@ -52,29 +54,34 @@ def panels(left: Rgb, original: Rgb, right: Rgb) -> Image.Image:
 def make(out: Path, pictures: list[Path], codecs: list[str], rates: list[float], seed: int) -> None:
     """Write OUT/pairs and OUT/key.csv; a pair that a codec cannot make is left out, with a line."""
     if len(codecs) != 2 or codecs[0] == codecs[1]:
-        raise OptionError(f"--codecs {','.join(codecs)}: two codecs that differ are needed, such as dpc:dpc-7,avif")
+        raise OptionError(f"--codecs {','.join(codecs)}: two codecs that differ are needed, such as dpc:dpc-8,avif")
     first, second = (get(name) for name in codecs)
-    (out / "pairs").mkdir(parents=True, exist_ok=False)
+    folders = (out, out / MIRRORED)
+    for folder in folders:
+        (folder / "pairs").mkdir(parents=True, exist_ok=False)
     rng = random.Random(seed)
     wanted = [(picture, rate) for picture in pictures for rate in rates]
     rng.shuffle(wanted)
-    with (out / "key.csv").open("w", newline="") as file:
-        key = csv.writer(file)
-        key.writerow(KEY)
-        for number, (picture, rate) in enumerate(wanted):
-            original = np.ascontiguousarray(load(picture).rgb[:SIDE, :SIDE])
-            try:
-                _, theirs = at_bpp(second, original, rate)
-                _, mine = at_bytes(first, original, len(theirs))
-            except DPCError as error:
-                print(f"{picture} at {rate:g} bpp is left out: {error}", file=sys.stderr)
-                continue
-            sides: list[tuple[str, Codec, bytes]] = [(codecs[0], first, mine), (codecs[1], second, theirs)]
-            rng.shuffle(sides)
+    keys: list[list[list[str | int]]] = [[list(KEY)], [list(KEY)]]
+    for number, (picture, rate) in enumerate(wanted):
+        original = np.ascontiguousarray(load(picture).rgb[:SIDE, :SIDE])
+        try:
+            _, theirs = at_bpp(second, original, rate)
+            _, mine = at_bytes(first, original, len(theirs))
+        except DPCError as error:
+            print(f"{picture} at {rate:g} bpp is left out: {error}", file=sys.stderr)
+            continue
+        sides: list[tuple[str, Codec, bytes]] = [(codecs[0], first, mine), (codecs[1], second, theirs)]
+        rng.shuffle(sides)
+        name = f"pair{number:03d}"
+        for folder, key in zip(folders, keys, strict=True):
             (left, a, a_data), (right, b, b_data) = sides
-            name = f"pair{number:03d}"
-            panels(a.decode(a_data), original, b.decode(b_data)).save(out / "pairs" / f"{name}.png")
-            key.writerow([name, picture.stem, f"{rate:g}", left, right, len(a_data), len(b_data)])
+            panels(a.decode(a_data), original, b.decode(b_data)).save(folder / "pairs" / f"{name}.png")
+            key.append([name, picture.stem, f"{rate:g}", left, right, len(a_data), len(b_data)])
+            sides.reverse()
+    for folder, key in zip(folders, keys, strict=True):
+        with (folder / "key.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(key)
 
 
 def votes(out: Path, ballots: list[Path]) -> Iterator[tuple[dict[str, str], str, str]]:

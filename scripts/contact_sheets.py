@@ -1,6 +1,6 @@
 """Crops of one kind beside each other: the original, a codec, and another at equal and at twice the bytes.
 
-    python scripts/contact_sheets.py LIST PICTURES [--codec dpc:dpc-7] [--peer avif] [--bpp 0.15,0.25] [--out DIR]
+    python scripts/contact_sheets.py LIST PICTURES [--codec dpc:dpc-8] [--peer avif] [--bpp 0.15,0.25] [--out DIR]
 
 LIST: a CSV with the columns kind, picture, left, top (docs/research/sheets.csv). PICTURES: the folder that holds the
 pictures. The whole picture is coded, and a crop of it shown. Writes DIR/KIND-RATE.png, a row for each line of LIST, and
@@ -113,7 +113,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--codec", default="dpc:dpc-7")
+    parser.add_argument("--codec", default="dpc:dpc-8")
     parser.add_argument("--peer", default="avif")
     parser.add_argument("--bpp", default="0.15,0.25")
     parser.add_argument("--out", type=Path, default=Path("sheets"))

@@ -1,6 +1,6 @@
 """Earlier learned codecs and others at equal bytes, picture by picture: folders for a study, and a contact sheet.
 
-    python scripts/equal_bytes.py OUT PICTURE... --weights NAME=W [--weights NAME=W] [--codecs dpc:dpc-7,jpeg2000,avif]
+    python scripts/equal_bytes.py OUT PICTURE... --weights NAME=W [--weights NAME=W] [--codecs dpc:dpc-8,jpeg2000,avif]
 
 W: weights of an earlier codec at one rate. The bytes of a picture are those of the first file of weights that has no
 importance map, else the geometric mean of all. Codecs with an importance map (base-2018) are brought there by one

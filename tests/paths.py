@@ -32,3 +32,6 @@ def needs(*parts: str) -> Callable[[Any], Any]:
 def python_path(file: str) -> str:
     """PYTHONPATH of processes that import the test in this file."""
     return os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests", Path(file).parent)))
+
+
+DPC_7 = ROOT / "results" / "dpc-7" / "dpc-7.dpcmodel"  # of the first generation; no longer in the package

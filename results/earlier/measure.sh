@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the earlier codecs from their weights (MODEL/RATE.pt here, as train.sh leaves them) beside dpc-7, JPEG 2000,
+# Measures the earlier codecs from their weights (MODEL/RATE.pt here, as train.sh leaves them) beside dpc-8, JPEG 2000,
 # BPG and AVIF, and makes tables, curves, contact sheets, maps, the folder of a study and detection rows of it.
 #
 #     results/earlier/measure.sh DATA WEIGHTS [STEP ...]
@@ -30,7 +30,7 @@ python=${PYTHON:-python3}
 earlier=${EARLIER:-$here} out=${OUT:-$here/measured} rate=${RATE:-middle}
 study=${STUDY:-$out/study}
 metrics=${METRICS:-psnr,ms_ssim,lpips_alex,lpips_squeeze,lpips_vgg,dists,ssimulacra2,butteraugli,cvvdp}
-read -ra codecs <<< "${CODECS:-dpc:dpc-7 jpeg2000 bpg-like avif}"
+read -ra codecs <<< "${CODECS:-dpc:dpc-8 jpeg2000 bpg-like avif}"
 read -ra sets <<< "${SETS:-kodak set5 set14 urban100}"
 read -ra models <<< "${MODELS:-base-2018-msssim base-2018-dpc scale-hyperprior-mse mean-scale-hyperprior-mse factorised-mse joint-mse}"
 [[ $# -gt 0 ]] || set -- rows tables sheets maps study detection

@@ -921,7 +921,7 @@ def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) ->
     file = container.unpack(data)
     header = len(data) - len(file.body)
     assert header <= 24 + (2 + len(file.quality_map) if file.quality_map else 0)
-    assert len(data) == pytest.approx(bits / 8 + header, rel=0.01, abs=24)
+    assert len(data) == pytest.approx(bits / 8 + header, rel=0.01, abs=32)
 
 
 def test_the_benchmark_of_speed_runs(tmp_path: Path) -> None:

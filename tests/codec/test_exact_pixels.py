@@ -12,6 +12,7 @@ import make_tiny
 import numpy as np
 import numpy.typing as npt
 import pytest
+from paths import DPC_7
 from PIL import Image
 
 from dpc.codec import artifact, container, tiles
@@ -26,12 +27,18 @@ Array = npt.NDArray[Any]
 NAMES = sorted(path.stem for path in make_tiny.EXACT.glob("*.dpc") if not path.stem.startswith("released-"))
 RELEASED = {  # model: sha256 of the pixels of exact/released-MODEL.dpc
     "dpc-7": "d5f44004073b2574daac979166f98c1d9fe6de2b477d0f2c0e607a16e282407f",
+    "dpc-8": "44b43a625cf60ccc6ac3fdbf94ac84e3411ca304a1015780081d9a6264c3ad06",
 }
 WORST = 3  # the seed of inputs at their ends
 SETTINGS = [(1, True), (2, True), (1, False), (2, False)]
 MODELS = {
     name: path
-    for name, path in {"exact": make_tiny.EXACT_MODEL, "bytes": make_tiny.BYTES_MODEL, **artifact.released()}.items()
+    for name, path in {
+        "exact": make_tiny.EXACT_MODEL,
+        "bytes": make_tiny.BYTES_MODEL,
+        "dpc-7": DPC_7,
+        **artifact.released(),
+    }.items()
     if artifact.metadata_of(path).get("exact_pixels")
 }
 
@@ -64,7 +71,7 @@ def test_every_exact_model_that_ships_has_a_golden_file() -> None:
 
 @pytest.mark.parametrize(("name", "digest"), RELEASED.items())
 def test_a_released_model_decodes_to_known_pixels(name: str, digest: str) -> None:
-    pixels = Codec(name).decode(make_tiny.EXACT / f"released-{name}.dpc", as_array=True)
+    pixels = Codec(MODELS[name]).decode(make_tiny.EXACT / f"released-{name}.dpc", as_array=True)
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == digest
 
 

@@ -28,6 +28,10 @@ def metadata(*stages: dict[str, object], **recipe: object) -> dict[str, object]:
             metadata({"mse": 1, "plain": 2}, selected_by=["unknown"]),
             "luma_below_4 luma_below_8 plain_025 plain_2 psnr unknown",
         ),
+        (
+            metadata({"mse": 1, "taught": True}, selected_by=["ssimulacra2"]),  # by dpc-7, and what that has seen
+            "lpips_alex lpips_squeeze ms_ssim peak_16 peak_2 peak_4 peak_8 psnr ssim ssimulacra2 unknown",
+        ),
         ({}, "unknown"),
         ({"training": {"recipe": "a name"}}, "unknown"),
     ],

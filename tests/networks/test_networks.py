@@ -16,7 +16,7 @@ from dpc.codec.codec import Codec  # noqa: E402
 from dpc.codec.image import load as load_picture  # noqa: E402
 from dpc.networks import wavelet  # noqa: E402
 from dpc.networks.context import INDEX_BITS, MAGNITUDE_MAX, Z_LIMIT, bits_of, features, scale_of_index  # noqa: E402
-from dpc.networks.integer import IntegerBlock, IntegerConv, on_bytes  # noqa: E402
+from dpc.networks.integer import IntegerBlock, IntegerConv, LeakyConv, on_bytes  # noqa: E402
 from dpc.networks.model import Model, bounded, index_of_scale  # noqa: E402
 from dpc.networks.sizes import CELL, Network  # noqa: E402
 from dpc.training.export.export import export, half_precision  # noqa: E402
@@ -245,6 +245,8 @@ def convolved(conv: IntegerConv, a: Int) -> Int:
     """What the convolution makes of integers, in int64."""
     weight, bias, exponents = (v.numpy().astype(np.int64) for v in conv.integers())
     assert np.abs(weight).max() <= 63 and conv.bits_out is not None
+    if conv.groups > 1:  # each output reads one channel
+        weight = np.eye(len(weight), dtype=np.int64)[:, :, None, None] * weight
     acc = correlate(a, weight, bias)
     low, high = (-128, 127) if conv.signed else (0, 255)
     return rounded(acc, (exponents + conv.bits_in - conv.bits_out)[:, None, None]).clip(low, high)
@@ -313,11 +315,19 @@ def test_bytes_round_to_even_and_pass_gradients_inside(signed: bool) -> None:
 def test_an_integer_block_is_that_of_int64() -> None:
     torch.manual_seed(2)
     block = IntegerBlock(8, 5)
-    torch.nn.init.normal_(block.merge.weight, std=0.4)
+    torch.nn.init.normal_(block.down.weight, std=0.4)
     x = torch.randint(-128, 128, (1, 8, 9, 7))
     a = x[0].numpy().astype(np.int64)
-    wanted = (a + convolved(block.merge, convolved(block.spread, a))).clip(-128, 127)
+    torch.nn.init.normal_(block.straight.weight, std=0.4)
+    d = convolved(block.depth, a)
+    change = (convolved(block.down, convolved(block.up, d)) + convolved(block.straight, d)).clip(-128, 127)
+    wanted = (a + change).clip(-128, 127)
     assert np.array_equal(block(x / 32)[0].detach().numpy() * 32, wanted)
+    leaky = LeakyConv(8, 4, 5)
+    bent = convolved(leaky.bent, a)
+    assert bent.min() == 0 and bent.max() > 127
+    wanted = (bent + convolved(leaky.straight, a)).clip(-128, 127)
+    assert np.array_equal(leaky(x / 32)[0].detach().numpy() * 32, wanted)
 
 
 # training and codec

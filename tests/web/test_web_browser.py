@@ -74,8 +74,12 @@ def test_the_default_quality_map_is_that_of_python(tab: Tab, size: tuple[int, in
         assert np.array_equal(quality_map.unpack(made, *expected.shape), expected)
 
 
+GONE = DATA / "exact" / "released-dpc-7.dpc"  # of a model that the package no longer brings
+GOLDEN = sorted({*DATA.glob("*/*.dpc")} - {GONE})
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(DATA.glob("*/*.dpc")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_golden_files(tab: Tab, path: Path) -> None:
     data = path.read_bytes()
     model = dpc.inspect(data).model_id

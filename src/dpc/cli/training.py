@@ -128,6 +128,7 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     from dpc.networks.tables import logistic_tables
     from dpc.training.export import calibrate as calibration
     from dpc.training.export import export as exporter
+    from dpc.training.export.plain import settle
     from dpc.training.weights import is_artifact, weights_of
 
     if out.is_dir() or (out.exists() and not is_artifact(out)):
@@ -138,9 +139,10 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     photos = calibration.photos_of(calibrate) if calibrate else None  # fails before any work is done
     model = Model(source.network)
     model.load_state_dict(source.state)
+    pattern = settle(model)
     description = source.recipe.description
     artifact = exporter.export(model, out, name, training=source.training, description=description)
-    note = ""
+    note = f"; pattern on plain ground {pattern[0]:.2f} -> {pattern[1]:.2f} levels"
     if photos:
         before = artifact.tables.frequencies
         counts = calibration.count(artifact, photos)
@@ -149,9 +151,9 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
         if share > 0:
             training = source.training | {"calibration": {"photos_sha256": photos.sha256, "saved": round(share, 5)}}
             artifact = exporter.export(model, out, name, counts=counts, training=training, description=description)
-            note = f"; calibrated tables save {share:.2%} of the bytes of held-out photographs"
+            note += f"; calibrated tables save {share:.2%} of the bytes of held-out photographs"
         else:
-            note = f"; calibrated tables would cost {-share:.2%} of the bytes of held-out photographs: not calibrated"
+            note += f"; calibrated tables would cost {-share:.2%} of the bytes of held-out photographs: not calibrated"
     steps = f"step {source.training['step']}, {source.training['crops']} crops"
     return f"{out}: {name} {artifact.identity[:16]}, {artifact.bytes:,} bytes, {steps}{note}"
 

@@ -13,7 +13,7 @@ from dpc.files import atomic_write
 
 __all__ = ["KNOWN", "add", "by_id", "forget", "needed"]
 
-KNOWN = {"7cc2c150": "dpc-7"}
+KNOWN = {"7cc2c150": "dpc-7", "f947606c": "dpc-8"}
 """Every model that the package ever brought: the digits that name it in files -> name. So a missing one has a name."""
 
 

@@ -63,17 +63,26 @@ def straight(x: Tensor, value: Tensor) -> Tensor:
 class IntegerConv(nn.Module):
     """A convolution of bytes to bytes (or, with bits_out None, to exact floats), stride 1, zeros around.
 
-    Inputs are multiples of 2**-bits_in. Each output channel has weights that are multiples of 2**-e, with e as large as
-    W_MAX allows, and a bias of multiples of 2**-(e + bits_in). Outputs are multiples of 2**-bits_out, signed or not;
-    those that are not signed are rectified.
+    depthwise: each channel by itself. Inputs are multiples of 2**-bits_in. Each output channel has weights that are
+    multiples of 2**-e, with e as large as W_MAX allows, and a bias of multiples of 2**-(e + bits_in). Outputs are
+    multiples of 2**-bits_out, signed or not; those that are not signed are rectified.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, bits_in: int, bits_out: int | None, signed: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        bits_in: int,
+        bits_out: int | None,
+        signed: bool = False,
+        depthwise: bool = False,
     ) -> None:
         super().__init__()
+        self.groups = inputs if depthwise else 1
         self.bits_in, self.bits_out, self.signed = bits_in, bits_out, signed
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // self.groups, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.kaiming_normal_(self.weight, nonlinearity="linear" if signed else "relu")
 
@@ -93,21 +102,46 @@ class IntegerConv(nn.Module):
         weight, bias, e = self.integers()
         w = straight(self.weight, weight * power_of_two(-e)[:, None, None, None])
         b = straight(self.bias, bias * power_of_two(-e - self.bits_in))
-        y = F.conv2d(a, w, b, padding=w.shape[-1] // 2)
+        y = F.conv2d(a, w, b, padding=w.shape[-1] // 2, groups=self.groups)
         if self.bits_out is None:
             return y
         return on_bytes(y, self.bits_out, signed=self.signed)
 
 
 class IntegerBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(x))) on signed bytes: (N, C, h, w) -> the same. Starts as the identity."""
+    """x + down(relu(up(d))) + straight(d), d = depth(x), on signed bytes: (N, C, h, w) -> the same.
+
+    Depthwise 3x3, 1x1 to twice the channels, 1x1 back, and 1x1 past the ReLU, as a leaky ReLU has it. Starts as the
+    identity.
+    """
 
     def __init__(self, channels: int, bits: int) -> None:
         super().__init__()
         self.bits = bits
-        self.spread = IntegerConv(channels, channels, 3, bits_in=bits, bits_out=bits)
-        self.merge = IntegerConv(channels, channels, 1, bits_in=bits, bits_out=bits, signed=True)
-        nn.init.zeros_(self.merge.weight)
+        self.depth = IntegerConv(channels, channels, 3, bits_in=bits, bits_out=bits, signed=True, depthwise=True)
+        self.up = IntegerConv(channels, 2 * channels, 1, bits_in=bits, bits_out=bits)
+        self.down = IntegerConv(2 * channels, channels, 1, bits_in=bits, bits_out=bits, signed=True)
+        self.straight = IntegerConv(channels, channels, 1, bits_in=bits, bits_out=bits, signed=True)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.straight.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return on_bytes(x + self.merge(self.spread(x)), self.bits, signed=True)
+        d = self.depth(x)
+        change = on_bytes(self.down(self.up(d)) + self.straight(d), self.bits, signed=True)
+        return on_bytes(x + change, self.bits, signed=True)
+
+
+class LeakyConv(nn.Module):
+    """A 1x1 convolution of signed bytes with a ReLU, and one without, added: (N, C, h, w) -> (N, outputs, h, w).
+
+    With weights W and a W the two are a leaky ReLU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.bent = IntegerConv(inputs, outputs, 1, bits_in=bits, bits_out=bits)
+        self.straight = IntegerConv(inputs, outputs, 1, bits_in=bits, bits_out=bits, signed=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return on_bytes(self.bent(x) + self.straight(x), self.bits, signed=True)

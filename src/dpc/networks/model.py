@@ -37,10 +37,7 @@ from dpc.networks.context import (
 )
 from dpc.networks.integer import straight
 from dpc.networks.sizes import HYPER_STRIDE, Network
-from dpc.networks.transforms import COARSE, Analysis, Synthesis, interpolated
-
-ENTRY = 0.25  # when a training begins y_hat, of variance 1, enters the bytes of the synthesis at this scale,
-DETAIL = 6.0  # and details leave them at 1 / DETAIL: bytes then reach 16 standard deviations, and 2/3 of full contrast
+from dpc.networks.transforms import COARSE, ENTRY, GAIN, Analysis, Synthesis, interpolated
 
 
 @dataclass
@@ -269,31 +266,21 @@ class Model(nn.Module):
     def start_synthesis(self, basis: Tensor, mean: Tensor) -> None:
         """Set the synthesis to a linear transform codec's: wavelet coefficients = basis @ y_hat + mean.
 
-        basis: (768, latents), mean: (768,), in the order of wavelet.pack. The coefficients of the three coarse levels
-        go to the linear part. Those of the finest level go through the deep branch, whose blocks start as identities:
-        y_hat enters as it is, a cell at 1/8 keeps the principal components of its 144 details, a cell at 1/4 has its 36
-        details (where the widths leave room), and the last convolution is the finest filter of the wavelet.
+        basis: (768, latents), mean: (768,), in the order of wavelet.pack. The deep branch adds nothing yet.
         """
-        s, n = self.g_s, self.net.latents
-        c4, c8, c16 = self.net.widths
+        s = self.g_s
         s.linear.copy_(basis[:COARSE, :, None, None])
         s.mean.copy_(mean[:COARSE])
-        kept, room, details = min(n, c16), min(144, 3 * c8 // 4), min(36, c4)
-        s.enter.weight[:kept] = torch.eye(n)[:kept, :, None, None] * ENTRY
-        s.enter.bias.zero_()  # type: ignore[union-attr]
-        # band, then row and column of the cell at 1/8, at 1/4 in it, and of the sample in that; latent
-        detail = basis[COARSE:, :kept].reshape(9, 2, 2, 2, 2, 2, 2, kept)
-        cells = detail.permute(1, 4, 2, 5, 0, 3, 6, 7).reshape(4, 144, kept)
-        left = torch.linalg.svd(torch.cat(list(cells), 1).double(), full_matrices=False)[0][:, :room].float()
-        right = left.T @ cells  # (4, room, kept)
-        size = right.square().sum(2).mean(0).sqrt().clamp(min=1e-9) / ENTRY  # so that channels have the size of y_hat's
-        to8 = s.to8.weight.reshape(c8, 4, c16)
-        to8[:room] = 0
-        to8[:room, :, :kept] = (right / (ENTRY * size[:, None])).permute(1, 0, 2)
-        to4 = s.to4.weight.reshape(-1, 4, c8)
-        to4[:details] = 0
-        to4[:details, :, :room] = (left * size * DETAIL).reshape(4, 36, room).permute(1, 0, 2)[:details]
-        s.leave.weight[:, :details] = wavelet.cell_kernel()[:, 12 : 12 + details] / DETAIL
+        s.fine.weight.copy_(in_cells(basis[COARSE:])[:, :, None, None] * GAIN / ENTRY)
+        s.fine.bias.copy_(in_cells(mean[COARSE:]) * GAIN)
+        s.finest.weight[:] = wavelet.cell_kernel()[:, 12:] / GAIN
+
+
+def in_cells(details: Tensor) -> Tensor:
+    """Details of level 1 of wavelet.pack, (576, ...), in the order that a pixel shuffle by 4 brings into 4x4 cells."""
+    # band, then row and column of the cell at 1/4, of the sample in it
+    parts = details.reshape(9, 4, 2, 4, 2, *details.shape[1:])
+    return parts.movedim((1, 3), (3, 4)).reshape(details.shape)
 
 
 def _rounded(x: Tensor) -> Tensor:

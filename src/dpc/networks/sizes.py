@@ -22,7 +22,7 @@ class Network:
     widths: tuple[int, int, int] = (64, 128, 256)  # at 1/4, 1/8, 1/16
     encoder_depths: tuple[int, int, int] = (1, 2, 3)  # depthwise blocks of the analysis
     encoder_dense: tuple[int, int, int] = (0, 1, 1)  # dense blocks of the analysis
-    decoder_depths: tuple[int, int, int] = (2, 2, 3)  # integer blocks of the synthesis
+    decoder_depths: tuple[int, int, int] = (2, 3, 4)  # integer blocks of the synthesis
     hyper_width: int = 128  # h_a
     scale_width: int = 96  # integer network of the scales
     mean_width: int = 128  # features of the means

@@ -11,6 +11,7 @@ Symbols follow Ballé et al. 2018; the dependence on the quality follows Cui et 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -18,12 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpc.networks import wavelet
-from dpc.networks.integer import IntegerBlock, IntegerConv, on_bytes
+from dpc.networks.integer import IntegerBlock, IntegerConv, LeakyConv, on_bytes
 from dpc.networks.sizes import Network
 
 BITS = 5  # activations of the synthesis are multiples of 2**-BITS
 PIXEL_BITS = 8  # what its last layer adds to the picture is a multiple of 2**-PIXEL_BITS, the picture being 0 to 1
 COARSE = 192  # coefficients of the wavelet levels 4, 3 and 2 at a latent position
+FINE = 36  # details of level 1 in a 4x4 cell
+ENTRY = 0.25  # y_hat, of variance 1, enters bytes at this scale: they reach 16 standard deviations
+GAIN = 4.0  # samples of the picture at 1/2, less 1, and details of level 1 are bytes times this: they lie in -1 .. 1
+SLOPE = 0.125  # of the one leaky ReLU of the synthesis; a power of two
 
 
 def act(x: Tensor) -> Tensor:
@@ -131,13 +136,24 @@ def interpolated(w: Tensor, table: Tensor) -> Tensor:
     return F.conv2d(w, table.T[:, :, None, None])
 
 
+class Parts(NamedTuple):
+    """All at 1/4: hidden (N, C, 4h, 4w) before the last layer, details of level 1 (N, FINE, 4h, 4w) in 4x4 cells, and
+    the 48 phases (N, 48, 4h, 4w) of the picture at 1/2."""
+
+    hidden: Tensor
+    fine: Tensor
+    phases: Tensor
+
+
 class Synthesis(nn.Module):
     """g_s: y_hat (N, latents, h, w), w (N, levels, h, w) weights of the quality levels -> x_hat (N, 3, 16h, 16w).
 
     h and w at least 4. The output is not clipped. Phases are those of 4x4 cells, at 1/4 of the resolution.
 
-        y_hat --linear--> wavelet levels 4 to 2 --> picture at 1/2 --upsample--> 48 phases --+
-        y_hat --enter, FiLM--> bytes: blocks 1/16 --> blocks 1/8 --> blocks 1/4 --leave--> 48 phases --+--> x_hat
+        y_hat --enter, FiLM--> bytes: blocks 1/16 --> blocks 1/8 --> blocks 1/4 = f;  f --bands--> change of level 2
+        y_hat --linear--> wavelet levels 4 to 2, and that change --> picture at 1/2 --upsample--> 48 phases --------+
+        f, picture at 1/2, fine --mix--> ReLU --leave--> 48 phases --+--> x_hat
+        y_hat --> bytes --fine--> details of level 1 in 4x4 cells --finest--> 48 phases --+
     """
 
     def __init__(self, net: Network) -> None:
@@ -145,19 +161,28 @@ class Synthesis(nn.Module):
         c4, c8, c16 = net.widths
         d4, d8, d16 = net.decoder_depths
         n = net.latents
+
+        def conv(inputs: int, outputs: int, kernel: int, bits_out: int = BITS, signed: bool = True) -> IntegerConv:
+            return IntegerConv(inputs, outputs, kernel, bits_in=BITS, bits_out=bits_out, signed=signed)
+
         self.register_buffer("kernel", wavelet.synthesis_kernel())
         self.register_buffer("upsample", wavelet.cell_kernel()[:, :12].clone())
         self.linear = nn.Parameter(torch.zeros(COARSE, n, 1, 1), requires_grad=False)
         self.mean = nn.Parameter(torch.zeros(COARSE))
+        self.fine = conv(n, 16 * FINE, 1)
         self.enter = nn.Conv2d(n, c16, 1)
         self.film = Film(net.levels, c16)
         self.at16 = nn.Sequential(*[IntegerBlock(c16, BITS) for _ in range(d16)])
-        self.to8 = IntegerConv(c16, 4 * c8, 1, bits_in=BITS, bits_out=BITS, signed=True)
+        self.to8 = LeakyConv(c16, 4 * c8, BITS)
         self.at8 = nn.Sequential(*[IntegerBlock(c8, BITS) for _ in range(d8)])
-        self.to4 = IntegerConv(c8, 4 * c4, 1, bits_in=BITS, bits_out=BITS, signed=True)
+        self.to4 = LeakyConv(c8, 4 * c4, BITS)
         self.at4 = nn.Sequential(*[IntegerBlock(c4, BITS) for _ in range(d4)])
-        self.leave = IntegerConv(c4, 48, 3, bits_in=BITS, bits_out=PIXEL_BITS, signed=True)
-        nn.init.zeros_(self.leave.weight)
+        self.bands = conv(c4, 12, 3, PIXEL_BITS)
+        self.mix = conv(c4 + 12 + FINE, 2 * c4, 3, signed=False)
+        self.leave = conv(2 * c4, 48, 3, PIXEL_BITS)
+        self.finest = conv(FINE, 48, 3, PIXEL_BITS)
+        for last in (self.bands, self.leave):
+            nn.init.zeros_(last.weight)
 
     def coefficients(self, y_hat: Tensor) -> Tensor:
         """The linear part: (N, latents, h, w) -> coefficients of the wavelet levels 4 to 2, (N, COARSE, h, w)."""
@@ -167,23 +192,37 @@ class Synthesis(nn.Module):
         """One level of the wavelet back."""
         return wavelet.synthesise(bands, self.kernel)  # type: ignore[arg-type]
 
-    def coarse(self, y_hat: Tensor) -> Tensor:
-        """What the linear part makes of the picture, as 16 phases of each colour at 1/4: (N, 48, 4h, 4w)."""
+    def low_band(self, y_hat: Tensor, change: Tensor) -> Tensor:
+        """The picture at 1/2 in 0 .. 2, as 4 phases of each colour at 1/4: (N, 12, 4h, 4w).
+
+        change: what the bytes add to the bands of level 2, of the same shape.
+        """
         four, three, two = self.coefficients(y_hat).split([12, 36, 144], 1)
         x = self.merge(four)
         x = self.merge(torch.cat([x, F.pixel_shuffle(three, 2)], 1))
-        x = self.merge(torch.cat([x, F.pixel_shuffle(two, 4)], 1))
-        return F.conv2d(F.pad(F.pixel_unshuffle(x, 2), (1, 1, 1, 1), mode="replicate"), self.upsample)  # type: ignore[arg-type]
+        return F.pixel_unshuffle(self.merge(torch.cat([x, F.pixel_shuffle(two, 4)], 1) + change), 2)
 
-    def detail(self, y_hat: Tensor, w: Tensor) -> Tensor:
-        """What the deep branch adds to it, of the same shape."""
-        f = on_bytes(self.film(self.enter(y_hat), w), BITS, signed=True)
+    def deep(self, y_hat: Tensor, w: Tensor) -> Tensor:
+        """The features at 1/4, (N, C, 4h, 4w)."""
+        f = on_bytes(self.film(F.leaky_relu(self.enter(y_hat), SLOPE), w), BITS, signed=True)
         f = F.pixel_shuffle(self.to8(self.at16(f)), 2)
         f = F.pixel_shuffle(self.to4(self.at8(f)), 2)
-        phases: Tensor = self.leave(self.at4(f))
-        return phases
+        features: Tensor = self.at4(f)
+        return features
+
+    def parts(self, y_hat: Tensor, w: Tensor) -> Parts:
+        """What the last layers read, and the phases of the picture at 1/2."""
+        fine = F.pixel_shuffle(self.fine(on_bytes(ENTRY * y_hat, BITS, signed=True)), 4)
+        f = self.deep(y_hat, w)
+        change = self.bands(f)
+        with torch.autocast(y_hat.device.type, enabled=False):
+            half = self.low_band(y_hat.float(), change.float())
+            phases = F.conv2d(F.pad(half, (1, 1, 1, 1), mode="replicate"), self.upsample)  # type: ignore[arg-type]
+        seen = on_bytes(GAIN * (half - 1), BITS, signed=True).to(f.dtype)
+        return Parts(self.mix(torch.cat([f, seen, fine], 1)), fine, phases)
 
     def forward(self, y_hat: Tensor, w: Tensor) -> Tensor:
-        detail = self.detail(y_hat, w)
+        hidden, fine, phases = self.parts(y_hat, w)
+        detail = on_bytes(self.leave(hidden) + self.finest(fine), PIXEL_BITS, signed=True)
         with torch.autocast(y_hat.device.type, enabled=False):
-            return F.pixel_shuffle(self.coarse(y_hat.float()) + detail.float(), 4)
+            return F.pixel_shuffle(phases + detail.float(), 4)

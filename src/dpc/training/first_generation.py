@@ -1,25 +1,34 @@
 """A model of the first generation (dpc-7) as a start for the networks of today; goes when dpc-7 goes.
 
-Analysis, side information, tables and the linear synthesis are taken over. The means had leaky ReLUs and the deep
-synthesis other layers: the former are taken over as they are, to be trained on, the latter starts as the linear
-transform codec that it was built on (Model.start_synthesis).
+Analysis, side information, tables and the linear synthesis are taken over as they are. The means and the synthesis had
+leaky ReLUs and floats: their weights are taken over, to be trained on. The synthesis also had a stage at 1/2 of the
+resolution, which becomes one on 2x2 cells at 1/4, and a FiLM at every resolution, of which the two finer ones become
+constants, their means over the levels. Channels are scaled so that bytes hold them.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dpc.codec.artifact import Artifact
+from dpc.networks import wavelet
 from dpc.networks.model import Model
 from dpc.networks.sizes import Network
+from dpc.networks.transforms import GAIN, Synthesis
+from dpc.training.balance import balance
+from dpc.training.teacher import LEAVING
 
 _BLOCK = re.compile(r"(.*\.weight)\d+")
 _SCALE_BITS, _BIAS_BITS = 6, 10  # of the integer network: weights k / 2**6, biases k / 2**10
+OLD_SLOPE = 0.1  # of the old leaky ReLUs
+LEVELS = slice(1, 5)  # whose FiLM becomes a constant: 0.1 to 0.5 bits per pixel
 _LINEAR = {"g_s.linear.weight": "g_s.linear", "g_s.linear.bias": "g_s.mean"}
 
 
@@ -33,7 +42,7 @@ def network_of(source: Artifact) -> Network:
     known: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v
         for k, v in source.metadata["network"].items()
-        if k in Network.__dataclass_fields__ and k != "decoder_depths"
+        if k in Network.__dataclass_fields__
     }
     return Network(**known)
 
@@ -70,7 +79,68 @@ def state_of(source: Artifact) -> dict[str, Tensor]:
     state["offset"].copy_(torch.from_numpy(source.table("offset_anchors")))
     state["z_index"].copy_(torch.from_numpy(source.table("z_index_anchors")))
     model.start_synthesis(old["g_s.linear"].flatten(1), old["g_s.mean"])
+    synthesis = synthesis_of(source)
+    if len(model.g_s.mix.weight) == 4 * len(synthesis["mix2.weight"]):  # dpc-7's; a small one of the tests has others
+        _take_synthesis(model.g_s, synthesis)
+        balance(model.g_s)
     return model.state_dict()
+
+
+def _take_synthesis(s: Synthesis, old: dict[str, Tensor]) -> None:
+    """Set the deep branch to the old one's, as far as its layers allow."""
+
+    def take(conv: Any, weight: Tensor, bias: Tensor) -> None:
+        conv.weight.copy_(weight)
+        conv.bias.copy_(bias)
+
+    take(s.enter, old["enter.weight"], old["enter.bias"])
+    s.film.scale.copy_(old["film16.scale"])
+    s.film.shift.copy_(old["film16.shift"])
+    ground = torch.zeros(len(s.enter.weight))  # what the old features have and the new ones, before any bias, lack
+    for size, blocks, leave in ((16, s.at16, s.to8), (8, s.at8, s.to4), (4, s.at4, None)):
+        for n, block in enumerate(blocks):
+            name = f"at{size}.{n}"
+            weight = old[f"{name}.depth.weight"]
+            take(block.depth, weight, old[f"{name}.depth.bias"] + weight.sum((1, 2, 3)) * ground)
+            up, down = (old[f"{name}.{part}.weight"] for part in ("up", "down"))
+            take(block.up, up, old[f"{name}.up.bias"])
+            take(block.down, (1 - OLD_SLOPE) * down, old[f"{name}.down.bias"])
+            past = OLD_SLOPE * down.flatten(1)  # a leaky ReLU is ReLU(x) for 1 - a of it, and a x
+            take(block.straight, (past @ up.flatten(1))[:, :, None, None], past @ old[f"{name}.up.bias"])
+        if leave is not None:  # the FiLM after it scales it, as ReLU(c x) = c ReLU(x), and its shift becomes the ground
+            name, finer = f"to{size // 2}", f"film{size // 2}"
+            scale = (1 + old[f"{finer}.scale"][LEVELS].mean(0)).clamp(min=0.05).repeat_interleave(4)
+            weight = old[f"{name}.weight"] * scale[:, None, None, None]
+            bias = old[f"{name}.bias"] * scale + weight.flatten(1) @ ground
+            take(leave.bent, (1 - OLD_SLOPE) * weight, (1 - OLD_SLOPE) * bias)
+            take(leave.straight, OLD_SLOPE * weight, OLD_SLOPE * bias)
+            ground = old[f"{finer}.shift"][LEVELS].mean(0)
+    weight = old["leave4.weight"] * LEAVING
+    take(s.bands, weight, old["leave4.bias"] * LEAVING + weight.sum((2, 3)) @ ground)
+    to2 = old["to2.weight"].flatten(1)
+    # its inputs: 3 colours of the picture at 1/2, 9 details, 16 features; 4 samples of each
+    mix = _in_cells(old["mix2.weight"])
+    features = torch.einsum("ocyx,cf->ofyx", mix[:, 48:], to2)
+    bias = old["mix2.bias"].repeat_interleave(4) + mix[:, 48:].sum((2, 3)) @ old["to2.bias"]
+    bias = bias + features.sum((2, 3)) @ ground + mix[:, :12].sum((1, 2, 3))  # the picture at 1/2 enters less 1
+    take(s.mix, torch.cat([features, mix[:, :48] / GAIN], 1), bias)
+    last = LEAVING * _in_cells(old["leave2.weight"])
+    kernel = wavelet.cell_kernel()
+    whole = F.conv2d(F.pad(last.transpose(0, 1), (2, 2, 2, 2)), kernel.flip(2, 3))  # 5x5, of which 3x3 hold nearly all
+    s.leave.weight[:] = whole.transpose(0, 1)[:, :, 1:-1, 1:-1]
+    s.leave.bias.copy_(kernel.sum((2, 3)) @ (LEAVING * old["leave2.bias"].repeat_interleave(4)))
+
+
+def _in_cells(weight: Tensor) -> Tensor:
+    """A 3x3 convolution (outputs, inputs, 3, 3) as the one on 2x2 cells: (4 outputs, 4 inputs, 3, 3), in the order of
+    a pixel shuffle."""
+    outputs, inputs = weight.shape[:2]
+    made = weight.new_zeros(outputs, 2, 2, inputs, 2, 2, 3, 3)
+    for py, px, qy, qx, ky, kx in itertools.product(*[range(2)] * 4, *[range(3)] * 2):
+        dy, dx = 2 * (ky - 1) + qy - py + 1, 2 * (kx - 1) + qx - px + 1
+        if 0 <= dy < 3 and 0 <= dx < 3:
+            made[:, py, px, :, qy, qx, ky, kx] = weight[:, :, dy, dx]
+    return made.reshape(4 * outputs, 4 * inputs, 3, 3)
 
 
 def synthesis_of(source: Artifact) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from dpc.networks.model import Output
 from dpc.networks.transforms import act
 from dpc.training.weights import is_artifact, located
 
-CORNER = 48  # pixels
+CORNER = 32  # pixels
 LEAVING = 0.1  # the details of the deep branch leave it at this scale
 
 
@@ -82,9 +82,7 @@ def weights_of_teacher(name: str) -> dict[str, Tensor]:
 
     path = located(Path(name))
     if not is_artifact(path) or not first_generation.is_first(source := Artifact(path)):
-        raise OptionError(
-            f"teacher = {name!r} is no model of the first generation; give dpc-7, or the path of its .dpcmodel file"
-        )
+        raise OptionError(f"teacher = {name!r} is no model of the first generation; give the path of dpc-7.dpcmodel")
     return first_generation.synthesis_of(source)
 
 

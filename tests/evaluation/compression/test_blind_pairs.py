@@ -43,6 +43,13 @@ def test_pairs_are_made_and_votes_counted(
         shown = np.asarray(pair)
     wanted = np.roll(original, 8 * int(key[0]["picture"][1:]), 1)
     assert np.array_equal(shown[24:, 106:202], wanted)  # the original in the middle
+    with (out / "mirrored" / "key.csv").open(newline="") as file:
+        mirrored = list(csv.DictReader(file))
+    assert [(r["pair"], r["left"], r["left_bytes"]) for r in mirrored] == [
+        (r["pair"], r["right"], r["right_bytes"]) for r in key
+    ]
+    with Image.open(out / "mirrored" / "pairs" / f"{key[0]['pair']}.png") as pair:
+        assert np.array_equal(np.asarray(pair)[24:, :96], shown[24:, 212:])
     for row in key:
         assert abs(int(row["left_bytes"]) / int(row["right_bytes"]) - 1) < 0.2
 

@@ -32,7 +32,7 @@ from dpc.evaluation.detection import dataset, examples, rates, report, rows, run
 from dpc.evaluation.detection.run import Plan, detect
 from dpc.evaluation.experiment import subjects
 
-MODEL = ROOT / "src" / "dpc" / "codec" / "models" / "dpc-7.dpcmodel"
+MODEL = ROOT / "src" / "dpc" / "codec" / "models" / "dpc-8.dpcmodel"
 pytest.importorskip("onnx")
 pytest.importorskip("pycocotools")
 from dpc.evaluation.detection import scoring  # noqa: E402
@@ -301,7 +301,7 @@ def test_ray_gives_the_same_rows(
     [
         ({"codecs": ("jpg",)}, "'jpg' is unknown"),
         ({"codecs": ()}, "no codec was given"),
-        ({"codecs": ("dpc:dpc-7", f"dpc:{MODEL}")}, "are both called dpc:dpc-7"),
+        ({"codecs": ("dpc:dpc-8", f"dpc:{MODEL}")}, "are both called dpc:dpc-8"),
         ({"qualities": {"jpeg": (101.0,)}}, "jpeg takes a quality of 1 to 95, not 101"),
         ({"targets": (0.0,)}, "rates of 0; give some"),
         ({"targets": ()}, "rates of nothing"),
@@ -340,15 +340,15 @@ def test_what_is_wrong_is_said_before_anything_is_coded(
 def test_a_folder_is_measured_at_all_it_has(data: dataset.Dataset, plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    detect(replace(plan, codecs=("dpc:dpc-7",), qualities={"": (40.0,)}), data, tmp_path / "out")
+    detect(replace(plan, codecs=("dpc:dpc-8",), qualities={"": (40.0,)}), data, tmp_path / "out")
     lines = ["image,qp,bytes,decoded"]
     for p in data.pictures:
         shutil.copy(p.path, folder / p.path.name)
         lines.append(f"{p.path.stem},30,500,{p.path.name}")
     (folder / "sizes.csv").write_text("\n".join(lines) + "\n")
-    both = {"mine": str(folder), "dpc-dpc-7": str(folder)}  # the second goes into the file of dpc:dpc-7
+    both = {"mine": str(folder), "dpc-dpc-8": str(folder)}  # the second goes into the file of dpc:dpc-8
     done = detect(replace(plan, codecs=(), folders=both), data, tmp_path / "out")
-    assert done.new == 12 and sum(r.codec == "dpc:dpc-7" for r in done.rows) == 6
+    assert done.new == 12 and sum(r.codec == "dpc:dpc-8" for r in done.rows) == 6
     of = {name: {r.image: boxes(r) for r in done.rows if r.codec == name} for name in ("mine", rows.ORIGINAL)}
     assert of["mine"] == of[rows.ORIGINAL] and {r.bytes for r in done.rows if r.codec == "mine"} == {500}
 

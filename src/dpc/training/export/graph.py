@@ -116,6 +116,7 @@ class Graph:
             *self._scale(conv.bits_out, conv.signed),
             self.weight(f"{name}.bias", bias),
             pads=[pad] * 4,
+            group=conv.groups,
         )
         return Bytes(output, conv.bits_out, conv.signed)
 
@@ -137,10 +138,10 @@ class Graph:
         return self.barrier(y)
 
     def sum(self, x: Bytes, y: Bytes) -> Bytes:
-        """Bytes of one kind added; the sum is limited to the same kind."""
-        assert (x.bits, x.signed) == (y.bits, y.signed)
-        scale = self._scale(x.bits, x.signed)
-        added = self.add("QLinearAdd", x.name, *scale, y.name, *scale, *scale, domain="com.microsoft")
+        """Bytes of one scale added; the sum is limited to the kind of the first."""
+        assert x.bits == y.bits
+        ours, theirs = (self._scale(v.bits, v.signed) for v in (x, y))
+        added = self.add("QLinearAdd", x.name, *ours, y.name, *theirs, *ours, domain="com.microsoft")
         return Bytes(added, x.bits, x.signed)
 
     # exact floats

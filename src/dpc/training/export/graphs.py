@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from dpc.networks.context import FEATURE_BITS, FINENESS, INDEX_BITS, MAGNITUDE_MAX
-from dpc.networks.integer import IntegerBlock
+from dpc.networks.integer import LeakyConv
 from dpc.networks.model import Model
-from dpc.networks.transforms import BITS, COARSE
+from dpc.networks.transforms import BITS, COARSE, ENTRY, GAIN, SLOPE
 from dpc.training.export.exact import PIECES, SCALE, STEPS, UPSAMPLED, balanced, film_tables, integers
 from dpc.training.export.graph import BYTE, FLOAT, INT, Array, Bytes, Graph
 
@@ -150,18 +151,20 @@ def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]
     y_hat = g.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
     levels = g.input("weights", FLOAT, (1, model.net.levels, "wh", "ww"))
     coefficients, entered = _enter(g, model, y_hat)
-    phases = _coarse(g, model, coefficients)
-    f = _film(g, model, entered, levels)
-    for i, block in enumerate(s.at16):
-        f = _block(g, f, f"g_s.at16.{i}", block)  # type: ignore[arg-type]
-    f = g.shuffle(g.conv(f, "g_s.to8", s.to8), 2)
-    for i, block in enumerate(s.at8):
-        f = _block(g, f, f"g_s.at8.{i}", block)  # type: ignore[arg-type]
-    f = g.shuffle(g.conv(f, "g_s.to4", s.to4), 2)
-    for i, block in enumerate(s.at4):
-        f = _block(g, f, f"g_s.at4.{i}", block)  # type: ignore[arg-type]
-    detail = g.floats(g.conv(f, "g_s.leave", s.leave))
-    x = g.add("Mul", g.add("Add", phases, detail), g.constant(255.0))
+    scaled = g.on_bytes(g.add("Mul", y_hat, g.constant(ENTRY)), BITS, signed=True)
+    fine = g.shuffle(g.conv(scaled, "g_s.fine", s.fine), 4)
+    f = _film(g, model, g.add("Max", entered, g.add("Mul", entered, g.constant(SLOPE))), levels)
+    f = _blocks(g, f, "g_s.at16", s.at16)
+    f = g.shuffle(_leaky(g, f, "g_s.to8", s.to8), 2)
+    f = _blocks(g, f, "g_s.at8", s.at8)
+    f = g.shuffle(_leaky(g, f, "g_s.to4", s.to4), 2)
+    f = _blocks(g, f, "g_s.at4", s.at4)
+    half = _low_band(g, coefficients, g.floats(g.conv(f, "g_s.bands", s.bands)))
+    around = g.add("Mul", g.add("Sub", half, g.constant(1.0)), g.constant(GAIN))
+    seen = g.on_bytes(around, BITS, signed=True)
+    mixed = g.conv(g.concat([f, seen, fine]), "g_s.mix", s.mix)
+    detail = g.floats(g.sum(g.conv(mixed, "g_s.leave", s.leave), g.conv(fine, "g_s.finest", s.finest)))
+    x = g.add("Mul", g.add("Add", _upsampled(g, model, half), detail), g.constant(255.0))
     pixels = g.shuffle(g.on_bytes(x, 0, signed=False), 4)
     return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
 
@@ -188,8 +191,18 @@ def _centred(graph: Graph, x: str, axis: int) -> str:
     return graph.add("Add", graph.add("Add", parts[0], parts[1]), graph.add("Add", parts[2], parts[3]))
 
 
-def _block(graph: Graph, x: Bytes, name: str, block: IntegerBlock) -> Bytes:
-    return graph.sum(x, graph.conv(graph.conv(x, f"{name}.spread", block.spread), f"{name}.merge", block.merge))
+def _blocks(graph: Graph, x: Bytes, name: str, blocks: nn.Sequential) -> Bytes:
+    """IntegerBlocks, one after the other."""
+    for i, block in enumerate(blocks):
+        d = graph.conv(x, f"{name}.{i}.depth", block.depth)  # type: ignore[arg-type]
+        up = graph.conv(d, f"{name}.{i}.up", block.up)  # type: ignore[arg-type]
+        down = graph.conv(up, f"{name}.{i}.down", block.down)  # type: ignore[arg-type]
+        x = graph.sum(x, graph.sum(down, graph.conv(d, f"{name}.{i}.straight", block.straight)))  # type: ignore[arg-type]
+    return x
+
+
+def _leaky(graph: Graph, x: Bytes, name: str, layer: LeakyConv) -> Bytes:
+    return graph.sum(graph.conv(x, f"{name}.straight", layer.straight), graph.conv(x, f"{name}.bent", layer.bent))
 
 
 def _enter(graph: Graph, model: Model, y_hat: str) -> tuple[str, str]:
@@ -219,14 +232,19 @@ def _film(graph: Graph, model: Model, f: str, levels: str) -> Bytes:
     return graph.on_bytes(graph.add("Add", scaled, shift), BITS, signed=True)
 
 
-def _coarse(graph: Graph, model: Model, coefficients: str) -> str:
-    """Synthesis.coarse(): the wavelet by lifting steps, then the upsampling to 48 phases."""
+def _low_band(graph: Graph, coefficients: str, change: str) -> str:
+    """Synthesis.low_band(), the wavelet by lifting steps."""
     four, three, two = _split(graph, coefficients, [12, 36, 144])
     x = _merge(graph, four)
     x = _merge(graph, graph.add("Concat", x, _shuffled(graph, three, 2), axis=1))
-    x = _merge(graph, graph.add("Concat", x, _shuffled(graph, two, 4), axis=1), packed=True)
+    bands = graph.add("Concat", x, _shuffled(graph, two, 4), axis=1)
+    return _merge(graph, graph.add("Add", bands, change), packed=True)
+
+
+def _upsampled(graph: Graph, model: Model, half: str) -> str:
+    """The picture at 1/2 as 48 phases at 1/4."""
     pads = graph.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
-    x = graph.add("Pad", graph.on_grid(x, *UPSAMPLED), pads, mode="edge")
+    x = graph.add("Pad", graph.on_grid(half, *UPSAMPLED), pads, mode="edge")
     kernel = balanced(model.g_s.upsample, *UPSAMPLED).numpy()  # type: ignore[arg-type]
     return graph.barrier(graph.add("Conv", x, graph.weight("g_s.upsample", kernel.astype(np.float32))))
 

@@ -15,7 +15,7 @@ from dpc.networks.integer import W_MAX
 from dpc.training.export.exact import LIMIT, MIX_BITS, NotExact
 from dpc.training.export.graph import NEVER
 
-SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "Min", "Abs", "QuantizeLinear", "DequantizeLinear", "Cast"}
+SINGLE = {"Clip", "Add", "Sub", "Mul", "Div", "Min", "Max", "Abs", "QuantizeLinear", "DequantizeLinear", "Cast"}
 # these work on single elements, those move them
 MOVING = {"Split", "Concat", "Slice", "DepthToSpace", "Transpose", "Gather", "Pad", "Identity"}
 BYTES = 255  # largest |byte - zero point| is 255 for unsigned bytes, 128 for signed ones
@@ -53,9 +53,8 @@ def proved(name: str, graph: bytes, weights: Mapping[str, Array]) -> int:
             largest = max(largest, _integer(where, node, values))
         elif node.op_type == "QLinearAdd":
             scales = {float(values[node.input[i]]) for i in (1, 4, 6)}
-            zeros = {int(values[node.input[i]]) for i in (2, 5, 7)}
-            if len(scales) != 1 or len(zeros) != 1 or not _power(scales.pop()):
-                raise NotExact(f"{where}: adds bytes of different kinds")
+            if len(scales) != 1 or not _power(scales.pop()):
+                raise NotExact(f"{where}: adds bytes of different scales")
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             if not _power(float(values[node.input[1]])):
                 raise NotExact(f"{where}: a scale that is no power of two")
