@@ -32,6 +32,10 @@ def metadata(*stages: dict[str, object], **recipe: object) -> dict[str, object]:
             metadata({"mse": 1, "taught": True}, selected_by=["ssimulacra2"]),  # by dpc-7, and what that has seen
             "lpips_alex lpips_squeeze ms_ssim peak_16 peak_2 peak_4 peak_8 psnr ssim ssimulacra2 unknown",
         ),
+        (
+            metadata({"mse": 1, "teacher": 2.0}, selected_by=[]),
+            "lpips_alex lpips_squeeze ms_ssim peak_16 peak_2 peak_4 peak_8 psnr ssim unknown",
+        ),
         ({}, "unknown"),
         ({"training": {"recipe": "a name"}}, "unknown"),
     ],

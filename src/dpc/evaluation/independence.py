@@ -41,7 +41,7 @@ TERMS = {
 }
 """Terms of a training's loss, and the metrics that measure the same or share their networks."""
 TEACHERS = (*TERMS["mse"], *TERMS["ms_ssim"], *TERMS["grid"], "lpips_alex", "lpips_squeeze", UNKNOWN)
-"""What dpc-7, whose pictures teach the `taught` stages, has seen: who learns from it has seen the same."""
+"""What dpc-7, whose pictures teach stages with a teacher, has seen: who learns from it has seen the same."""
 TRUNKS = {"alex": ("lpips_alex",), "squeeze": ("lpips_squeeze",), "vgg": ("lpips_vgg", "dists")}
 
 
@@ -86,7 +86,7 @@ def _of_losses(losses: Iterable[Mapping[str, Any]]) -> set[str] | None:
         if any(net not in TRUNKS for net in nets):
             return None
         found.update(name for net in nets for name in TRUNKS[net])
-        found.update(TEACHERS if stage.get("taught") else ())
+        found.update(TEACHERS if stage.get("taught") or stage.get("teacher") else ())
         found.update(name for term, names in TERMS.items() if stage.get(term) for name in names)
     return found
 
