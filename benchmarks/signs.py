@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from dpc.codec.image import load, pictures_in
+from dpc.errors import DPCError
 from dpc.evaluation import pages
 
 SIZE = 768, 512
@@ -76,9 +77,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--pictures", type=int, default=6)
     given = parser.parse_args()
+    try:
+        paths = pictures_in(given.photos)
+    except DPCError as error:
+        raise SystemExit(f"signs: error: {error}") from None
     given.out.mkdir(parents=True, exist_ok=True)
     count = 0
-    for path in pictures_in(given.photos):
+    for path in paths:
         if count == given.pictures:
             break
         photo = load(path).rgb

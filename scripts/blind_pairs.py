@@ -1,12 +1,13 @@
 """Pairs of pictures for blind raters, and the count of their votes: which of two codecs looks better at equal bytes?
 
-    python scripts/blind_pairs.py make OUT PICTURE... --codecs dpc:NEW.dpcmodel,dpc:dpc-8 [--bpp 0.12,0.25] [--seed 1]
+    python scripts/blind_pairs.py make OUT PICTURE... --codecs dpc:NEW.dpcmodel,dpc:dpc-8 [--bpp 0.12,0.25]
+                                  [--share 1] [--seed 1]
     python scripts/blind_pairs.py count OUT BALLOT.csv... [--lines]
 
 make: OUT/pairs/pairNNN.png shows two coded pictures with the original between them, sides and order by chance; at most
 512 x 512 pixels, the upper left ones. Give raters that folder alone: OUT/key.csv says what is what. The first codec is
-brought to the bytes of the second. OUT/mirrored holds the same with the sides exchanged: give it to as many raters, as
-raters lean to a side, and count both.
+brought to the bytes of the second, or to the given share of them. OUT/mirrored holds the same with the sides exchanged:
+give it to as many raters, as raters lean to a side, and count both.
 count: a ballot is a CSV with the columns pair, vote (left, right, same) and, if the rater likes, why. Prints the votes
 for both codecs at each rate, and how often each side was chosen: a rater who leans shows there. --lines: every vote.
 
@@ -51,10 +52,12 @@ def panels(left: Rgb, original: Rgb, right: Rgb) -> Image.Image:
     return image
 
 
-def make(out: Path, pictures: list[Path], codecs: list[str], rates: list[float], seed: int) -> None:
+def make(out: Path, pictures: list[Path], codecs: list[str], rates: list[float], seed: int, share: float = 1.0) -> None:
     """Write OUT/pairs and OUT/key.csv; a pair that a codec cannot make is left out, with a line."""
     if len(codecs) != 2 or codecs[0] == codecs[1]:
         raise OptionError(f"--codecs {','.join(codecs)}: two codecs that differ are needed, such as dpc:dpc-8,avif")
+    if not 0 < share <= 1:
+        raise OptionError(f"--share {share:g}: above 0 and at most 1, such as 0.5 for half of the bytes")
     first, second = (get(name) for name in codecs)
     folders = (out, out / MIRRORED)
     for folder in folders:
@@ -67,7 +70,7 @@ def make(out: Path, pictures: list[Path], codecs: list[str], rates: list[float],
         original = np.ascontiguousarray(load(picture).rgb[:SIDE, :SIDE])
         try:
             _, theirs = at_bpp(second, original, rate)
-            _, mine = at_bytes(first, original, len(theirs))
+            _, mine = at_bytes(first, original, max(1, round(share * len(theirs))))
         except DPCError as error:
             print(f"{picture} at {rate:g} bpp is left out: {error}", file=sys.stderr)
             continue
@@ -125,6 +128,7 @@ def main() -> int:
     one.add_argument("pictures", type=Path, nargs="+")
     one.add_argument("--codecs", required=True)
     one.add_argument("--bpp", default="0.12,0.25")
+    one.add_argument("--share", type=float, default=1.0)
     one.add_argument("--seed", type=int, default=1)
     other = commands.add_parser("count")
     other.add_argument("out", type=Path)
@@ -134,7 +138,7 @@ def main() -> int:
     try:
         if args.command == "make":
             rates = [float(v) for v in args.bpp.split(",")]
-            make(args.out, args.pictures, args.codecs.split(","), rates, args.seed)
+            make(args.out, args.pictures, args.codecs.split(","), rates, args.seed, args.share)
         else:
             count(args.out, args.ballots, args.lines)
     except (DPCError, OSError, ValueError) as error:

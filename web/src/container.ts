@@ -25,7 +25,7 @@ export type Colour = (typeof COLOURS)[number];
 
 /**
  * What the first bytes of a file say. model (8 hexadecimal digits) and level are null where the body is lossless. merged:
- * rare colours were given to near ones before the rest was kept without loss.
+ * rare colours or noise were given to near ones before the rest was kept without loss.
  */
 export interface Header {
   width: number;

@@ -94,7 +94,7 @@ export interface Info {
   height: number;
   grey: boolean;
   alpha: boolean;
-  /** Nothing of the picture was lost, or, where merged, nothing but rare colours. */
+  /** Nothing of the picture was lost, or, where merged, nothing but rare colours and noise. */
   lossless: boolean;
   merged: boolean;
   colour: Colour;

@@ -101,7 +101,7 @@ class _Encode:
         hints: list[str] = []
         data = dpc.encode(given, **targets, **self.options, progress=progress, note=hints.append)
         info = dpc.inspect(data)
-        what = "lossless" if info.lossless else "rare colours merged" if info.merged else f"quality {info.quality:.0f}"
+        what = "lossless" if info.lossless else "colours merged" if info.merged else f"quality {info.quality:.0f}"
         note = "; ".join([f"{info.bytes:,} bytes, {info.bpp:.3f} bpp, {what}", *hints])
         if job.target == STDIO and hints:
             typer.echo(f"dpc: {named(job.source, '; '.join(hints))}", err=True)
@@ -240,7 +240,7 @@ def inspect(
         if info.lossless:
             typer.echo("lossless, needs no model")
         elif info.merged:
-            typer.echo("rare colours merged, all else lossless, needs no model")
+            typer.echo("colours merged (rare ones, noise), all else lossless, needs no model")
         else:
             typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
             typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")

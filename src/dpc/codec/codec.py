@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, exact, image, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, container, denoising, exact, image, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
@@ -98,7 +98,7 @@ class Codec:
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
         lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target (a photograph:
         where quality 100 leaves room for it), and of pages, windows and diagrams merges rare colours where the rest
-        then fits, also of parts of a picture; False never.
+        then fits, also of parts of a picture, and takes noise from pages; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
@@ -121,13 +121,18 @@ class Codec:
             return merged
         coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
         data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
-        if lossless is None and (page := overlay.find(picture.rgb, picture.alpha)):
-            data = self._overlaid(page, about, data, target, map_of(page.behind), clock) or data
+        clean = denoising.page(picture.rgb) if lossless is None else None
+        if lossless is None and clean is None:
+            data = self._overlaid(picture, about, data, target, map_of, clock) or data
         self.times = clock.times
         if whole and size is None:
             kept = whole if len(whole) <= len(data) else exact.merged_file(picture, about, len(data))
             if kept:
                 return kept
+        if clean is not None:
+            if kept := self._without_noise(picture, about, clean, data, size):
+                return kept
+            data = self._overlaid(picture, about, data, target, map_of, clock) or data
         target.check(data, about)
         if whole is None and lossless is None and size is not None and container.peek(data).level == self._top:
             return exact.within(picture, about, size) or data
@@ -135,17 +140,32 @@ class Codec:
             note(HINT.format(len(whole)))
         return data
 
+    def _without_noise(
+        self, picture: image.Picture, about: dict[str, Any], clean: NDArray[np.uint8], data: bytes, size: float | None
+    ) -> bytes | None:
+        """The file of the clean page, in as many bytes, where it is nearer to the picture than `data`."""
+        kept = exact.merged_file(picture, about, size or len(data), clean)
+        if kept is None:
+            return None
+        times = self.times
+        shown, other = (self.decode(file, as_array=True, max_pixels=None) for file in (kept, data))
+        self.times = times
+        return kept if denoising.nearer(picture.rgb, shown, other, picture.alpha) else None
+
     def _overlaid(
         self,
-        page: overlay.Page,
+        picture: image.Picture,
         about: dict[str, Any],
         plain: bytes,
         target: Target,
-        deltas: NDArray[np.int32] | None,
+        map_of: MapOf,
         clock: Clock,
     ) -> bytes | None:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
-        coder = _Coder(self, page.behind, deltas, clock, _silent)
+        page = overlay.find(picture.rgb, picture.alpha)
+        if page is None:
+            return None
+        coder = _Coder(self, page.behind, map_of(page.behind), clock, _silent)
         level = container.peek(plain).level or 0
         pixels = page.rgb.shape[0] * page.rgb.shape[1]
         most = max(target.size(pixels) or 0.0, float(len(plain)))

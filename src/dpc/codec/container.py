@@ -71,7 +71,7 @@ class Header:
     width, height: pixels, 1..65535, of at most MAX_PIXELS. grey: the picture has one colour channel.
     model: the first 4 bytes of the artifact's sha256 identity. level: the fine quality level, 0..65535. Both are None
     where the body is lossless, and only there. colour: the colour space of the decoded values. merged: rare colours
-    were given to near ones before the rest was kept without loss; in a lossless file only.
+    or noise were given to near ones before the rest was kept without loss; in a lossless file only.
     """
 
     width: int

@@ -37,12 +37,18 @@ def within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes 
     return exact if len(exact) <= size else None
 
 
-def merged_file(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
-    """The file of at most so many bytes whose colours are merged as little as may be; None where there is none."""
-    if lossless.flatness(picture.rgb) < lossless.FLAT:
+def merged_file(
+    picture: image.Picture, about: dict[str, Any], size: float, clean: NDArray[np.uint8] | None = None
+) -> bytes | None:
+    """The file of at most so many bytes whose colours are merged as little as may be; None where there is none.
+
+    clean: (H, W, 3), takes the place of the picture's colours.
+    """
+    shown = picture.rgb if clean is None else clean
+    if lossless.flatness(shown) < lossless.FLAT:
         return None
     return merging.fitting(
-        picture.rgb,
+        shown,
         lambda rgb: _stored(rgb, picture, about, merged=True),
         size,
         lambda rgb: lossless.guessed(rgb, picture.alpha),

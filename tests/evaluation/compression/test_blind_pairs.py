@@ -68,6 +68,20 @@ def test_pairs_are_made_and_votes_counted(
     assert sum("webp crisper" in line for line in told) == 5
 
 
+def test_the_first_codec_takes_a_share_of_the_bytes(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = ROOT / "demo" / "photo.png", tmp_path / "out"
+    made = ("make", out, picture, "--codecs", "webp,jpeg", "--bpp", "2")
+    assert call(monkeypatch, *made, "--share", "0.5") == 0
+    with (out / "key.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    taken = {row[side]: int(row[f"{side}_bytes"]) for side in ("left", "right")}
+    assert 0.4 < taken["webp"] / taken["jpeg"] < 0.6
+    assert call(monkeypatch, *made, "--share", "50") == 1
+    assert "--share 50: above 0 and at most 1" in capsys.readouterr().err
+
+
 def test_what_is_no_vote_is_named(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

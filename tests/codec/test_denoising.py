@@ -1,0 +1,137 @@
+"""Pages without their noise: what it takes away, what it leaves, when it happens."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import make_tiny
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import dpc
+from dpc.codec import denoising, merging
+from dpc.codec.codec import Codec
+
+UInt8 = npt.NDArray[np.uint8]
+MODEL = Codec(make_tiny.BYTES_MODEL, 1)
+INK = (20, 24, 40)
+GROUND = (244, 240, 228)
+
+
+def drawn() -> UInt8:
+    """A page of lines of strokes, a box and a good deal of ground."""
+    page = np.full((448, 384, 3), GROUND, np.uint8)
+    page[150:300, 40:200] = (30, 60, 140)
+    for top in (20, 100, 320, 390):
+        page[top : top + 24, 16:368] = np.asarray(make_tiny.page(352, 60))[4:28]
+    return page
+
+
+CLEAN = drawn()
+
+
+def grained(rgb: UInt8, levels: float = 1.5) -> UInt8:
+    noise = np.random.default_rng(1).normal(0, levels, rgb.shape)
+    return np.asarray((rgb + noise).clip(0, 255).round().astype(np.uint8))
+
+
+def as_jpeg(rgb: UInt8, quality: int) -> UInt8:
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def counted(rgb: UInt8) -> Any:
+    """The colours, and how many pixels each has."""
+    return np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+
+
+def error(one: Any, other: Any) -> float:
+    return float(np.square(np.asarray(one, float) - other).mean())
+
+
+def damaged(name: str) -> UInt8:
+    return {"grain": grained(CLEAN), "jpeg": as_jpeg(CLEAN, 75)}[name]
+
+
+@pytest.mark.parametrize("name", ["grain", "jpeg"])
+def test_the_noise_goes_and_the_letters_stay(name: str) -> None:
+    noisy = damaged(name)
+    found = denoising.page(noisy)
+    assert found is not None
+    ground = (CLEAN == GROUND).all(2)
+    share = {id(rgb): counted(rgb[ground])[1].max() / ground.sum() for rgb in (noisy, found)}
+    assert share[id(found)] > max(0.75, share[id(noisy)])
+    values, counts = counted(found[ground])
+    assert np.abs(values[counts.argmax()].astype(int) - GROUND).max() <= denoising.TAKEN
+    ink = (CLEAN == INK).all(2)
+    assert ink.any() and error(found[ink], noisy[ink]) < 60  # a stroke of 8 levels less than it had would be 64
+    assert merging.Colours(found).few and len(counted(found)[0]) < 0.7 * len(counted(noisy)[0])
+
+
+def test_what_is_no_page_is_left_alone() -> None:
+    assert denoising.page(np.asarray(make_tiny.photograph(0, 0, 320, 320))) is None
+    assert denoising.page(grained(np.full((16, 16, 3), 90, np.uint8))) is None  # no room for ground
+    assert denoising.page(np.zeros((2900, 2900, 3), np.uint8)) is None  # above merging.LARGEST
+    rows = np.linspace(0, 255, 400)[:, None, None] + 40 * np.sin(np.arange(400) / 9)[None, :, None]
+    assert denoising.page(grained(np.asarray(np.repeat(rows, 3, 2).clip(0, 255), np.uint8))) is None
+
+
+@pytest.mark.parametrize("near", [denoising.GRAIN, denoising.RINGING])
+def test_edges_are_not_averaged_away(near: int) -> None:
+    sides = np.full((64, 96, 3), 100, np.uint8)
+    sides[:, 48:] = 100 + 2 * near
+    averaged = denoising._averaged(grained(sides, 1.0), near)
+    assert np.abs(averaged.astype(int) - sides).max() <= 1
+
+
+@pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
+def test_bands_leave_no_trace(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = grained(CLEAN[:height])
+    in_bands = denoising._averaged(noisy, denoising.GRAIN)
+    monkeypatch.setattr(denoising, "BAND", 1000)
+    np.testing.assert_array_equal(in_bands, denoising._averaged(noisy, denoising.GRAIN))
+
+
+def test_nearer_looks_at_every_part() -> None:
+    rgb = grained(CLEAN)
+    moon = np.s_[160:240, 160:240]
+    rgb[moon] = np.asarray(make_tiny.photograph(0, 0, 80, 80))
+    flat, near = rgb.copy(), grained(rgb, 2.0)
+    assert denoising.nearer(rgb, flat, near, None) and not denoising.nearer(rgb, near, flat, None)
+    flat[moon] = rgb[moon].mean((0, 1)).astype(np.uint8)  # exact but for the texture that it lost
+    assert not denoising.nearer(rgb, flat, near, None)
+    alpha = np.full(rgb.shape[:2], 255, np.uint8)
+    alpha[moon] = 0
+    assert denoising.nearer(rgb, flat, near, alpha)
+    grey = np.repeat(rgb[..., :1], 3, 2)
+    assert denoising.nearer(grey, grey[..., 0], grained(grey)[..., 0], None)
+    assert not denoising.nearer(grey, np.dstack([grained(grey)[..., 0], alpha]), np.dstack([grey[..., 0], alpha]), None)
+
+
+@pytest.mark.parametrize("name", ["grain", "jpeg"])
+@pytest.mark.parametrize("target", [{"bpp": 0.6}, {"max_bytes": 12000}, {"quality": 60}])
+def test_a_noisy_page_is_kept_as_a_page(name: str, target: dict[str, Any]) -> None:
+    noisy = damaged(name)
+    learned = MODEL.encode(noisy, **target, lossless=False)
+    data = MODEL.encode(noisy, **target)
+    info = dpc.inspect(data)
+    assert (info.lossless, info.merged, info.level) == (False, True, None)
+    assert len(data) <= (len(learned) if "quality" in target else 0.6 * noisy.size / 24 if "bpp" in target else 12000)
+    shown = dpc.decode(data, as_array=True)
+    assert error(shown, noisy) < min(40.0, error(MODEL.decode(learned, as_array=True), noisy))
+    assert dpc.inspect(learned).level is not None
+
+
+def test_a_grey_page_with_alpha() -> None:
+    grey = np.asarray(Image.fromarray(grained(CLEAN)).convert("L"))
+    alpha = np.full(grey.shape, 255, np.uint8)
+    alpha[:64] = 0
+    data = MODEL.encode(Image.fromarray(np.dstack([grey, alpha])), bpp=0.6)
+    assert dpc.inspect(data).merged
+    shown = dpc.decode(data, as_array=True)
+    np.testing.assert_array_equal(shown[..., 1], alpha)
+    assert error(shown[64:, :, 0], grey[64:]) < 20
