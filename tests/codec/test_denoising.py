@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import dpc
-from dpc.codec import denoising, merging
+from dpc.codec import denoising, lossless, merging, overlay
 from dpc.codec.codec import Codec
 
 UInt8 = npt.NDArray[np.uint8]
@@ -66,21 +66,53 @@ def test_the_noise_goes_and_the_letters_stay(name: str) -> None:
     share = {id(rgb): counted(rgb[ground])[1].max() / ground.sum() for rgb in (noisy, found)}
     assert share[id(found)] > max(0.75, share[id(noisy)])
     values, counts = counted(found[ground])
-    assert np.abs(values[counts.argmax()].astype(int) - GROUND).max() <= denoising.TAKEN
+    assert np.abs(values[counts.argmax()].astype(int) - GROUND).max() <= 3
     ink = (CLEAN == INK).all(2)
     assert ink.any() and error(found[ink], noisy[ink]) < 60  # a stroke of 8 levels less than it had would be 64
     assert merging.Colours(found).few and len(counted(found)[0]) < 0.7 * len(counted(noisy)[0])
 
 
-def test_what_is_no_page_is_left_alone() -> None:
+def test_two_colours_are_a_page() -> None:
+    bars = np.full((400, 400, 3), GROUND, np.uint8)
+    bars[50:90, 40:360] = INK
+    found = denoising.page(grained(bars))
+    assert found is not None and len(counted(found)[0]) == 2
+    assert dpc.inspect(MODEL.encode(grained(bars), bpp=0.1)).merged
+
+
+def test_what_is_no_page_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = grained(CLEAN)
     assert denoising.page(np.asarray(make_tiny.photograph(0, 0, 320, 320))) is None
-    assert denoising.page(grained(np.full((16, 16, 3), 90, np.uint8))) is None  # no room for ground
-    assert denoising.page(np.zeros((2900, 2900, 3), np.uint8)) is None  # above merging.LARGEST
     rows = np.linspace(0, 255, 400)[:, None, None] + 40 * np.sin(np.arange(400) / 9)[None, :, None]
     assert denoising.page(grained(np.asarray(np.repeat(rows, 3, 2).clip(0, 255), np.uint8))) is None
+    assert denoising.page(grained(CLEAN, 40.0)) is None
+    assert denoising.page(noisy) is not None
+    monkeypatch.setattr(lossless, "MAX_SIDE", max(noisy.shape) - 1)
+    assert denoising.page(noisy) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(merging, "LARGEST", noisy.size // 3 - 1)
+    assert denoising.page(noisy) is None
 
 
-@pytest.mark.parametrize("near", [denoising.GRAIN, denoising.RINGING])
+def test_a_long_page_beyond_what_can_be_kept_goes_to_the_networks() -> None:
+    strip = grained(np.concatenate([CLEAN[:, :48]] * 37))
+    assert strip.shape[0] > lossless.MAX_SIDE
+    assert dpc.inspect(MODEL.encode(strip, bpp=0.5)).level is not None
+
+
+def test_little_is_taken_where_there_is_room() -> None:
+    """A page whose faint line stays at a size that allows it."""
+    faint = CLEAN.copy()
+    line = np.s_[310, 20:360]
+    faint[line] = np.array(GROUND) - 12
+    noisy = grained(faint)
+    clean = denoising.page(noisy)
+    assert clean is not None
+    gentle, strong = (denoising.fitting(noisy, clean, lambda _: 100.0, size) for size in (200.0, 50.0))
+    assert error(gentle[line], faint[line]) < 4 < error(strong[line], faint[line])
+
+
+@pytest.mark.parametrize("near", [near for near, _ in denoising.STRENGTHS])
 def test_edges_are_not_averaged_away(near: int) -> None:
     sides = np.full((64, 96, 3), 100, np.uint8)
     sides[:, 48:] = 100 + 2 * near
@@ -91,9 +123,9 @@ def test_edges_are_not_averaged_away(near: int) -> None:
 @pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
 def test_bands_leave_no_trace(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = grained(CLEAN[:height])
-    in_bands = denoising._averaged(noisy, denoising.GRAIN)
+    in_bands = denoising._averaged(noisy, 8)
     monkeypatch.setattr(denoising, "BAND", 1000)
-    np.testing.assert_array_equal(in_bands, denoising._averaged(noisy, denoising.GRAIN))
+    np.testing.assert_array_equal(in_bands, denoising._averaged(noisy, 8))
 
 
 def test_nearer_looks_at_every_part() -> None:
@@ -124,6 +156,37 @@ def test_a_noisy_page_is_kept_as_a_page(name: str, target: dict[str, Any]) -> No
     shown = dpc.decode(data, as_array=True)
     assert error(shown, noisy) < min(40.0, error(MODEL.decode(learned, as_array=True), noisy))
     assert dpc.inspect(learned).level is not None
+
+
+def test_a_page_that_is_not_nearer_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, tried = [], []
+    monkeypatch.setattr(denoising, "nearer", lambda *_: bool(asked.append(1)))
+    monkeypatch.setattr(overlay, "find", lambda *_: tried.append(1))
+    assert dpc.inspect(MODEL.encode(damaged("grain"), bpp=0.6)).level is not None
+    assert asked and tried
+
+
+def test_what_has_room_is_kept_exactly() -> None:
+    noisy = damaged("grain")
+    for target in ({"max_bytes": 10**7}, {"bpp": 23.0}):
+        data = MODEL.encode(noisy, **target)
+        assert dpc.inspect(data).lossless
+        np.testing.assert_array_equal(dpc.decode(data, as_array=True), noisy)
+
+
+def test_a_mask_and_no_loss_say_no() -> None:
+    noisy = damaged("grain")
+    mask = np.zeros(noisy.shape[:2], np.uint8)
+    assert dpc.inspect(MODEL.encode(noisy, quality=60, roi=mask)).level is not None
+    assert dpc.inspect(MODEL.encode(noisy, quality=60, lossless=False)).level is not None
+    assert dpc.inspect(MODEL.encode(noisy, lossless=True)).lossless
+
+
+def test_the_only_file_that_fits_is_taken() -> None:
+    noisy = damaged("grain")
+    smallest = len(MODEL.encode(noisy, quality=1, lossless=False))
+    data = MODEL.encode(noisy, max_bytes=smallest // 2)
+    assert len(data) <= smallest // 2 and dpc.inspect(data).merged
 
 
 def test_a_grey_page_with_alpha() -> None:

@@ -121,7 +121,10 @@ class Codec:
             return merged
         coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
         data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
-        clean = denoising.page(picture.rgb) if lossless is None else None
+        if whole is None and lossless is None and size is not None and container.peek(data).level == self._top:
+            if kept := exact.within(picture, about, size):
+                return kept
+        clean = denoising.page(picture.rgb) if lossless is None and roi is None else None
         if lossless is None and clean is None:
             data = self._overlaid(picture, about, data, target, map_of, clock) or data
         self.times = clock.times
@@ -130,23 +133,22 @@ class Codec:
             if kept:
                 return kept
         if clean is not None:
-            if kept := self._without_noise(picture, about, clean, data, size):
+            if kept := self._without_noise(picture, about, clean, data, target):
                 return kept
             data = self._overlaid(picture, about, data, target, map_of, clock) or data
         target.check(data, about)
-        if whole is None and lossless is None and size is not None and container.peek(data).level == self._top:
-            return exact.within(picture, about, size) or data
         if whole and note and exact.loses_letters(picture.rgb, whole, data):
             note(HINT.format(len(whole)))
         return data
 
     def _without_noise(
-        self, picture: image.Picture, about: dict[str, Any], clean: NDArray[np.uint8], data: bytes, size: float | None
+        self, picture: image.Picture, about: dict[str, Any], clean: NDArray[np.uint8], data: bytes, target: Target
     ) -> bytes | None:
-        """The file of the clean page, in as many bytes, where it is nearer to the picture than `data`."""
-        kept = exact.merged_file(picture, about, size or len(data), clean)
-        if kept is None:
-            return None
+        """The file of the clean page, in as many bytes, where it is nearer to the picture than `data` or alone fits."""
+        size = target.size(picture.rgb.shape[0] * picture.rgb.shape[1]) or float(len(data))
+        kept = exact.without_noise(picture, about, size, clean)
+        if kept is None or len(data) > (target.max_bytes or len(data)):
+            return kept
         times = self.times
         shown, other = (self.decode(file, as_array=True, max_pixels=None) for file in (kept, data))
         self.times = times

@@ -7,6 +7,8 @@ which merging.py and lossless.py take. docs/explanation/architecture.md, "Pages 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,61 +17,93 @@ from dpc.codec import lossless, merging
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
 
-RINGING, GRAIN = 12, 8  # levels: pixels whose red, green and blue differ by no more are averaged
-JPEG = 0.3  # share of pixels that equal a neighbour, from which it is ringing: a JPEG leaves plain ground as it is
+STRENGTHS = ((6, 1), (12, 2), (20, 2))
+"""Levels within which pixels are averaged, and within which colours of plain ground are one; the gentlest first."""
+USUAL = 1
 REACH = 4  # pixels to each side of the one that is averaged
 ROUNDS = 3
 FRACTION = 16  # values of a level, while averages are taken
 BAND = 64  # rows that are averaged at once, so that they stay in the processor's cache
-APART = 2  # levels: colours of plain ground that differ by no more are one
-TAKEN = 3  # levels: a pixel that is no further off takes the colour of the ground
-FREQUENT = 20000  # a colour that one pixel in so many has may be ground
+FREQUENT, LEAST = 20000, 64  # a colour that one pixel in so many has, and so many pixels, may be ground
 ALIKE = 6  # levels: neighbours that differ by no more
 PLAIN = 0.65  # share of such neighbours from which a picture is looked at
 ROWS = 48  # of the picture that are looked at first
 SAMPLES, SAMPLE = 4, 40  # parts of the picture that are averaged first, and the rows of each
 SAMPLED = 0.5  # share of ground in them from which the whole is
+TOLERANCE = 16  # levels by which colours are merged in the page that is chosen, about
 LOST = 0.3  # of the squared error that a page saves, what it may lose in blocks where the other way is nearer
+FAINT = 1.0  # squared levels, a block's mean: what is lost where it is more, and WORSE times that of the other way
+WORSE = 3.0
+GONE = 0.012  # share of such blocks that a page may have
 GROUND = 0.7  # share of ground without the noise; photographs have less
 
 
 def page(rgb: UInt8) -> UInt8 | None:
     """The page that a picture (H, W, 3) shows, without noise: few colours on plain ground. None where it is no page."""
     height, width = rgb.shape[:2]
-    if height * width > merging.LARGEST or min(height, width) <= 2 * merging.RUN or _alike(rgb) < PLAIN:
+    if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE:
         return None
-    near = RINGING if lossless.flatness(rgb) > JPEG else GRAIN
+    if min(height, width) <= 2 * merging.RUN or _alike(rgb) < PLAIN:
+        return None
     if height > 2 * SAMPLES * SAMPLE:
         tops = [(height - SAMPLE) * n // (SAMPLES - 1) for n in range(SAMPLES)]
-        if np.mean([_grounded(_averaged(rgb[top : top + SAMPLE], near)) for top in tops]) < SAMPLED:
+        parts = (_averaged(rgb[top : top + SAMPLE], STRENGTHS[USUAL][0]) for top in tops)
+        if np.mean([_grounded(part) for part in parts]) < SAMPLED:
             return None
-    clean = _few_grounds(_averaged(rgb, near))
-    if clean is None or _grounded(clean) < GROUND or not merging.Colours(clean).few:
+    near, apart = STRENGTHS[USUAL]
+    averaged = _averaged(rgb, near)
+    if _grounded(averaged) < SAMPLED:
         return None
-    return clean
+    clean = _few_grounds(averaged, apart)
+    return clean if _grounded(clean) >= GROUND and merging.Colours(clean).few else None
+
+
+def fitting(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: float) -> UInt8:
+    """The page with as little taken away as `size` bytes allow.
+
+    rgb, clean: the picture, and what page() made of it. guess: about the bytes of a page of few colours.
+    """
+    for strength in range(len(STRENGTHS)):
+        found = clean if strength == USUAL else _cleaned(rgb, strength)
+        colours = merging.Colours(found)
+        if colours.few and guess(colours.merged(TOLERANCE)) <= size:
+            break
+    return found
 
 
 def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
     """Whether a picture is shown nearer to rgb than in another way, and hardly anywhere less near.
 
     rgb: (H, W, 3). shown, other: (H, W), or with 2 to 4 channels, as decoders give them. alpha: (H, W); what is clear
-    does not count. By the squared errors of blocks.
+    does not count. By the squared errors of blocks, of means over 3 x 3 pixels: noise that is gone counts little there,
+    and faint letters that are gone count in full.
     """
     first, second = (_block_errors(rgb, way, alpha) for way in (shown, other))
-    return float(np.maximum(first - second, 0).sum()) <= LOST * float(np.maximum(second - first, 0).sum())
+    gone = (first > FAINT) & (first > WORSE * second)
+    lost, saved = np.maximum(first - second, 0).sum(), np.maximum(second - first, 0).sum()
+    return bool(lost <= LOST * saved and gone.mean() <= GONE)
 
 
-def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float64]:
+def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float32]:
     colours = shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
-    errors = np.square(colours.astype(np.int32) - rgb).sum(2)
+    errors = colours.astype(np.float32) - rgb
     if alpha is not None:
         errors[alpha == 0] = 0
-    rows, columns = (np.arange(0, n, merging.BLOCK) for n in errors.shape)
-    return np.add.reduceat(np.add.reduceat(errors, rows, 0), columns, 1).astype(np.float64)
+    padded = np.pad(errors, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    squares = np.square((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9).mean(2)
+    across, down = (np.arange(0, n, merging.BLOCK) for n in (rgb.shape[1], rgb.shape[0]))
+    sums = np.add.reduceat(np.add.reduceat(squares, down, 0), across, 1)
+    return np.asarray(sums / merging.BLOCK**2, np.float32)
 
 
 def _grounded(rgb: UInt8) -> float:
     return float(merging.ground(merging.packed(rgb)).mean())
+
+
+def _cleaned(rgb: UInt8, strength: int) -> UInt8:
+    near, apart = STRENGTHS[strength]
+    return _few_grounds(_averaged(rgb, near), apart)
 
 
 def _alike(rgb: UInt8) -> float:
@@ -112,22 +146,33 @@ def _average(planes: UInt16, near: int) -> None:
     planes[...] = (sums / counts + np.float32(0.5)).astype(np.uint16)
 
 
-def _few_grounds(rgb: UInt8) -> UInt8 | None:
-    """The same with plain ground in few colours: frequent ones take up those within a few levels of them."""
+def _few_grounds(rgb: UInt8, apart: int) -> UInt8:
+    """The same with plain ground in few colours.
+
+    Frequent ones are more than `apart` levels from each other, and take up those that are one more from them at most.
+    """
     packed = merging.packed(rgb)
     values, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     if len(values) > merging.MOST_COLOURS:
-        return None
+        return rgb
     colours = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.int32)
     kept = np.empty_like(colours)
     found = 0
     for i in np.argsort(-counts, kind="stable"):
-        if counts[i] * FREQUENT < packed.size:
+        if counts[i] < max(LEAST, packed.size / FREQUENT):
             break
-        if not (np.abs(kept[:found] - colours[i]).max(1) <= APART).any():
+        if not (np.abs(kept[:found] - colours[i]).max(1) <= apart).any():
             kept[found] = colours[i]
             found += 1
-    for some in np.array_split(colours, -(-len(colours) // 1024)) if found else ():  # views
-        off = np.abs(some[:, None] - kept[None, :found]).max(2)
-        some[...] = np.where((off.min(1) <= TAKEN)[:, None], kept[off.argmin(1)], some)
-    return np.asarray(colours.astype(np.uint8)[where.reshape(packed.shape)])
+    if not found:
+        return rgb
+    taken = np.full(len(colours), -1)
+    for start in range(0, len(colours), 1024):
+        off = np.abs(colours[start : start + 1024, None] - kept[None, :found]).max(2)
+        taken[start : start + 1024] = np.where(off.min(1) <= apart + 1, off.argmin(1), -1)
+    members = taken >= 0  # a ground's colour is the mean of its pixels
+    pixels = np.bincount(taken[members], counts[members], found)
+    sums = [np.bincount(taken[members], counts[members] * channel[members], found) for channel in colours.T]
+    means = (np.stack(sums, 1) / pixels[:, None]).round().astype(np.int32)
+    shown = np.where(members[:, None], means[taken], colours)
+    return np.asarray(shown.astype(np.uint8)[where.reshape(packed.shape)])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import container, image, lossless, merging
+from dpc.codec import container, denoising, image, lossless, merging
 from dpc.codec.container import DPCFile
 from dpc.errors import OptionError
 
@@ -53,6 +53,15 @@ def merged_file(
         size,
         lambda rgb: lossless.guessed(rgb, picture.alpha),
     )
+
+
+def without_noise(picture: image.Picture, about: dict[str, Any], size: float, clean: NDArray[np.uint8]) -> bytes | None:
+    """The same of a page with noise; clean: what denoising.page made of it."""
+
+    def guess(rgb: NDArray[np.uint8]) -> float:
+        return lossless.guessed(rgb, picture.alpha)
+
+    return merged_file(picture, about, size, denoising.fitting(picture.rgb, clean, guess, size))
 
 
 def loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:

@@ -83,7 +83,7 @@ class Colours:
         values, where, self._counts = np.unique(colours, return_inverse=True, return_counts=True)
         self._where = where.reshape(colours.shape)
         self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
-        self.few = 2 < len(values) <= MOST_COLOURS and self._painted(colours) <= ALLOWED
+        self.few = 1 < len(values) <= MOST_COLOURS and self._painted(colours) <= ALLOWED
         if not self.few:
             return
         r, g, b = self._values.astype(np.int32).T
