@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -113,71 +114,63 @@ class Codec:
             _tell((*picture.notes, *_became(picture, lossless)), note)
             map_of = self._map_of(roi, lossless, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
-        pixels = picture.rgb.shape[0] * picture.rgb.shape[1]
-        if whole and target.holds(len(whole), pixels):
+        task = _Task(picture, about, target, map_of, clock)
+        if whole and target.holds(len(whole), task.pixels):
             return whole
-        size = target.size(pixels)
-        if whole and size is not None and (merged := exact.merged_file(picture, about, size)):
+        if whole and task.size is not None and (merged := exact.merged_file(picture, about, task.size)):
             return merged
         coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
-        data = rate_control.reach(target, lambda level: coder.file(about, level), self._top, pixels)
-        if whole is None and lossless is None and size is not None and container.peek(data).level == self._top:
+        learned = rate_control.reach(target, lambda level: coder.file(about, level), self._top, task.pixels)
+        data = learned if lossless is False else self._or_a_page(task, whole, learned, noise=roi is None)
+        self.times = clock.times
+        target.check(data, about)
+        if whole and note and container.peek(data).level is not None and exact.loses_letters(picture.rgb, whole, data):
+            note(HINT.format(len(whole)))
+        return data
+
+    def _or_a_page(self, task: _Task, whole: bytes | None, learned: bytes, *, noise: bool) -> bytes:
+        """The learned file, or what keeps the picture, or parts of it, better in as many bytes.
+
+        whole: the file without loss, where it may be the smaller one. noise: whether noise may be taken away.
+        """
+        picture, about, size, data = task.picture, task.about, task.size, learned
+        if whole is None and size is not None and container.peek(data).level == self._top:
             if kept := exact.within(picture, about, size):
                 return kept
-        clean = denoising.page(picture.rgb) if lossless is None and roi is None else None
-        if lossless is None and clean is None:
-            data = self._overlaid(picture, about, data, target, map_of, clock) or data
-        self.times = clock.times
+        clean = denoising.page(picture.rgb) if noise else None
+        if clean is None:
+            data = self._overlaid(task, data) or data
         if whole and size is None:
             kept = whole if len(whole) <= len(data) else exact.merged_file(picture, about, len(data))
             if kept:
                 return kept
-        if clean is not None:
-            if kept := self._without_noise(picture, about, clean, data, target):
-                return kept
-            data = self._overlaid(picture, about, data, target, map_of, clock) or data
-        target.check(data, about)
-        if whole and note and exact.loses_letters(picture.rgb, whole, data):
-            note(HINT.format(len(whole)))
-        return data
+        if clean is None:
+            return data
+        return self._without_noise(task, clean, data) or self._overlaid(task, data) or data
 
-    def _without_noise(
-        self, picture: image.Picture, about: dict[str, Any], clean: NDArray[np.uint8], data: bytes, target: Target
-    ) -> bytes | None:
+    def _without_noise(self, task: _Task, clean: NDArray[np.uint8], data: bytes) -> bytes | None:
         """The file of the clean page, in as many bytes, where it is nearer to the picture than `data` or alone fits."""
-        size = target.size(picture.rgb.shape[0] * picture.rgb.shape[1]) or float(len(data))
-        kept = exact.without_noise(picture, about, size, clean)
-        if kept is None or len(data) > (target.max_bytes or len(data)):
+        kept = exact.without_noise(task.picture, task.about, task.size or float(len(data)), clean)
+        if kept is None or len(data) > (task.target.max_bytes or len(data)):
             return kept
-        times = self.times
         shown, other = (self.decode(file, as_array=True, max_pixels=None) for file in (kept, data))
-        self.times = times
-        return kept if denoising.nearer(picture.rgb, shown, other, picture.alpha) else None
+        return kept if denoising.nearer(task.picture.rgb, shown, other, task.picture.alpha) else None
 
-    def _overlaid(
-        self,
-        picture: image.Picture,
-        about: dict[str, Any],
-        plain: bytes,
-        target: Target,
-        map_of: MapOf,
-        clock: Clock,
-    ) -> bytes | None:
+    def _overlaid(self, task: _Task, plain: bytes) -> bytes | None:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
-        page = overlay.find(picture.rgb, picture.alpha)
+        page = overlay.find(task.picture.rgb, task.picture.alpha)
         if page is None:
             return None
-        coder = _Coder(self, page.behind, map_of(page.behind), clock, _silent)
+        coder = _Coder(self, page.behind, task.map_of(page.behind), task.clock, _silent)
         level = container.peek(plain).level or 0
-        pixels = page.rgb.shape[0] * page.rgb.shape[1]
-        most = max(target.size(pixels) or 0.0, float(len(plain)))
-        found = page.fitting(most - len(coder.file(about, level)) - CHUNK)
+        most = max(task.size or 0.0, float(len(plain)))
+        found = page.fitting(most - len(coder.file(task.about, level)) - CHUNK)
         if found is None:
             return None
-        whole = about | {"overlay": found}
-        if target.size(pixels) is None:
+        whole = task.about | {"overlay": found}
+        if task.size is None:
             return coder.file(whole, level)
-        return rate_control.reach(target, lambda at: coder.file(whole, at), self._top, pixels)
+        return rate_control.reach(task.target, lambda at: coder.file(whole, at), self._top, task.pixels)
 
     def decode(
         self,
@@ -283,6 +276,26 @@ class Codec:
         if not self.artifact.quality_map:
             raise Corrupt(f"the file has a quality map, which {self.artifact.name} does not allow; the file is damaged")
         return deltas
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A picture that is to be encoded, the fields of its file beside how its colours are coded, and what is asked."""
+
+    picture: image.Picture
+    about: dict[str, Any]
+    target: Target
+    map_of: MapOf
+    clock: Clock
+
+    @property
+    def pixels(self) -> int:
+        return self.picture.rgb.shape[0] * self.picture.rgb.shape[1]
+
+    @property
+    def size(self) -> float | None:
+        """The bytes that are asked for, None where none are."""
+        return self.target.size(self.pixels)
 
 
 class _Coder:
