@@ -4,7 +4,7 @@
     python scripts/loss_sweep.py RUNS --recipes                     writes RUNS/recipes/NAME.json alone, for `dpc pack`
     python scripts/loss_sweep.py RUNS --table                       makes RUNS/table.md of the runs that are there
 
-Trains one variant of results/earlier/base-2018-dpc/middle.toml after the other, each at the same target of the rate and
+Trains one variant of results/earlier/base-2018-dpc/high.toml after the other, each at the same target of the rate and
 with the same crops, below RUNS; what is over is skipped. All begin with the same weights, or with random ones. The
 table shows held-out photographs of the training, never a test set.
 """
@@ -25,7 +25,7 @@ from dpc.training.in_turn import in_turn
 from dpc.training.log import read as rows
 from dpc.training.trainer import Run
 
-BASE = Path(__file__).parent.parent / "results" / "earlier" / "base-2018-dpc" / "middle.toml"
+BASE = Path(__file__).parent.parent / "results" / "earlier" / "base-2018-dpc" / "high.toml"
 CROPS = 6000
 RATIOS = ((5000.0, 0.0), (3750.0, 500.0), (2500.0, 1000.0), (1250.0, 1500.0), (0.0, 2000.0))
 """K1, K2: from MS-SSIM alone to LPIPS alone. Both terms have about the same size at 2500 and 1000."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the earlier codecs one after the other, each at its first rate (middle.toml) and from there at two more:
+# Trains the earlier codecs one after the other, each at its first rate, which begins with no other, and from there at two more:
 #
 #     results/earlier/train.sh PHOTOS LPIPS_WEIGHTS RUNS [MODEL ...]         MODEL: a folder here; default: all, as below
 #
@@ -7,6 +7,7 @@
 # with `kill -TERM -- -PID` (its process group): the training ends after its step, with a checkpoint. On another machine it
 # goes on from MODEL/RATE.training.pt in this folder, a copy of the interrupted run's weights.pt, where there is one.
 # KEEP=FOLDER   where the weights of a run that is over are copied to, as MODEL/RATE.pt; default: beside the recipes
+# KEPT=FOLDER   runs whose weights lie there, as MODEL/RATE.pt, are over; this folder, for what is kept with the project
 # DPC=COMMAND   default: dpc
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,10 +29,16 @@ over() { # whether the run in folder $1 has seen all crops of recipe $2
 }
 
 for model in "${models[@]}"; do
-    for rate in middle low high; do
+    first=middle
+    grep -q '^begins_with' "$here/$model/middle.toml" && first=high
+    for rate in $first $([ $first = high ] && echo middle low || echo low high); do
         recipe=$here/$model/$rate.toml run=$runs/$model/$rate
+        [ ! -f "${KEPT:+$KEPT/$model/$rate.pt}" ] || continue
         begin=()
-        [ "$rate" = middle ] || begin=(--from "$runs/$model/middle")
+        if [ "$rate" != $first ]; then
+            begin=(--from "$runs/$model/$first")
+            [ ! -f "${KEPT:+$KEPT/$model/$first.pt}" ] || begin=(--from "$KEPT/$model/$first.pt")
+        fi
         [ ! -f "$here/$model/$rate.training.pt" ] || begin=(--resume "$here/$model/$rate.training.pt")
         [ ! -f "$run/last.pt" ] || begin=(--resume "$run")
         if ! over "$run" "$recipe"; then
