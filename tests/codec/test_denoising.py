@@ -128,6 +128,14 @@ def test_bands_leave_no_trace(height: int, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(in_bands, denoising._averaged(noisy, 8))
 
 
+def test_rows_compared_at_once_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb, shown = CLEAN[:400, :200], grained(CLEAN, 3.0)[:400, :200]
+    parts = denoising._block_errors(rgb, shown, None)
+    monkeypatch.setattr(denoising, "ROWS_AT_ONCE", 1 << 20)
+    np.testing.assert_allclose(parts, denoising._block_errors(rgb, shown, None), rtol=1e-5)
+    assert parts.shape == (25, 13) and 0.5 < parts[:, :-1].mean() < 1.5  # 9 / 9
+
+
 def test_nearer_looks_at_every_part() -> None:
     rgb = grained(CLEAN)
     moon = np.s_[160:240, 160:240]

@@ -31,6 +31,7 @@ ROWS = 48  # of the picture that are looked at first
 SAMPLES, SAMPLE = 4, 40  # parts of the picture that are averaged first, and the rows of each
 SAMPLED = 0.5  # share of ground in them from which the whole is
 TOLERANCE = 16  # levels by which colours are merged in the page that is chosen, about
+ROWS_AT_ONCE = 16 * merging.BLOCK  # that are compared at once
 LOST = 0.3  # of the squared error that a page saves, what it may lose in blocks where the other way is nearer
 FAINT = 1.0  # squared levels, a block's mean: what is lost where it is more, and WORSE times that of the other way
 WORSE = 3.0
@@ -85,16 +86,23 @@ def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
 
 
 def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float32]:
+    """The squared errors of means over 3 x 3 pixels, summed over blocks and divided by a whole one's pixels."""
     colours = shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
-    errors = colours.astype(np.float32) - rgb
-    if alpha is not None:
-        errors[alpha == 0] = 0
-    padded = np.pad(errors, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    squares = np.square((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9).mean(2)
-    across, down = (np.arange(0, n, merging.BLOCK) for n in (rgb.shape[1], rgb.shape[0]))
-    sums = np.add.reduceat(np.add.reduceat(squares, down, 0), across, 1)
-    return np.asarray(sums / merging.BLOCK**2, np.float32)
+    height, width = rgb.shape[:2]
+    across = np.arange(0, width, merging.BLOCK)
+    sums = []
+    for top in range(0, height, ROWS_AT_ONCE):  # for memory
+        start, rows = max(0, top - 1), min(ROWS_AT_ONCE, height - top)
+        part = slice(start, top + rows + 1)
+        errors = colours[part].astype(np.float32) - rgb[part]
+        if alpha is not None:
+            errors[alpha[part] == 0] = 0
+        padded = np.pad(errors, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        down = padded[:-2] + padded[1:-1] + padded[2:]
+        means = (down[:, :-2] + down[:, 1:-1] + down[:, 2:]) / 9
+        squares = np.square(means).mean(2)[top - start : top - start + rows]
+        sums.append(np.add.reduceat(np.add.reduceat(squares, np.arange(0, rows, merging.BLOCK), 0), across, 1))
+    return np.asarray(np.concatenate(sums) / merging.BLOCK**2, np.float32)
 
 
 def _grounded(rgb: UInt8) -> float:
