@@ -22,7 +22,7 @@ import numpy as np
 from paths import ROOT
 from PIL import Image, ImageDraw
 
-from dpc.codec import container, entropy, image, indexed, lossless, quality_map, stream, transforms
+from dpc.codec import container, entropy, image, indexed, lossless, quality_map, smoothing, stream, transforms
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import MAGIC, Colour, DPCFile
@@ -69,7 +69,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R9", sealed(header(b"\xff\xff\x03\xff\xff\x03") + BODY), "TooLarge"),
     ("R9", sealed(header(b"\x80\x80\x01\x81\x80\x01") + BODY), "TooLarge"),
     *(("R10", header() + bytes(n), "Truncated") for n in range(4)),
-    ("R11", sealed(header() + BODY + b"\x05\x00"), "UnsupportedVersion"),
+    ("R11", sealed(header() + BODY + b"\x06\x00"), "UnsupportedVersion"),
     ("R11", sealed(header() + BODY + b"\x7f\x01x"), "UnsupportedVersion"),
     ("R12", sealed(header() + BODY + BODY), "Corrupt"),
     ("R12", sealed(header() + b"\x03\x01a" + BODY), "Corrupt"),
@@ -101,6 +101,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R20", sealed(header(flags=2) + BODY + b"\x03\x01a"), "Corrupt"),
     ("R20", sealed(header(flags=2) + b"\x01\x04map!" + BODY), "Corrupt"),
     ("R20", sealed(header(flags=2) + BODY + b"\x04\x01o"), "Corrupt"),
+    ("R20", sealed(header(flags=2) + BODY + b"\x05\x04cell"), "Corrupt"),
     ("R21", sealed(header(flags=4 << 2) + BODY), "Corrupt"),
     *(("R21", sealed(header(flags=code << 2) + BODY + b"\x81\x01i"), "Corrupt") for code in range(4)),
     ("R22", header() + BODY + bytes(4), "Corrupt"),
@@ -196,6 +197,16 @@ def few_colours(photo: DPCFile) -> dict[str, DPCFile]:
     }
 
 
+def smoothings(photo: DPCFile, page: DPCFile) -> dict[str, bytes]:
+    """Name -> file of every valid one with smoothing: every strength beside every other, cells cut by the border."""
+    files = {}
+    for name, file in (("smoothed", photo), ("smoothed-overlay-grey", page)):
+        rows, columns = smoothing.cells_of(file.height, file.width)
+        strengths = make_tiny.noise(rows, columns) % 4
+        files[name] = container.pack(replace(file, smoothing=smoothing.pack(strengths)))
+    return files
+
+
 def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
     """Name -> file of every valid vector, those that exist as they are."""
     kept = {path.stem: path.read_bytes() for path in (FOLDER / "valid").glob("*.dpc")}
@@ -210,6 +221,7 @@ def valid(codec: Codec, second: Codec) -> dict[str, bytes]:
         "xmp": b"<x:xmpmeta/>",
         "density": (11811).to_bytes(4, "little") * 2,
     }
+    files |= smoothings(container.unpack(files["map"]), container.unpack(files["overlay-grey"]))
     files["everything"] = container.pack(replace(photo, colour=Colour.ICC, icc=profile, **more))
     files |= {name: kept.get(name) or container.pack(file) for name, file in few_colours(photo).items()}
     files["display-p3"] = container.pack(replace(photo, colour=Colour.DISPLAY_P3))
@@ -248,6 +260,7 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
     def deltas(*values: int) -> bytes:
         return quality_map.pack(np.resize(np.array(values, np.int32), quality_map.cells_of(5, 6)))
 
+    cells = smoothing.pack(np.arange(9, dtype=np.uint8).reshape(3, 3) % 4)
     alpha = image.alpha_to_bytes(make_tiny.noise(80, 96))
     webp = lossless.to_bytes(make_tiny.noise(80, 96, 3), None)
     whole = {"model": None, "level": None}
@@ -303,6 +316,11 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("S9", {"quality_map": deltas(9)}),
         ("S9", {"quality_map": deltas(0, 0, -9)}),
         ("S10", {"quality_map": deltas(1, 0, -8, 8)}),
+        ("S3", {"smoothing": cells + b"\1"}),
+        ("S4", {"smoothing": cells + zero}),
+        ("S5", {"smoothing": b"\xff\xff\xff\x00"}),
+        ("S6", {"smoothing": b"\x01\x00\x00\x00" + cells}),
+        ("S6", {"smoothing": smoothing.pack(np.full((3, 4), 3, np.uint8))}),
     ]
     return [(rule, replace(photo, **change)) for rule, change in changes]
 

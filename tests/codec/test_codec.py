@@ -920,7 +920,7 @@ def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) ->
     bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)
     file = container.unpack(data)
     header = len(data) - len(file.body)
-    assert header <= 24 + (2 + len(file.quality_map) if file.quality_map else 0)
+    assert header <= 24 + sum(2 + len(part) for part in (file.quality_map, file.smoothing) if part)
     assert len(data) == pytest.approx(bits / 8 + header, rel=0.01, abs=32)
 
 

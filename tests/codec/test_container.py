@@ -45,13 +45,15 @@ SMALL = DPCFile(
     quality_map=b"deltas",
     alpha=b"alpha",
     overlay=b"page",
+    smoothing=b"cells",
     icc=b"icc",
     exif=b"exif",
     xmp=b"xmp",
     density=b"12345678",
 )
 HEADER = bytes.fromhex("89445043 02 11 ac02 07 00ff6d6f 3412")
-CHUNKS = b"\x01\x06deltas\x02\x06stream\x03\x05alpha\x04\x04page\x81\x03icc\x82\x04exif\x83\x03xmp\x84\x0812345678"
+CHUNKS = b"\x01\x06deltas\x02\x06stream\x03\x05alpha\x04\x04page\x05\x05cells"
+CHUNKS += b"\x81\x03icc\x82\x04exif\x83\x03xmp\x84\x0812345678"
 BARE = DPCFile(width=5, height=6, model=b"mode", level=0, body=b"body")
 
 
@@ -182,6 +184,7 @@ def dpc_files(draw: st.DrawFn) -> DPCFile:
         quality_map=None if lossless else draw(st.none() | st.binary(min_size=4, max_size=20)),
         alpha=None if lossless else draw(payloads),
         overlay=None if lossless else draw(payloads),
+        smoothing=None if lossless else draw(st.none() | st.binary(min_size=4, max_size=20)),
         icc=icc,
         exif=draw(payloads),
         xmp=draw(payloads),

@@ -44,6 +44,7 @@ export interface Chunks {
   body: Uint8Array;
   alpha?: Uint8Array;
   overlay?: Uint8Array;
+  smoothing?: Uint8Array;
   icc?: Uint8Array;
   exif?: Uint8Array;
   xmp?: Uint8Array;
@@ -65,11 +66,15 @@ const CHUNKS: readonly Kind[] = [
   { type: 0x02, name: "body", title: "body", shortest: 4, longest: 2 ** 30 },
   { type: 0x03, name: "alpha", title: "alpha", shortest: 1, longest: 2 ** 29 },
   { type: 0x04, name: "overlay", title: "overlay", shortest: 1, longest: 2 ** 29 },
+  { type: 0x05, name: "smoothing", title: "smoothing", shortest: 4, longest: 2 ** 19 },
   { type: 0x81, name: "icc", title: "ICC profile", shortest: 1, longest: 2 ** 22 },
   { type: 0x82, name: "exif", title: "EXIF", shortest: 1, longest: 2 ** 20 },
   { type: 0x83, name: "xmp", title: "XMP", shortest: 1, longest: 2 ** 22 },
   { type: 0x84, name: "density", title: "density", shortest: 8, longest: 8 },
 ];
+
+/** What a lossless file has none of. */
+const OF_LEARNED = new Set<keyof Chunks | null>(["qualityMap", "alpha", "overlay", "smoothing"]);
 
 /** Bytes that are read from first to last; `at` is the next one. */
 class Reader {
@@ -265,7 +270,7 @@ function checkLength(kind: Kind, length: number): void {
 }
 
 function checkTogether(file: DPCFile): void {
-  const own = file.qualityMap ? "quality map" : file.alpha ? "alpha" : file.overlay ? "overlay" : null;
+  const own = CHUNKS.find(({ name }) => OF_LEARNED.has(name) && name && file[name])?.title;
   if (file.lossless && own) throw new Corrupt(`a lossless file has no ${own} chunk of its own; ${DAMAGED}`);
   if ((file.colour === "icc") !== Boolean(file.icc))
     throw new Corrupt(

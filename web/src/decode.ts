@@ -6,6 +6,7 @@ import { readLossless } from "./lossless.js";
 import { readGrey } from "./png.js";
 import { levelsOf, readMap } from "./quality_map.js";
 import type { Graphs } from "./runtime.js";
+import { readStrengths, smooth } from "./smoothing.js";
 import { checkLength, readStrip, streamsOf, stripsOf } from "./stream.js";
 import { means, synthesise, type Step } from "./transforms.js";
 
@@ -57,6 +58,7 @@ export async function decodeLearned(file: DPCFile, graphs: Graphs, step: Step): 
     return { y: await means(graphs, latents, levels[i]!, halo), levels: levels[i]! };
   };
   await synthesise(graphs, next, rgba, width, height, halo, step);
+  if (file.smoothing) smooth(rgba, width, height, readStrengths(file.smoothing, width, height));
   if (file.overlay) layOver(rgba, (await readLossless(file.overlay, width, height, "overlay")).rgba);
   if (file.grey) toGrey(rgba);
   for (let i = 0; i < width * height; i++) rgba[4 * i + 3] = alpha ? alpha[i]! : 255;

@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,13 @@ from numpy.typing import NDArray
 from dpc.codec import artifact, container, denoising, exact, image, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
+from dpc.codec.coder import Coder, MapOf, Task
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
 from dpc.codec.icc import deflated
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.returned import EIGHTH, Region, decode_lossless, eighth, finished, part_of, reduced
+from dpc.codec.smoothing import Smooth
 from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import STRIDE, positions_of
 from dpc.codec.timing import Clock
@@ -56,7 +57,6 @@ CHUNK = 6  # bytes: the head of a chunk, at most
 PARTS = ("network", "entropy", "file")
 
 Note = Callable[[str], None]
-MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
 
 class Codec:
@@ -114,13 +114,13 @@ class Codec:
             _tell((*picture.notes, *_became(picture, lossless)), note)
             map_of = self._map_of(roi, lossless, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
-        task = _Task(picture, about, target, map_of, clock)
+        task = Task(picture, about, target, map_of, clock)
         if whole and target.holds(len(whole), task.pixels):
             return whole
         if whole and task.size is not None and (merged := exact.merged_file(picture, about, task.size)):
             return merged
-        coder = _Coder(self, picture.rgb, map_of(picture.rgb), clock, progress or _silent)
-        learned = rate_control.reach(target, lambda level: coder.file(about, level), self._top, task.pixels)
+        coder = self._coder(task, picture.rgb, progress or _silent)
+        learned = coder.smoothed(task, about, coder.reached(task, about))
         data = learned if lossless is False else self._or_a_page(task, whole, learned, noise=roi is None)
         self.times = clock.times
         target.check(data, about)
@@ -128,7 +128,14 @@ class Codec:
             note(HINT.format(len(whole)))
         return data
 
-    def _or_a_page(self, task: _Task, whole: bytes | None, learned: bytes, *, noise: bool) -> bytes:
+    def _coder(self, task: Task, rgb: NDArray[np.uint8], progress: Progress) -> Coder:
+        def decode(data: bytes) -> NDArray[np.uint8]:
+            return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))
+
+        deltas, at_once = task.map_of(rgb), self._at_once
+        return Coder(self.artifact, rgb, deltas, at_once=at_once, decode=decode, clock=task.clock, progress=progress)
+
+    def _or_a_page(self, task: Task, whole: bytes | None, learned: bytes, *, noise: bool) -> bytes:
         """The learned file, or what keeps the picture, or parts of it, better in as many bytes.
 
         whole: the file without loss, where it may be the smaller one. noise: whether noise may be taken away.
@@ -148,7 +155,7 @@ class Codec:
             return data
         return self._without_noise(task, clean, data) or self._overlaid(task, data) or data
 
-    def _without_noise(self, task: _Task, clean: NDArray[np.uint8], data: bytes) -> bytes | None:
+    def _without_noise(self, task: Task, clean: NDArray[np.uint8], data: bytes) -> bytes | None:
         """The file of the clean page, in as many bytes, where it is nearer to the picture than `data` or alone fits."""
         kept = exact.without_noise(task.picture, task.about, task.size or float(len(data)), clean)
         if kept is None or len(data) > (task.target.max_bytes or len(data)):
@@ -156,21 +163,20 @@ class Codec:
         shown, other = (self.decode(file, as_array=True, max_pixels=None) for file in (kept, data))
         return kept if denoising.nearer(task.picture.rgb, shown, other, task.picture.alpha) else None
 
-    def _overlaid(self, task: _Task, plain: bytes) -> bytes | None:
+    def _overlaid(self, task: Task, plain: bytes) -> bytes | None:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
         page = overlay.find(task.picture.rgb, task.picture.alpha)
         if page is None:
             return None
-        coder = _Coder(self, page.behind, task.map_of(page.behind), task.clock, _silent)
+        coder = self._coder(task, page.behind, _silent)
         level = container.peek(plain).level or 0
         most = max(task.size or 0.0, float(len(plain)))
         found = page.fitting(most - len(coder.file(task.about, level)) - CHUNK)
         if found is None:
             return None
         whole = task.about | {"overlay": found}
-        if task.size is None:
-            return coder.file(whole, level)
-        return rate_control.reach(task.target, lambda at: coder.file(whole, at), self._top, task.pixels)
+        data = coder.file(whole, level) if task.size is None else coder.reached(task, whole)
+        return coder.smoothed(task, whole, data)
 
     def decode(
         self,
@@ -197,6 +203,7 @@ class Codec:
         clock = Clock(*PARTS)
         part = part_of(file, region, preview, max_pixels)
         drawn = preview and self.artifact.previews and file.overlay is None
+        smooth = None if drawn or file.smoothing is None else Smooth(file.smoothing, file.height, file.width)
         stride = PREVIEW if drawn else STRIDE
         if drawn:
             part = slice(0, -(-file.height // EIGHTH)), slice(0, -(-file.width // EIGHTH))
@@ -213,11 +220,13 @@ class Codec:
             z, r = coder.read(streams[strip.number], strip, levels)
             return strip, networks.means(z, r, strip, levels)
 
-        seen = networks.seen(h, w, positions_of(part, stride))
+        outer = smooth.seen(part) if smooth else part
+        seen = networks.seen(h, w, positions_of(outer, stride))
         needed = [strip for strip in every if strip.start < seen.stop and strip.stop > seen.start]
         y_hat = ahead(read, needed, self._at_once)
-        rgb = networks.synthesise(y_hat, h, w, part, levels, progress or _silent, stride)
+        rgb = networks.synthesise(y_hat, h, w, outer, levels, progress or _silent, stride)
         with clock.part("file"):
+            rgb = smooth.shown(rgb, part) if smooth else rgb
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
             alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)
@@ -276,51 +285,6 @@ class Codec:
         if not self.artifact.quality_map:
             raise Corrupt(f"the file has a quality map, which {self.artifact.name} does not allow; the file is damaged")
         return deltas
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A picture that is to be encoded, the fields of its file beside how its colours are coded, and what is asked."""
-
-    picture: image.Picture
-    about: dict[str, Any]
-    target: Target
-    map_of: MapOf
-    clock: Clock
-
-    @property
-    def pixels(self) -> int:
-        return self.picture.rgb.shape[0] * self.picture.rgb.shape[1]
-
-    @property
-    def size(self) -> float | None:
-        """The bytes that are asked for, None where none are."""
-        return self.target.size(self.pixels)
-
-
-class _Coder:
-    """A picture (H, W, 3) analysed once, and its files at any level."""
-
-    def __init__(
-        self, codec: Codec, rgb: NDArray[np.uint8], deltas: NDArray[np.int32] | None, clock: Clock, progress: Progress
-    ) -> None:
-        self._codec, self._deltas = codec, deltas
-        self._networks = Transforms(codec.artifact, clock)
-        self._streams = StreamCoder(self._networks, clock)
-        self._y = self._networks.analyse(rgb, progress)
-
-    def file(self, about: dict[str, Any], level: int) -> bytes:
-        """The file at a fine level; about: its fields beside level, body, model and quality map."""
-        levels = Levels(level, self._codec._top, self._deltas)
-
-        def code(part: Strip) -> bytes:
-            return self._streams.write(*self._networks.quantise(self._y, part, levels), part, levels)
-
-        body = stream.join(list(ahead(code, strips(*self._y.shape[1:]), self._codec._at_once)))
-        packed = None if self._deltas is None else quality_map.pack(self._deltas)
-        return container.pack(
-            DPCFile(**about, model=self._codec.artifact.id, level=level, quality_map=packed, body=body)
-        )
 
 
 def _mask(picture: image.Picture) -> NDArray[np.float32]:

@@ -65,10 +65,10 @@ def _edges(rgb: NDArray[np.uint8], top: int) -> NDArray[np.float64]:
     steep[:, :-1] |= across > STEEP
     steep[:-1] |= down > STEEP
     part = slice((top - low) // 2, min((top - low + BAND) // 2, h // 2))
-    return _cell_means(steep[part] & (_activity(luma)[part] < PLAIN))
+    return _cell_means(steep[part] & (activity(luma)[part] < PLAIN))
 
 
-def _activity(luma: NDArray[np.float32]) -> NDArray[np.float32]:
+def activity(luma: NDArray[np.float32]) -> NDArray[np.float32]:
     """The smallest of the four 5x5 variances around a sample, three samples away diagonally: on plain ground beside an
     edge one of the four is small, so an edge hides nothing there."""
     mean = _box(luma)

@@ -1,0 +1,104 @@
+"""Coder: one picture analysed once, and its files at the levels that rate control tries, with what is smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.codec import container, image, quality_map, rate_control, smoothing, smoothing_choice, stream
+from dpc.codec.ahead import ahead
+from dpc.codec.artifact import Artifact
+from dpc.codec.container import DPCFile
+from dpc.codec.quality_map import Levels
+from dpc.codec.rate_control import Target
+from dpc.codec.stream import StreamCoder
+from dpc.codec.timing import Clock
+from dpc.codec.transforms import Progress, Strip, Transforms, strips
+
+NEAR_ENOUGH = 1.01  # of a rate that is asked for
+
+MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture that is to be encoded, the fields of its file beside how its colours are coded, and what is asked."""
+
+    picture: image.Picture
+    about: dict[str, Any]
+    target: Target
+    map_of: MapOf
+    clock: Clock
+
+    @property
+    def pixels(self) -> int:
+        return self.picture.rgb.shape[0] * self.picture.rgb.shape[1]
+
+    @property
+    def size(self) -> float | None:
+        """The bytes that are asked for, None where none are."""
+        return self.target.size(self.pixels)
+
+
+class Coder:
+    """A picture (H, W, 3) analysed once, and its files at any level.
+
+    deltas: its quality map. at_once: strips in work at a time. decode: of a file, as an array.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        rgb: NDArray[np.uint8],
+        deltas: NDArray[np.int32] | None,
+        *,
+        at_once: int,
+        decode: Callable[[bytes], NDArray[np.uint8]],
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self._artifact, self._rgb, self._deltas = artifact, rgb, deltas
+        self._at_once, self._decode, self._clock = at_once, decode, clock
+        self._top = artifact.sizes.fine_levels - 1
+        self._bodies: dict[int, bytes] = {}
+        self._networks = Transforms(artifact, clock)
+        self._streams = StreamCoder(self._networks, clock)
+        self._y = self._networks.analyse(rgb, progress)
+
+    def file(self, about: dict[str, Any], level: int) -> bytes:
+        """The file at a fine level; about: its fields beside level, body, model and quality map."""
+        body = self._bodies.get(level) or self._body(level)
+        self._bodies[level] = body
+        packed = None if self._deltas is None else quality_map.pack(self._deltas)
+        return container.pack(DPCFile(**about, model=self._artifact.id, level=level, quality_map=packed, body=body))
+
+    def reached(self, task: Task, about: dict[str, Any]) -> bytes:
+        """The file that the task's target asks for."""
+        return rate_control.reach(task.target, lambda level: self.file(about, level), self._top, task.pixels)
+
+    def smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
+        """The same file with what is to be smoothed in it, at a lower level where the target asks for that."""
+        level = container.peek(data).level or 0
+        bare = {name: about[name] for name in ("width", "height")}
+        with self._clock.part("file"):
+            strengths = smoothing_choice.chosen(self._rgb, lambda: self._decode(self.file(bare, level)))
+            if strengths is None:
+                return data
+            whole = about | {"smoothing": smoothing.pack(strengths)}
+        if task.size is None:
+            return self.file(whole, level)
+        found = self.reached(task, whole)
+        most = task.target.max_bytes or NEAR_ENOUGH * max(task.size, len(data))
+        return found if len(found) <= most else data
+
+    def _body(self, level: int) -> bytes:
+        levels = Levels(level, self._top, self._deltas)
+
+        def code(part: Strip) -> bytes:
+            return self._streams.write(*self._networks.quantise(self._y, part, levels), part, levels)
+
+        return stream.join(list(ahead(code, strips(*self._y.shape[1:]), self._at_once)))

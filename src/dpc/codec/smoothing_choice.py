@@ -1,0 +1,100 @@
+"""Which cells are smoothed, and how much: where it brings the picture nearer to the original and takes no texture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpc.codec.quality_map import activity
+from dpc.codec.smoothing import CELL, NEAR, ROWS_AT_ONCE, cells_of, cut, patches, smoothed
+
+UInt8 = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+LEAST = 128  # pixels: a smaller picture has no bytes for it
+HIDES = 8.0  # levels squared: an error counts by 1 / (activity + this)
+SHARE = 0.3  # a cell with this share of activities below HIDES is looked at
+MARGIN = 8  # rows around those that are looked at, so that their activity is right
+LESS = 0.9  # the most of the error that may be left
+KEPT = 0.7  # the least of the texture that must be left
+SLACK = 0.2  # levels squared a pixel: texture that may go anyway
+MIDDLE = 2  # the strength that is tried first; the stronger one where it helps, the weaker one elsewhere
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def chosen(original: UInt8, shown: Callable[[], UInt8]) -> UInt8 | None:
+    """The strengths for a picture (H, W, 3); None where nothing is to be smoothed.
+
+    shown: gives what the networks show of it, of the same shape; not called where the picture has no plain ground.
+    """
+    strengths = np.zeros(cells_of(*original.shape[:2]), np.uint8)
+    if min(original.shape[:2]) < LEAST:
+        return None
+    decoded: UInt8 | None = None
+    for first in range(0, len(strengths), ROWS_AT_ONCE):
+        weights = _weights(original, first)
+        edges = np.arange(0, weights.shape[0], CELL), np.arange(0, weights.shape[1], CELL)
+        plain = np.add.reduceat(np.add.reduceat(weights > 0.5 / HIDES, edges[0], 0, np.int32), edges[1], 1)
+        cells = np.argwhere(plain >= SHARE * CELL * CELL)
+        if len(cells):
+            decoded = shown() if decoded is None else decoded
+            found = _strengths(original, decoded, weights, cells, first)
+            strengths[first : first + ROWS_AT_ONCE][tuple(cells.T)] = found
+    return strengths if strengths.any() else None
+
+
+def _weights(original: UInt8, first: int) -> Float:
+    """By how much an error counts, (rows, W), in the rows of pixels from the row of cells `first` on."""
+    top, bottom = first * CELL, min((first + ROWS_AT_ONCE) * CELL, len(original))
+    start = max(0, top - MARGIN)
+    luma = original[start : bottom + MARGIN] @ _LUMA
+    return np.asarray(1 / (activity(luma)[top - start : bottom - start] + HIDES), np.float32)
+
+
+def _strengths(
+    original: UInt8, shown: UInt8, weights: Float, cells: NDArray[np.int64], first: int
+) -> NDArray[np.int64]:
+    """The best strength of each of the cells, whose rows are counted from the row of cells `first` on."""
+    rows, whole = (slice(0, n) for n in weights.shape)
+    weight = cut(weights[..., None], (rows, whole), cells, 0, np.float32(0))[0]
+    in_all = cells + (first, 0)
+    part = slice(0, original.shape[0]), whole
+    wanted = cut(original, part, in_all, 0, np.float32(0))
+    seen = patches(shown, part, in_all)
+    texture = _texture(wanted, weight)
+    best = LESS * _error(wanted, cut(shown, part, in_all, 0, np.float32(0)), weight)
+    found = np.zeros(len(cells), np.int64)
+
+    def attempt(strength: int, among: NDArray[np.bool_]) -> None:
+        here = np.flatnonzero(among)
+        if not len(here):
+            return
+        colours = smoothed(seen[:, :, here], np.full(len(here), NEAR[strength])).astype(np.float32)
+        error = _error(wanted[:, :, here], colours, weight[:, here])
+        kept = _texture(colours, weight[:, here]) >= KEPT * texture[here] - SLACK * CELL * CELL
+        good = kept & (error < best[here])
+        best[here[good]], found[here[good]] = error[good], strength
+
+    attempt(MIDDLE, np.ones(len(cells), bool))
+    attempt(MIDDLE + 1, found > 0)
+    attempt(MIDDLE - 1, found == 0)
+    return found
+
+
+def _error(wanted: Float, colours: Float, weight: Float) -> Float:
+    """The squared error of each cell, weighted."""
+    difference: Any = wanted - colours
+    return np.einsum("cynx,cynx,ynx->n", difference, difference, weight, optimize=["einsum_path", (0, 1), (0, 1)])
+
+
+def _texture(colours: Float, weight: Float) -> Float:
+    """The squared differences of neighbours' luma in each cell, where there are pixels."""
+    luma = np.einsum("c,cynx->ynx", _LUMA, colours)
+    across, down = np.diff(luma, axis=2), np.diff(luma, axis=0)
+    inside = weight > 0
+    across *= inside[:, :, 1:] & inside[:, :, :-1]
+    down *= inside[1:] & inside[:-1]
+    return np.einsum("ynx,ynx->n", across, across) + np.einsum("ynx,ynx->n", down, down)
