@@ -77,6 +77,7 @@ def encode(
     icc: bool = True,
     xmp: bool = True,
     strip: bool = False,
+    fast: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
@@ -94,6 +95,7 @@ def encode(
         icc=icc,
         xmp=xmp,
         strip=strip,
+        fast=fast,
         progress=progress,
         note=note,
     )

@@ -106,7 +106,7 @@ class DPCDecoder(ImageFile.PyDecoder):
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Options: quality, bpp, max_bytes, lossless, roi, model and strip as in dpc.encode.
+    """Options: quality, bpp, max_bytes, lossless, roi, model, strip and fast as in dpc.encode.
 
     exif: True (default) keeps the picture's own, bytes or an Image.Exif replace it, None or False drop it.
     icc_profile, xmp, dpi: replace the picture's own, None drops it.
@@ -125,7 +125,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         image.info.update(own)
     names = ("quality", "bpp", "max_bytes", "lossless", "roi", "model")
     as_given: dict[str, Any] = {key: options.get(key) for key in names}
-    fp.write(encode(image, **as_given, exif=bool(exif), strip=bool(options.get("strip"))))
+    flags = {name: bool(options.get(name)) for name in ("strip", "fast")}
+    fp.write(encode(image, **as_given, exif=bool(exif), **flags))
 
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:

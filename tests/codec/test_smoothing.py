@@ -128,6 +128,8 @@ def test_a_file_says_where_and_stays_within_its_bytes() -> None:
         file = container.unpack(data)
         assert file.smoothing is not None
         assert len(data) <= 9000 or "max_bytes" not in target
+        fast = model.encode(rgb, lossless=False, fast=True, **target)  # type: ignore[arg-type]
+        assert container.unpack(fast).smoothing is None
         shown = model.decode(data, as_array=True)
         part = model.decode(data, region=(50, 30, 311, 177), as_array=True)
         np.testing.assert_array_equal(part, shown[30:177, 50:311])

@@ -66,6 +66,7 @@ def encode(
     no_xmp: Annotated[bool, typer.Option("--no-xmp", help="Drop XMP data.")] = False,
     no_icc: Annotated[bool, typer.Option("--no-icc", help="Drop the colour profile, the colours become sRGB.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop all three and the pixel density.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="In half of the time; plain ground is less clean.")] = False,
     threads: AllThreads = None,
     out_dir: OutDir = None,
     listed: Listed = None,
@@ -83,7 +84,7 @@ def encode(
     if lossless and roi is not None:
         raise typer.BadParameter("--lossless and --roi exclude each other, without loss all places are alike; give one")
     inputs = plan(paths or [], out_dir, "dpc", ["dpc"], is_picture, listed)
-    kept = {"exif": not no_exif, "xmp": not no_xmp, "icc": not no_icc, "strip": strip}
+    kept = {"exif": not no_exif, "xmp": not no_xmp, "icc": not no_icc, "strip": strip, "fast": fast}
     work = _Encode(targets, {"roi": roi, "model": model, "threads": threads, **kept})
     _run(inputs, work, model, table, force=force, skip=skip_existing, jobs=jobs, engine=engine)
 

@@ -89,6 +89,7 @@ class Codec:
         icc: bool = True,
         xmp: bool = True,
         strip: bool = False,
+        fast: bool = False,
         progress: Progress | None = None,
         note: Note | None = None,
     ) -> bytes:
@@ -103,7 +104,7 @@ class Codec:
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
-        density too. progress: called with the share that is done. note: called with a line for the user where there
+        density too. fast: True leaves out the smoothing of plain ground, which takes half of the time. progress: called with the share that is done. note: called with a line for the user where there
         is something to say; without it, what cannot be kept is a PictureWarning.
         Raises ImageError, TooLarge, OptionError.
         """
@@ -114,7 +115,7 @@ class Codec:
             _tell((*picture.notes, *_became(picture, lossless)), note)
             map_of = self._map_of(roi, lossless, *picture.rgb.shape[:2])
             whole = exact.file(picture, about, lossless)
-        task = Task(picture, about, target, map_of, clock)
+        task = Task(picture, about, target, map_of, clock, fast)
         if whole and target.holds(len(whole), task.pixels):
             return whole
         if whole and task.size is not None and (merged := exact.merged_file(picture, about, task.size)):
