@@ -26,16 +26,17 @@ BLOCK = 16  # pixels a side
 PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours, is part of a photograph
 MANY = 48
 ALLOWED = 0.01  # share of such blocks that a page may have
-NEAR = 1.25  # of the size: what is guessed to take no more is tried
-SURE = 0.64  # of what is guessed a file never takes less
+NEAR = 1.1  # of the size: what is expected to take no more is tried
+SURE = 0.75  # of what is guessed a file never takes less
+AT_ONCE = 64  # colours that are compared with all that stay
 LARGEST = 1 << 23  # pixels, for time and memory
 
 
 def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Callable[[UInt8], float]) -> bytes | None:
     """The file of at most `size` bytes whose colours are merged the least; None where there is none.
 
-    rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even less than two
-    thirds of that are too many, nothing is encoded. None too for a picture with photographs in it.
+    rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even three quarters
+    of that are too many, nothing is encoded. None too for a picture with photographs in it.
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
@@ -60,19 +61,20 @@ def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Ca
             low, high = (low, middle) if scale * guessed(middle) <= size else (middle + 1, high)
         return low
 
-    step = finest(1.0)
-    if step == last and SURE * guessed(last) > size:
+    if SURE * guessed(last) > size:
         return None
-    fits(step)
-    scale = len(files[step]) / max(1.0, guessed(step))
-    step = finest(scale)
-    while not fits(step):
-        if step == last:
-            return None
-        step += 1
-    while step and scale * guessed(step - 1) <= NEAR * size and fits(step - 1):
-        step -= 1
-    return files[step]
+    fitting, over = last + 1, -1  # the finest step known to fit, the coarsest known to be over
+    step = finest(1.0)
+    while over < last:
+        if fits(step):
+            fitting = step
+        else:
+            over = step
+        scale = len(files[step]) / max(1.0, guessed(step))
+        if fitting <= last and (fitting == over + 1 or scale * guessed(fitting - 1) > NEAR * size):
+            return files[fitting]
+        step = min(max(finest(scale), over + 1), fitting - 1)
+    return None
 
 
 class Colours:
@@ -108,7 +110,8 @@ class Colours:
                 stays[len(kept)] = self._seen[i]
                 kept.append(i)
         stays = stays[: len(kept)]
-        nearest = np.array([np.abs(stays - colour).max(1).argmin() for colour in self._seen])
+        parts = (self._seen[start : start + AT_ONCE, None] for start in range(0, len(self._seen), AT_ONCE))
+        nearest = np.concatenate([np.abs(stays - part).max(2).argmin(1) for part in parts])
         return np.asarray(self._values[np.array(kept)[nearest]][self._where])
 
     def _pixels(self, marks: NDArray[np.bool_]) -> NDArray[np.int64]:
