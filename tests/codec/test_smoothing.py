@@ -68,7 +68,7 @@ def test_cells_above_have_seen_what_was_there(monkeypatch: pytest.MonkeyPatch) -
     rgb, strengths = picture(150, 100, 1), np.full((5, 4), 3, np.uint8)
     expected = rgb.copy()
     smoothing.smooth(expected, strengths, whole(rgb))
-    monkeypatch.setattr(smoothing, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(smoothing, "CELLS_AT_ONCE", 1)
     smoothing.smooth(rgb, strengths, whole(rgb))
     np.testing.assert_array_equal(rgb, expected)
 

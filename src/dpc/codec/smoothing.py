@@ -17,14 +17,27 @@ from numpy.typing import NDArray
 from dpc.codec.entropy import Decoder, Encoder, Tables
 from dpc.codec.tiles import Box, overlap
 
-__all__ = ["CELL", "NEAR", "REACH", "Smooth", "cells_of", "cut", "pack", "patches", "smooth", "smoothed", "unpack"]
+__all__ = [
+    "CELL",
+    "NEAR",
+    "REACH",
+    "Smooth",
+    "cells_of",
+    "cut",
+    "pack",
+    "patches",
+    "rows_at_once",
+    "smooth",
+    "smoothed",
+    "unpack",
+]
 
 CELL = 32  # pixels
 NEAR = (0, 6, 12, 24)  # levels within which a pixel counts, by strength
 REACH = 4  # pixels to each side that are looked at
 FRACTION = 16  # values of a level between the two passes
 OUTSIDE = 30000  # in place of what lies beyond the picture: near to no pixel
-ROWS_AT_ONCE = 8  # of cells, for memory
+CELLS_AT_ONCE = 256  # or one row of them, for memory
 
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
@@ -33,6 +46,11 @@ UInt16 = NDArray[np.uint16]
 def cells_of(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of cells of a picture."""
     return -(-height // CELL), -(-width // CELL)
+
+
+def rows_at_once(columns: int) -> int:
+    """How many rows of so many cells are worked on at once."""
+    return max(1, CELLS_AT_ONCE // columns)
 
 
 class Smooth:
@@ -66,8 +84,9 @@ def smooth(rgb: UInt8, strengths: UInt8, part: Box) -> None:
     """
     rows, columns = part
     held: list[tuple[Box, UInt8]] = []
-    for first in range(rows.start // CELL, -(-rows.stop // CELL), ROWS_AT_ONCE):
-        last = min(first + ROWS_AT_ONCE, -(-rows.stop // CELL))
+    step = rows_at_once(strengths.shape[1])
+    for first in range(rows.start // CELL, -(-rows.stop // CELL), step):
+        last = min(first + step, -(-rows.stop // CELL))
         within = np.zeros(strengths.shape, bool)
         within[first:last, columns.start // CELL : -(-columns.stop // CELL)] = True
         cells = np.argwhere(within & (strengths > 0))

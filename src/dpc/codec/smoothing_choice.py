@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpc.codec.quality_map import activity
-from dpc.codec.smoothing import CELL, NEAR, ROWS_AT_ONCE, cells_of, cut, patches, smoothed
+from dpc.codec.smoothing import CELL, NEAR, cells_of, cut, patches, rows_at_once, smoothed
 
 UInt8 = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -34,21 +34,22 @@ def chosen(original: UInt8, shown: Callable[[], UInt8]) -> UInt8 | None:
     if min(original.shape[:2]) < LEAST:
         return None
     decoded: UInt8 | None = None
-    for first in range(0, len(strengths), ROWS_AT_ONCE):
-        weights = _weights(original, first)
+    step = rows_at_once(strengths.shape[1])
+    for first in range(0, len(strengths), step):
+        weights = _weights(original, first, step)
         edges = np.arange(0, weights.shape[0], CELL), np.arange(0, weights.shape[1], CELL)
         plain = np.add.reduceat(np.add.reduceat(weights > 0.5 / HIDES, edges[0], 0, np.int32), edges[1], 1)
         cells = np.argwhere(plain >= SHARE * CELL * CELL)
         if len(cells):
             decoded = shown() if decoded is None else decoded
             found = _strengths(original, decoded, weights, cells, first)
-            strengths[first : first + ROWS_AT_ONCE][tuple(cells.T)] = found
+            strengths[first : first + step][tuple(cells.T)] = found
     return strengths if strengths.any() else None
 
 
-def _weights(original: UInt8, first: int) -> Float:
-    """By how much an error counts, (rows, W), in the rows of pixels from the row of cells `first` on."""
-    top, bottom = first * CELL, min((first + ROWS_AT_ONCE) * CELL, len(original))
+def _weights(original: UInt8, first: int, step: int) -> Float:
+    """By how much an error counts, (rows, W), in `step` rows of cells from `first` on."""
+    top, bottom = first * CELL, min((first + step) * CELL, len(original))
     start = max(0, top - MARGIN)
     luma = original[start : bottom + MARGIN] @ _LUMA
     return np.asarray(1 / (activity(luma)[top - start : bottom - start] + HIDES), np.float32)
