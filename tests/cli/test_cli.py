@@ -25,6 +25,7 @@ import dpc.__main__
 from dpc.cli import app
 from dpc.cli.inputs import plan
 from dpc.cli.options import parse_size
+from dpc.codec import artifact
 from dpc.codec.formats import FORMATS
 
 PHOTO = ROOT / "demo" / "photo.png"
@@ -168,6 +169,16 @@ def test_what_is_beside_a_picture_is_dropped_where_that_is_asked(crop: Image.Ima
     ):
         assert run("encode", "-f", *options, tmp_path / "a.jpg").exit_code == 0
         assert dpc.inspect(tmp_path / "a.dpc").chunks.keys() - {"body"} == kept
+
+
+@pytest.mark.skipif(not artifact.released(), reason="no model is released yet")
+def test_fast_smooths_nothing(tmp_path: Path) -> None:
+    board = np.array(make_tiny.photograph(0, 0, 448, 288).resize((448, 288)))
+    board[40:200, 60:300], board[90:120, 100:260] = (236, 232, 220), (40, 20, 90)
+    Image.fromarray(board).save(tmp_path / "a.png")
+    for options, there in (([], True), (["--fast"], False)):
+        assert run("encode", "-f", "--no-lossless", *options, tmp_path / "a.png").exit_code == 0
+        assert ("smoothing" in dpc.inspect(tmp_path / "a.dpc").chunks) == there
 
 
 def test_a_profile_that_is_not_kept_is_said(crop: Image.Image, tmp_path: Path) -> None:
