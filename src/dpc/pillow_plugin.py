@@ -125,8 +125,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         image.info.update(own)
     names = ("quality", "bpp", "max_bytes", "lossless", "roi", "model")
     as_given: dict[str, Any] = {key: options.get(key) for key in names}
-    flags = {name: bool(options.get(name)) for name in ("strip", "fast")}
-    fp.write(encode(image, **as_given, exif=bool(exif), **flags))
+    as_given |= {key: bool(options.get(key)) for key in ("strip", "fast")}
+    fp.write(encode(image, **as_given, exif=bool(exif)))
 
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
