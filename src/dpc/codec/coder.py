@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from dpc.codec.timing import Clock
 from dpc.codec.transforms import Progress, Strip, Transforms, strips
 
 NEAR_ENOUGH = 1.01  # of a rate that is asked for
+ROOM = 0.995  # of the most bytes: the rest is for what is smoothed
 
 MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
@@ -77,26 +78,30 @@ class Coder:
         packed = None if self._deltas is None else quality_map.pack(self._deltas)
         return container.pack(DPCFile(**about, model=self._artifact.id, level=level, quality_map=packed, body=body))
 
-    def reached(self, task: Task, about: dict[str, Any]) -> bytes:
-        """The file that the task's target asks for."""
-        return rate_control.reach(task.target, lambda level: self.file(about, level), self._top, task.pixels)
+    def reached(self, task: Task, about: dict[str, Any], share: float = 1.0) -> bytes:
+        """The file that the task's target asks for; share: of the most bytes, where it names any."""
+        target = task.target
+        if target.max_bytes is not None:
+            target = replace(target, max_bytes=max(1, int(share * target.max_bytes)))
+        return rate_control.reach(target, lambda level: self.file(about, level), self._top, task.pixels)
 
     def smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
-        """The same file with what is to be smoothed in it, at a lower level where the target asks for that."""
+        """The same file with what is to be smoothed in it, as at the quality that it has, where that fits the target.
+
+        data: the best file without.
+        """
         if task.fast:
             return data
-        level = container.peek(data).level or 0
+        first = data if task.target.max_bytes is None else self.reached(task, about, ROOM)
+        level = container.peek(first).level or 0
         bare = {name: about[name] for name in ("width", "height")}
         with self._clock.part("file"):
             strengths = smoothing_choice.chosen(self._rgb, lambda: self._decode(self.file(bare, level)))
             if strengths is None:
                 return data
-            whole = about | {"smoothing": smoothing.pack(strengths)}
-        if task.size is None:
-            return self.file(whole, level)
-        found = self.reached(task, whole)
-        most = task.target.max_bytes or NEAR_ENOUGH * max(task.size, len(data))
-        return found if len(found) <= most else data
+            found = self.file(about | {"smoothing": smoothing.pack(strengths)}, level)
+        most = task.target.max_bytes or NEAR_ENOUGH * max(task.size or 0, len(data))
+        return found if task.size is None or len(found) <= most else data
 
     def _body(self, level: int) -> bytes:
         levels = Levels(level, self._top, self._deltas)

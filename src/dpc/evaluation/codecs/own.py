@@ -21,8 +21,8 @@ class Dpc:
     """A model of this codec. model: a released name, the path of an artifact, or None for the default.
 
     Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. A file of a given size that holds merged
-    colours, an overlay or smoothing has no quality that makes it again: here it is SIZES and its bytes. Raises
-    UnknownModel, ModelError.
+    colours or an overlay has no quality that makes it again: here it is SIZES and its bytes. Raises UnknownModel,
+    ModelError.
     """
 
     def __init__(self, model: str | None, threads: int | None) -> None:
@@ -58,6 +58,6 @@ class Dpc:
 
     def _with_quality(self, data: bytes) -> tuple[float, bytes]:
         file = container.unpack(data)
-        if file.merged or file.overlay is not None or file.smoothing is not None:
+        if file.merged or file.overlay is not None:
             return float(SIZES + len(data)), data
         return self.qualities[-1 if file.level is None else file.level], data
