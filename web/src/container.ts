@@ -74,7 +74,7 @@ const CHUNKS: readonly Kind[] = [
 ];
 
 /** What a lossless file has none of. */
-const OF_LEARNED = new Set<keyof Chunks | null>(["qualityMap", "alpha", "overlay", "smoothing"]);
+const OF_LEARNED = new Set<keyof Chunks>(["qualityMap", "alpha", "overlay", "smoothing"]);
 
 /** Bytes that are read from first to last; `at` is the next one. */
 class Reader {
@@ -270,7 +270,7 @@ function checkLength(kind: Kind, length: number): void {
 }
 
 function checkTogether(file: DPCFile): void {
-  const own = CHUNKS.find(({ name }) => OF_LEARNED.has(name) && name && file[name])?.title;
+  const own = CHUNKS.find(({ name }) => name && OF_LEARNED.has(name) && file[name])?.title;
   if (file.lossless && own) throw new Corrupt(`a lossless file has no ${own} chunk of its own; ${DAMAGED}`);
   if ((file.colour === "icc") !== Boolean(file.icc))
     throw new Corrupt(

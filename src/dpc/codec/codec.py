@@ -1,8 +1,9 @@
 """Codec: picture -> bytes -> picture. The whole data flow; each step has its own file.
 
     encode   picture --analyse--> y --quantise--> z, r --write--> streams --join--> body --pack--> file
-             all but the first again for every level that rate control tries
+             all but the first again for every level that rate control tries; then what is smoothed (coder.py)
     decode   file --unpack--> body --split--> streams --read--> z, r --means--> y_hat --synthesise--> picture
+             the picture smoothed, and the overlay laid over it, where the file has them
 
 Everything between y and y_hat is done strip by strip.
 """

@@ -104,11 +104,9 @@ def _put(rgb: UInt8, held: list[tuple[Box, UInt8]]) -> None:
 
 def _places(found: UInt8, part: Box, cells: NDArray[np.int64]) -> Iterator[tuple[Box, UInt8]]:
     """Where in the part each of the cells lies, and its pixels there."""
-    for n, cell in enumerate(cells * CELL):
-        here = [slice(max(start, s.start), min(start + CELL, s.stop)) for start, s in zip(cell, part, strict=True)]
-        inside = tuple(slice(h.start - start, h.stop - start) for h, start in zip(here, cell, strict=True))
-        box = tuple(slice(h.start - s.start, h.stop - s.start) for h, s in zip(here, part, strict=True))
-        yield (box[0], box[1]), np.moveaxis(found[:, inside[0], n, inside[1]], 0, 2)
+    for n, (top, left) in enumerate(cells * CELL):
+        box, (y, x) = overlap((slice(top, top + CELL), slice(left, left + CELL)), part)
+        yield box, np.moveaxis(found[:, y, n, x], 0, 2)
 
 
 def patches(rgb: UInt8, part: Box, cells: NDArray[np.int64]) -> UInt16:
@@ -128,11 +126,9 @@ def cut(
     """
     side = CELL + 2 * margin
     found = np.full((values.shape[2], side, len(cells), side), outside)
-    for n, cell in enumerate(cells * CELL - margin):
-        here = [slice(max(start, s.start), min(start + side, s.stop)) for start, s in zip(cell, part, strict=True)]
-        y, x = (slice(h.start - start, h.stop - start) for h, start in zip(here, cell, strict=True))
-        rows, columns = (slice(h.start - s.start, h.stop - s.start) for h, s in zip(here, part, strict=True))
-        found[:, y, n, x] = np.moveaxis(values[rows, columns], 2, 0) * factor
+    for n, (top, left) in enumerate(cells * CELL - margin):
+        box, (y, x) = overlap((slice(top, top + side), slice(left, left + side)), part)
+        found[:, y, n, x] = np.moveaxis(values[box], 2, 0) * factor
     return found
 
 
