@@ -66,7 +66,9 @@ def encode(
     no_xmp: Annotated[bool, typer.Option("--no-xmp", help="Drop XMP data.")] = False,
     no_icc: Annotated[bool, typer.Option("--no-icc", help="Drop the colour profile, the colours become sRGB.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop all three and the pixel density.")] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="In half of the time; plain ground is less clean.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="In half of the time or less; plain ground is less clean.")
+    ] = False,
     threads: AllThreads = None,
     out_dir: OutDir = None,
     listed: Listed = None,
