@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, denoising, exact, image, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, boards, container, denoising, exact, image, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
@@ -168,7 +168,10 @@ class Codec:
 
     def _overlaid(self, task: Task, plain: bytes) -> bytes | None:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
-        page = overlay.find(task.picture.rgb, task.picture.alpha)
+        rgb, alpha = task.picture.rgb, task.picture.alpha
+        page = overlay.find(rgb, alpha)
+        sure = page is not None
+        page = page or boards.page(rgb, alpha)
         if page is None:
             return None
         coder = self._coder(task, page.behind, _silent)
@@ -177,9 +180,13 @@ class Codec:
         found = page.fitting(most - len(coder.file(task.about, level)) - CHUNK)
         if found is None:
             return None
-        whole = task.about | {"overlay": found}
-        data = coder.file(whole, level) if task.size is None else coder.reached(task, whole)
-        return coder.smoothed(task, whole, data)
+        data, shown = found
+        if not sure and not denoising.nearer(rgb, shown, self.decode(plain, as_array=True, max_pixels=None), page.mask):
+            return None
+        whole = task.about | {"overlay": data}
+        return coder.smoothed(
+            task, whole, coder.file(whole, level) if task.size is None else coder.reached(task, whole)
+        )
 
     def decode(
         self,

@@ -65,7 +65,7 @@ def fitting(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: flo
     rgb, clean: the picture, and what page() made of it. guess: about the bytes of a page of few colours.
     """
     for strength in range(len(STRENGTHS)):
-        found = clean if strength == USUAL else _cleaned(rgb, strength)
+        found = clean if strength == USUAL else cleaned(rgb, strength)
         colours = merging.Colours(found)
         if colours.few and guess(colours.merged(TOLERANCE)) <= size:
             break
@@ -81,8 +81,9 @@ def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
     """
     first, second = (_block_errors(rgb, way, alpha) for way in (shown, other))
     gone = (first > FAINT) & (first > WORSE * second)
+    seen = 1.0 if alpha is None else np.mean(alpha > 0)
     lost, saved = np.maximum(first - second, 0).sum(), np.maximum(second - first, 0).sum()
-    return bool(lost <= LOST * saved and gone.mean() <= GONE)
+    return bool(lost <= LOST * saved and gone.mean() <= GONE * seen)
 
 
 def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float32]:
@@ -109,7 +110,8 @@ def _grounded(rgb: UInt8) -> float:
     return float(merging.ground(merging.packed(rgb)).mean())
 
 
-def _cleaned(rgb: UInt8, strength: int) -> UInt8:
+def cleaned(rgb: UInt8, strength: int = USUAL) -> UInt8:
+    """A picture (H, W, 3) without noise: averaged, and its plain ground in few colours."""
     near, apart = STRENGTHS[strength]
     return _few_grounds(_averaged(rgb, near), apart)
 

@@ -31,27 +31,43 @@ SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its 
 
 @dataclass(frozen=True)
 class Page:
-    """The flat parts of a picture. rgb: (H, W, 3); flat: (H, W) bool; behind: rgb without them, for the networks."""
+    """The flat parts of a picture.
+
+    rgb: (H, W, 3), what the overlay shows; flat: (H, W) bool; behind: the picture without them, for the networks.
+    """
 
     rgb: UInt8
     flat: NDArray[np.bool_]
     behind: UInt8
 
-    def fitting(self, size: float) -> bytes | None:
-        """The overlay of at most `size` bytes whose colours are merged the least; None where there is none."""
-        alpha = np.where(self.flat, 255, 0).astype(np.uint8)
+    @property
+    def mask(self) -> UInt8:
+        """255 where the overlay shows the picture, (H, W)."""
+        return np.where(self.flat, 255, 0).astype(np.uint8)
+
+    def fitting(self, size: float) -> tuple[bytes, UInt8] | None:
+        """The overlay of at most `size` bytes whose colours are merged the least, and what it shows, (H, W, 3).
+
+        None where there is none.
+        """
+        alpha = self.mask
+        pictures: dict[bytes, UInt8] = {}
 
         def shown(rgb: UInt8) -> UInt8:
             return np.where(self.flat[..., None], rgb, 0).astype(np.uint8)
 
         def encode(rgb: UInt8) -> bytes:
-            return lossless.to_bytes(shown(rgb), alpha)
+            picture = shown(rgb)
+            data = lossless.to_bytes(picture, alpha)
+            pictures[data] = picture
+            return data
 
         alone = shown(self.rgb)
         exact = encode(alone)
-        if len(exact) <= size:
-            return exact
-        return merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha))
+        data = exact if len(exact) <= size else None
+        if data is None:
+            data = merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha))
+        return None if data is None else (data, pictures[data])
 
 
 def find(rgb: UInt8, alpha: UInt8 | None = None) -> Page | None:
@@ -72,12 +88,14 @@ def find(rgb: UInt8, alpha: UInt8 | None = None) -> Page | None:
     if _ground(packed)[flat].mean() < GROUNDED:
         return None
     flat |= _bordering(packed, flat, blocks)
-    behind = np.where(flat[..., None], _filled(rgb, blocks), rgb).astype(np.uint8)
-    if alpha is not None:
-        flat &= alpha > 0
-        if flat.mean() < LEAST:
-            return None
-    return Page(rgb, flat, behind)
+    found = laid_out(rgb, flat, rgb, alpha)
+    return found if found.flat.mean() >= LEAST else None
+
+
+def laid_out(rgb: UInt8, flat: NDArray[np.bool_], shown: UInt8, alpha: UInt8 | None) -> Page:
+    """The page with these flat parts (H, W) of a picture (H, W, 3). shown: what the overlay is to show there."""
+    behind = np.where(flat[..., None], _filled(rgb, flat), rgb).astype(np.uint8)
+    return Page(shown, flat if alpha is None else flat & (alpha > 0), behind)
 
 
 def laid_over(rgb: UInt8, overlay: bytes, width: int, height: int, part: tuple[slice, slice]) -> None:
@@ -141,14 +159,18 @@ def _boxed(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _filled(rgb: UInt8, flat: NDArray[np.bool_]) -> UInt8:
-    """A smooth picture that takes up the colours around the flat blocks."""
+    """A smooth picture that takes up the colours around the flat parts (H, W)."""
     height, width = rgb.shape[:2]
-    means = _means(rgb.astype(np.float32), flat.shape)
-    fill = np.where(flat[..., None], means[~flat].mean(0), means).astype(np.float32)
+    shape = (-(-height // BLOCK), -(-width // BLOCK))
+    rest = ~flat
+    sums = _means(np.dstack([rgb * rest[..., None], rest]).astype(np.float32), shape)
+    covered = sums[..., 3] == 0
+    means = sums[..., :3] / np.maximum(sums[..., 3:], 1 / BLOCK**2)
+    fill = np.where(covered[..., None], means[~covered].mean(0), means).astype(np.float32)
     for _ in range(SMOOTHED):
         padded = np.pad(fill, ((1, 1), (1, 1), (0, 0)), mode="edge")
         near = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
-        fill = np.where(flat[..., None], near, means)
+        fill = np.where(covered[..., None], near, means)
     small = Image.fromarray(fill.round().astype(np.uint8))
-    size = (flat.shape[1] * BLOCK, flat.shape[0] * BLOCK)
+    size = (shape[1] * BLOCK, shape[0] * BLOCK)
     return np.asarray(small.resize(size, Image.Resampling.BILINEAR))[:height, :width]
