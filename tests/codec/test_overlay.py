@@ -64,7 +64,7 @@ def test_what_is_clear_in_the_picture_is_not_kept() -> None:
     assert page is not None and whole is not None
     assert not page.flat[:, 200:].any() and page.flat[:, :176].any()
     exact, of_whole = page.fitting(1e9), whole.fitting(1e9)
-    assert exact is not None and of_whole is not None and len(exact) < len(of_whole)
+    assert exact is not None and of_whole is not None and len(exact[0]) < len(of_whole[0])
     assert overlay.find(rgb, np.zeros_like(alpha)) is None
     data = MODEL.encode(np.dstack([WINDOW, alpha]), quality=60)
     assert container.unpack(data).overlay is not None

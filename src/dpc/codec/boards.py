@@ -7,7 +7,8 @@ photographs". Only boards of one colour are found: others are no few colours, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dpc.codec import denoising, merging, overlay
 
 UInt8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 Part = tuple[slice, slice]
 
 LARGEST = 1 << 23  # pixels, for time
@@ -27,6 +29,7 @@ NEAR = 10  # levels by which a pixel of its ground may be off
 BIN = 8  # levels: colours of cells are counted in such bins first
 LEAST = 8  # plain cells of a board
 COLOURS = 32  # that are looked at, the most frequent first
+LETTER, NEAR_LETTERS = 48, 6  # levels by which a cell with a part of a letter or border differs; cells from it
 GAP = 2  # cells between plain cells of one board
 OPEN = 0.35  # share of the cells around a board that have its colour too
 SWEEPS = 24  # along rows and columns, by which connected parts are found
@@ -37,77 +40,101 @@ FILLED = 0.7  # share of its box that a board fills; ones in perspective have le
 CORE, INNER = 0.5, 5  # share of a board's pixels that are so many pixels or more from its border
 SHARP, STEP = 0.9, 16  # share of the border that is so many levels from the ground
 PAINTED = 0.3  # share of boards whose neighbours are the same from which they have no noise
-RING = 3  # pixels around the ground in which a border changes, and that belong to the board
+RING = 2  # pixels around the ground in which a border changes, and that belong to the board
+FRAMED, FRAME_ALIKE = 0.6, 40  # share of these from which they are a frame, within so many levels of its colour
+WIDEST, ENDS = 8, 0.1  # pixels of a frame, and the share of what lies so far out that may have its colour
 
 
-def page(rgb: UInt8, alpha: UInt8 | None = None) -> overlay.Page | None:
-    """The boards in a picture (H, W, 3) as what an overlay shows; None where there are none. alpha: (H, W)."""
+def page(rgb: UInt8, alpha: UInt8 | None, shown: Callable[[], UInt8]) -> overlay.Page | None:
+    """The boards in a picture (H, W, 3) as what an overlay shows; None where there are none. alpha: (H, W).
+
+    shown: gives what the networks show of the picture, of any number of channels; not called where there is no board. A
+    board that they show as well is left to them.
+    """
     found = find(rgb)
-    if found is None:
+    if not found:
         return None
-    alone = np.where(found[..., None], rgb, 0).astype(np.uint8)
-    if merging.ground(merging.packed(alone))[found].mean() < PAINTED:
-        rows, columns = (np.flatnonzero(found.any(axis)) for axis in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        alone[box] = np.where(found[box][..., None], denoising.cleaned(alone[box]), 0)
-    return overlay.laid_out(rgb, found, alone, alpha)
+    flat = np.zeros(rgb.shape[:2], bool)
+    clean, by_networks = rgb.copy(), shown()
+    for part, board in found:
+        alone = np.where(board[..., None], rgb[part], 0).astype(np.uint8)
+        if merging.ground(merging.packed(alone))[board].mean() < PAINTED:
+            alone = denoising.cleaned(alone)
+        if denoising.nearer(rgb[part], alone, by_networks[part], np.where(board, 255, 0).astype(np.uint8)):
+            clean[part] = np.where(board[..., None], alone, clean[part])
+            flat[part] |= board
+    whole = overlay.laid_out(rgb, flat, clean, alpha)
+    return whole if whole.flat.any() else None
 
 
-def find(rgb: UInt8) -> Bools | None:
-    """Where there are boards in a picture (H, W, 3), as (H, W); None where there are none."""
+def find(rgb: UInt8) -> list[tuple[Part, Bools]]:
+    """The boards in a picture (H, W, 3): parts of it, and where in these they are."""
     height, width = rgb.shape[:2]
     if height * width > LARGEST or min(height, width) < 8 * CELL:
-        return None
-    found = np.zeros((height, width), bool)
-    for colour, part, seeds in _candidates(rgb):
-        if not found[part][seeds].any() and (board := _board(rgb[part], colour, seeds)) is not None:
-            found[part] |= board
-    return found if found.any() else None
+        return []
+    taken = np.zeros((height, width), bool)
+    found = []
+    planes = np.ascontiguousarray(np.moveaxis(rgb, 2, 0))
+    for colour, part, seeds in _candidates(planes):
+        if taken[part][seeds].any():
+            continue
+        sides = [(piece.start > 0, piece.stop < whole) for piece, whole in zip(part, rgb.shape[:2], strict=True)]
+        board = _board(planes[(slice(None), *part)], colour, seeds, sides)
+        if board is not None:
+            taken[part] |= board
+            found.append((part, board))
+    return found
 
 
-def _candidates(rgb: UInt8) -> Iterator[tuple[NDArray[np.float32], Part, Bools]]:
-    """(colour, part of the picture, plain pixels in it) of what has plain cells of one colour near to each other."""
-    height, width = (n // CELL * CELL for n in rgb.shape[:2])
-    cells = rgb[:height, :width].reshape(height // CELL, CELL, width // CELL, CELL, 3)
-    plain = ((cells.max((1, 3)) - cells.min((1, 3))) <= FLAT).all(2)
-    means = cells.mean((1, 3), dtype=np.float32)
-    bins = (means / BIN).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    values, kinds, counts = np.unique(bins, return_inverse=True, return_counts=True)
-    kinds = kinds.reshape(bins.shape)
+def _candidates(rgb: UInt8) -> Iterator[tuple[Floats, Part, Bools]]:
+    """(colour, part, plain pixels in it) of what has plain cells of one colour near to each other; rgb: (3, H, W)."""
+    height, width = (n // CELL * CELL for n in rgb.shape[1:])
+    lines = rgb[:, :height, :width].reshape(3, height // CELL, CELL, width)
+    low, high, sums = lines.min(2), lines.max(2), lines.sum(2, dtype=np.uint16)
+    low, high, sums = (x.reshape(*x.shape[:2], width // CELL, CELL) for x in (low, high, sums))
+    every = range(CELL)
+    spans = _most(_most(high[..., n] for n in every) - reduce(np.minimum, (low[..., n] for n in every)))
+    means = sum(sums[..., n].astype(np.float32) for n in every) / np.float32(CELL**2)
+    plain = (spans <= FLAT) & _grown(spans >= LETTER, NEAR_LETTERS)
+    places, colours = np.argwhere(plain), means[:, plain]
+    _, kinds = np.unique(np.array([1 << 16, 1 << 8, 1]) @ (colours // BIN).astype(np.int64), return_inverse=True)
     for _ in range(COLOURS):
-        counts = np.bincount(kinds[plain], minlength=len(values))
+        counts = np.bincount(kinds, minlength=1)
         if counts.max() < LEAST:
             return
-        here = plain & (kinds == counts.argmax())
-        colour = np.median(means[here], 0)
-        off = np.abs(means - colour).max(2)
-        mine = plain & (off <= ALIKE)
-        plain &= ~(mine | here)
-        for rows, columns, members in _connected(mine, off <= STEP):
+        here = kinds == counts.argmax()
+        colour = np.median(colours[:, here], 1)
+        mine = _off(colours, colour) <= ALIKE
+        for rows, columns, members in _connected(places[mine], means, colour):
             top, left = max(0, rows.start * CELL - MARGIN), max(0, columns.start * CELL - MARGIN)
             part = slice(top, rows.stop * CELL + MARGIN), slice(left, columns.stop * CELL + MARGIN)
-            seeds = np.zeros(rgb[part].shape[:2], bool)
+            seeds = np.zeros(rgb[0][part].shape, bool)
             inside = members.repeat(CELL, 0).repeat(CELL, 1)
             y, x = rows.start * CELL - top, columns.start * CELL - left
             seeds[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
             yield colour, part, seeds
+        rest = ~(mine | here)
+        places, colours, kinds = places[rest], colours[:, rest], kinds[rest]
 
 
-def _connected(marks: Bools, alike: Bools) -> list[tuple[slice, slice, Bools]]:
-    """The groups of LEAST marks or more with gaps of 2 GAP at most and a border: their boxes, and the marks in these.
+def _connected(places: NDArray[np.int64], means: Floats, colour: Floats) -> list[tuple[slice, slice, Bools]]:
+    """The groups of LEAST cells or more with gaps of 2 GAP at most and a border: their boxes, and the cells in these.
 
-    alike: cells of about their colour.
+    places: (n, 2), of cells. means: (3, rows, columns), the colours of all. colour: (3,), that of the places.
     """
-    if np.count_nonzero(marks) < LEAST:
+    if len(places) < LEAST:
         return []
+    first = np.maximum(places.min(0) - GAP - 2, 0)
+    part = tuple(slice(start, stop + GAP + 3) for start, stop in zip(first, places.max(0), strict=True))
+    alike = _off(means[(slice(None), *part)], colour) <= STEP
+    marks = np.zeros(alike.shape, bool)
+    marks[tuple((places - first).T)] = True
     near = _grown(marks, GAP)
     labels = np.where(near, np.arange(1, marks.size + 1, dtype=np.int32).reshape(marks.shape), 0)
     for _ in range(SWEEPS):
         before = labels
         for turned in (False, True):
-            lines = labels.T if turned else labels
-            lines = _run_maxima(lines)
-            labels = lines.T if turned else lines
+            labels = _run_maxima(labels.T).T if turned else _run_maxima(labels)
         if (labels == before).all():
             break
     values, counts = np.unique(labels[marks], return_counts=True)
@@ -116,9 +143,20 @@ def _connected(marks: Bools, alike: Bools) -> list[tuple[slice, slice, Bools]]:
         here = marks & (labels == value)
         rows, columns = (np.flatnonzero(here.any(axis)) for axis in (1, 0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        if here[box].size <= LARGE * marks.size and _bordered(labels == value, alike):
-            found.append((*box, here[box]))
+        if here[box].size <= LARGE * means[0].size and _bordered(labels == value, alike):
+            moved = (slice(s.start + by, s.stop + by) for s, by in zip(box, first.tolist(), strict=True))
+            found.append((*moved, here[box]))
     return found
+
+
+def _off(colours: NDArray[Any], colour: Floats) -> Floats:
+    """By how many levels colours (3, ...) are off one, in the channel where they are the most."""
+    return _most(np.abs(colours - colour.astype(np.float32).reshape(3, *(1,) * (colours.ndim - 1))))
+
+
+def _most(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """The largest of some arrays, element by element; the maximum along a short axis takes ten times as long."""
+    return reduce(np.maximum, arrays)
 
 
 def _bordered(group: Bools, alike: Bools) -> bool:
@@ -141,22 +179,23 @@ def _run_maxima(lines: NDArray[Any]) -> NDArray[Any]:
     return padded[:, 1:]
 
 
-def _board(rgb: UInt8, colour: NDArray[np.float32], seeds: Bools) -> Bools | None:
-    """The board that a part of a picture shows: (h, w); None where it is none.
+def _board(rgb: UInt8, colour: Floats, seeds: Bools, sides: Sequence[tuple[bool, bool]]) -> Bools | None:
+    """The board that a part of a picture (3, h, w) shows: (h, w); None where it is none.
 
-    seeds: pixels of its ground, whose colour is given.
+    seeds: pixels of its ground, whose colour is given. sides: whether the picture goes on above, below; left, right.
     """
-    low, high = np.ceil(colour - NEAR).clip(0, 255), np.floor(colour + NEAR).clip(0, 255)
-    near = ((rgb >= low.astype(np.uint8)) & (rgb <= high.astype(np.uint8))).all(2)
+    off = _off(rgb, colour)
+    near = off <= NEAR
     rows, columns = (np.flatnonzero(seeds.any(axis)) for axis in (1, 0))
     if near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() < FILLED / (1 + LETTERS[1]):
         return None
     ground = _reached(near, seeds)
     border = np.zeros(ground.shape, bool)
-    border[[0, -1]] = border[:, [0, -1]] = True
+    for lines, ends in zip((border, border.T), sides, strict=True):
+        lines[[0, -1]] |= np.array(ends)[:, None]
     filled = ~_reached(~ground, border & ~ground)
     size, pixels = int(filled.sum()), int(ground.sum())
-    if not pixels or (filled & border).sum() > 0.25 * border.sum():
+    if not pixels or (filled & border).any():
         return None
     rows, columns = (np.flatnonzero(filled.any(axis)) for axis in (1, 0))
     box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
@@ -164,9 +203,21 @@ def _board(rgb: UInt8, colour: NDArray[np.float32], seeds: Bools) -> Bools | Non
         return None
     if _shrunk(filled, INNER).sum() < CORE * size:
         return None
-    around = _grown(filled, RING) & ~_grown(filled, 1)
-    off = np.abs(rgb[around] - colour).max(1)
-    return _grown(filled, RING) if len(off) and (off > STEP).mean() >= SHARP else None
+    around = _grown(filled, RING + 1) & ~_grown(filled, 1)
+    if not around.any() or (off[around] > STEP).mean() < SHARP:
+        return None
+    return _grown(filled, RING) | _framed(rgb, filled)
+
+
+def _framed(rgb: UInt8, filled: Bools) -> Bools:
+    """The frame around a board of one colour, with its half tones: (h, w); nothing where there is none."""
+    nearest = _grown(filled, RING) & ~_grown(filled, 1)
+    alike = _off(rgb, np.median(rgb[:, nearest], 1)) <= FRAME_ALIKE
+    if alike[nearest].mean() < FRAMED:
+        return np.zeros_like(filled)
+    frame = _reached(alike & _grown(filled, WIDEST) & ~filled, nearest)
+    last = _grown(filled, WIDEST) & ~_grown(filled, WIDEST - 1)
+    return _grown(frame, 1) if frame[last].mean() < ENDS else np.zeros_like(filled)
 
 
 def _reached(open_: Bools, seeds: Bools) -> Bools:

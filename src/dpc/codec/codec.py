@@ -169,9 +169,13 @@ class Codec:
     def _overlaid(self, task: Task, plain: bytes) -> bytes | None:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
         rgb, alpha = task.picture.rgb, task.picture.alpha
+
+        def by_networks() -> NDArray[np.uint8]:
+            return cast(NDArray[np.uint8], self.decode(plain, as_array=True, max_pixels=None))
+
         page = overlay.find(rgb, alpha)
         sure = page is not None
-        page = page or boards.page(rgb, alpha)
+        page = page or boards.page(rgb, alpha, by_networks)
         if page is None:
             return None
         coder = self._coder(task, page.behind, _silent)
@@ -181,7 +185,7 @@ class Codec:
         if found is None:
             return None
         data, shown = found
-        if not sure and not denoising.nearer(rgb, shown, self.decode(plain, as_array=True, max_pixels=None), page.mask):
+        if not sure and not denoising.nearer(rgb, shown, by_networks(), page.mask):
             return None
         whole = task.about | {"overlay": data}
         return coder.smoothed(

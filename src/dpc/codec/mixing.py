@@ -174,12 +174,14 @@ class _OneByOne:
         for mine, chosen, bent, p, bit in zip(slots, sets, logits, ps, bits.tolist(), strict=True):
             off = ONE - p if bit else -p
             before = sums.get(chosen)
-            sums[chosen] = [off * x for x in bent] if before is None else [y + off * x for x, y in zip(bent, before)]
+            sums[chosen] = (
+                [off * x for x in bent] if before is None else [y + off * x for x, y in zip(bent, before, strict=True)]
+            )
             happened += [slot + 1 for slot in mine] if bit else mine
         for chosen, errors in sums.items():
             weights[chosen] = [
                 min(max(weight + (error >> shift), -LARGEST_WEIGHT), LARGEST_WEIGHT)
-                for weight, error in zip(of_sets[chosen], errors)
+                for weight, error in zip(of_sets[chosen], errors, strict=True)
             ]
         for slot in happened:
             counts[slot] += 1
