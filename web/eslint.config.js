@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["dist", "test/out"] },
+  { ignores: ["dist", "test/out", "wasm/*.ts"] },
   js.configs.recommended,
   {
     files: ["**/*.ts"],
@@ -15,5 +15,8 @@ export default ts.config(
     },
   },
   { files: ["test/*.test.ts"], rules: { "@typescript-eslint/no-floating-promises": "off" } },
-  { files: ["*.mjs", "test/*.mjs"], languageOptions: { globals: { console: "readonly", process: "readonly" } } },
+  {
+    files: ["*.mjs", "test/*.mjs", "wasm/*.mjs"],
+    languageOptions: { globals: { console: "readonly", process: "readonly" } },
+  },
 );

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import merging, mixing
+from dpc.codec import fast_mixing, merging, mixing
 from dpc.errors import Corrupt
 
 __all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "from_bytes", "to_bytes"]
@@ -59,6 +59,14 @@ def _coded(numbers: UInt8, colours: int) -> bytes:
     """The stream of the numbers, (H, W)."""
     import constriction
 
+    p, bits = fast_mixing.encode(numbers, colours) or _told(numbers, colours)
+    coder = constriction.stream.stack.AnsCoder(np.array([_START], np.uint32))
+    coder.encode_reverse(bits.astype(np.int32), _bernoulli(), p / mixing.ONE)
+    return cast(bytes, coder.get_compressed().astype("<u4").tobytes())
+
+
+def _told(numbers: UInt8, colours: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What fast_mixing.encode gives, without it."""
     coded: list[tuple[NDArray[np.bool_], Any]] = []
 
     def code(p: mixing.Ints, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -68,10 +76,7 @@ def _coded(numbers: UInt8, colours: int) -> bytes:
 
     height, width = numbers.shape
     mixing.run(height, width, colours, code, numbers)
-    coder = constriction.stream.stack.AnsCoder(np.array([_START], np.uint32))
-    bits = np.concatenate([bits for bits, _ in coded]).astype(np.int32)
-    coder.encode_reverse(bits, _bernoulli(), np.concatenate([p for _, p in coded]) / mixing.ONE)
-    return cast(bytes, coder.get_compressed().astype("<u4").tobytes())
+    return np.concatenate([p for _, p in coded]), np.concatenate([bits for bits, _ in coded])
 
 
 def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8, UInt8 | None]:
@@ -91,6 +96,18 @@ def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8,
         coder = constriction.stream.stack.AnsCoder(np.frombuffer(body[start:], "<u4").astype(np.uint32))
     except ValueError as error:
         raise Corrupt(f"the {title} ends in a zero word; {_DAMAGED}") from error
+    numbers = fast_mixing.decode(body[start:], height, width, colours)
+    if numbers is None:
+        numbers = _read(coder, height, width, colours, title)
+    if numbers.max() >= colours:
+        raise Corrupt(f"the {title} uses colour {numbers.max()} of {colours}; {_DAMAGED}")
+    palette = np.frombuffer(body[2:start], np.uint8).reshape(-1, 3)
+    alpha = np.where(numbers == colours - 1, 0, 255).astype(np.uint8) if body[0] == CLEAR else None
+    return palette[numbers], alpha
+
+
+def _read(coder: Any, height: int, width: int, colours: int, title: str) -> UInt8:
+    """The numbers of the pixels by numpy; Corrupt for a stream that no writer makes."""
     model = _bernoulli()
 
     def code(p: mixing.Ints, _: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -101,11 +118,7 @@ def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8,
     numbers = mixing.run(height, width, colours, code)
     if coder.pos() != (0, _START):
         raise Corrupt(f"the {title} does not end with its picture; {_DAMAGED}")
-    if numbers.max() >= colours:
-        raise Corrupt(f"the {title} uses colour {numbers.max()} of {colours}; {_DAMAGED}")
-    palette = np.frombuffer(body[2:start], np.uint8).reshape(-1, 3)
-    alpha = np.where(numbers == colours - 1, 0, 255).astype(np.uint8) if body[0] == CLEAR else None
-    return palette[numbers], alpha
+    return numbers
 
 
 def _bernoulli() -> Any:

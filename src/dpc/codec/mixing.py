@@ -11,10 +11,8 @@ decisions of a round see the counts and weights from before it.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from functools import cache
-from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +37,6 @@ STEEP = 2047  # the largest logit, of 256 for a factor of e
 FIRST_WEIGHT = 19660
 LARGEST_WEIGHT = 4 * ONE
 SETS = 4  # of weights for a decision, by which contexts are known
-FEW = 8  # decisions in a round that are made one by one
 SLOW, FAST = 15, 13  # bits by which the mixer's steps are shifted: neighbours, bits of the number
 
 Ints = NDArray[np.int64]
@@ -79,9 +76,7 @@ class _Mixer:
     def __init__(self, code: Code) -> None:
         self._code = code
         self._logs, self._squash, _, self._decisions = _tables()
-        memory = array("H", bytes(4 * len(SIZES) * SLOTS))
-        self._one_by_one = _OneByOne(code, memory)
-        self._counts = np.frombuffer(memory, np.uint16)  # a round has less than 2**16 - MOST decisions
+        self._counts = np.zeros(2 * len(SIZES) * SLOTS, np.uint16)  # a round has less than 2**16 - MOST decisions
         self._first = 2 * SLOTS * np.arange(len(SIZES))
         self._flat = np.zeros(512, np.int64)  # stayed, left; of each colour
         self._weights = np.full((10, SETS, len(SIZES)), FIRST_WEIGHT, np.int64)
@@ -104,15 +99,9 @@ class _Mixer:
         decision: its number, 0 to 257, that the counts are told apart by. kind: 0 to 9, for the weights.
         """
         factors = self._decisions[decision]
-        slots = hashes + (factors if np.ndim(factors) == 0 else factors[:, None])
-        slots %= SLOTS
-        slots *= 2
-        slots += self._first
-        if len(hashes) <= FEW:
-            return self._one_by_one.decide(slots.tolist(), self._weights[kind], shift, wanted)
-        zeros, ones = self._counts.take(slots), self._counts.take(slots + 1)
-        logits = self._logs.take(ones)
-        logits -= self._logs.take(zeros)
+        slots = (hashes + (factors if np.ndim(factors) == 0 else factors[:, None])) % SLOTS * 2 + self._first
+        zeros, ones = self._counts[slots], self._counts[slots + 1]
+        logits = self._logs[ones] - self._logs[zeros]
         known = (zeros | ones)[:, 2:] > 0
         sets = known[:, 3] * 1 + known[:, 2] + known[:, 0]
         chosen = sets[:, None] == np.arange(SETS)
@@ -131,67 +120,10 @@ class _Mixer:
         happened = (slots + bits[:, None]).ravel()
         other = happened ^ 1
         np.add.at(self._counts, happened, np.uint16(1))  # of another type it is fifty times slower
-        counts = self._counts.take(other)
+        counts = self._counts[other]
         self._counts[other] = np.where(counts > 2, (counts >> 1) + 1, counts)
         for touched in (happened, other):
-            self._counts[touched] = np.minimum(self._counts.take(touched), MOST)
-
-
-class _OneByOne:
-    """The same decisions in plain Python: of a few pixels at once, numpy takes longer to be called than to compute."""
-
-    def __init__(self, code: Code, counts: array[int]) -> None:
-        tables = _tables()
-        self._code, self._counts = code, counts
-        self._logs, self._squash = tables.logs.tolist(), tables.squash.tolist()
-
-    def decide(
-        self, slots: list[list[int]], weights: Ints, shift: int, wanted: NDArray[np.bool_] | None
-    ) -> NDArray[np.bool_]:
-        """One decision for each list of slots; weights (SETS, contexts), learnt in place."""
-        counts, logs = self._counts, self._logs
-        of_sets = weights.tolist()
-        sets, logits, ps = [], [], []
-        for mine in slots:
-            a, b, c, d, e, f = mine
-            bent = [
-                logs[counts[a + 1]] - logs[counts[a]],
-                logs[counts[b + 1]] - logs[counts[b]],
-                logs[counts[c + 1]] - logs[counts[c]],
-                logs[counts[d + 1]] - logs[counts[d]],
-                logs[counts[e + 1]] - logs[counts[e]],
-                logs[counts[f + 1]] - logs[counts[f]],
-            ]
-            known = [(counts[slot] or counts[slot + 1]) > 0 for slot in (c, e, f)]
-            chosen = sum(known)
-            total = sum(map(mul, of_sets[chosen], bent)) >> 16
-            sets.append(chosen)
-            logits.append(bent)
-            ps.append(self._squash[min(max(total, -STEEP), STEEP) + STEEP])
-        bits = self._code(np.array(ps), wanted)
-        happened = []
-        sums: dict[int, list[int]] = {}
-        for mine, chosen, bent, p, bit in zip(slots, sets, logits, ps, bits.tolist(), strict=True):
-            off = ONE - p if bit else -p
-            before = sums.get(chosen)
-            sums[chosen] = (
-                [off * x for x in bent] if before is None else [y + off * x for x, y in zip(bent, before, strict=True)]
-            )
-            happened += [slot + 1 for slot in mine] if bit else mine
-        for chosen, errors in sums.items():
-            weights[chosen] = [
-                min(max(weight + (error >> shift), -LARGEST_WEIGHT), LARGEST_WEIGHT)
-                for weight, error in zip(of_sets[chosen], errors, strict=True)
-            ]
-        for slot in happened:
-            counts[slot] += 1
-        for slot in {slot ^ 1 for slot in happened}:
-            if (count := counts[slot]) > 2:
-                counts[slot] = min((count >> 1) + 1, MOST)
-        for slot in happened:
-            if counts[slot] > MOST:
-                counts[slot] = MOST
-        return bits
+            self._counts[touched] = np.minimum(self._counts[touched], MOST)
 
 
 def run(height: int, width: int, colours: int, code: Code, known: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
