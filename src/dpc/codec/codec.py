@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -170,6 +171,7 @@ class Codec:
         """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
         rgb, alpha = task.picture.rgb, task.picture.alpha
 
+        @cache
         def by_networks() -> NDArray[np.uint8]:
             return cast(NDArray[np.uint8], self.decode(plain, as_array=True, max_pixels=None))
 

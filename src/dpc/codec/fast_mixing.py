@@ -69,11 +69,12 @@ def encode(numbers: UInt8, colours: int) -> tuple[NDArray[np.uint32], NDArray[np
     program = _program()
     if program is None:
         return None
-    run = _Run(program, *numbers.shape, 0)
+    height, width = numbers.shape
+    run = _Run(program, height, width, 0)
     run.write(run.call("pixelsAt"), numbers.tobytes())
-    count = run.call("encode", *numbers.shape, colours)
+    count = run.call("encode", height, width, colours)
     if count < 0:
-        raise MemoryError(f"no memory to code a picture of {numbers.shape[1]}x{numbers.shape[0]} colours")
+        raise MemoryError(f"no memory to code a picture of {width}x{height} colours")
     decisions = np.frombuffer(run.read(run.call("streamAt"), 4 * count), "<u4")
     return decisions >> np.uint32(1), (decisions & 1).astype(bool)
 
