@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import dpc
-from dpc.codec import denoising, lossless, merging, overlay
+from dpc.codec import denoising, exact, image, lossless, merging, overlay
 from dpc.codec.codec import Codec
 
 UInt8 = npt.NDArray[np.uint8]
@@ -108,8 +108,28 @@ def test_little_is_taken_where_there_is_room() -> None:
     noisy = grained(faint)
     clean = denoising.page(noisy)
     assert clean is not None
-    gentle, strong = (denoising.fitting(noisy, clean, lambda _: 100.0, size) for size in (200.0, 50.0))
-    assert error(gentle[line], faint[line]) < 4 < error(strong[line], faint[line])
+    tried, last = (list(denoising.pages(noisy, clean, lambda _: 100.0, size)) for size in (200.0, 50.0))
+    assert len(tried) == len(denoising.STRENGTHS) and len(last) == 1
+    np.testing.assert_array_equal(tried[-1], last[0])
+    assert error(tried[0][line], faint[line]) < 4 < error(last[0][line], faint[line])
+
+
+def test_a_page_whose_bytes_were_guessed_too_low_loses_more_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such pages went to the networks."""
+    noisy = damaged("grain")
+    clean = denoising.page(noisy)
+    assert clean is not None
+    monkeypatch.setattr(lossless, "guessed", lambda rgb, alpha: 1.0)
+    monkeypatch.setattr(merging, "TOLERANCES", (4,))
+    picture = image.load(noisy)
+    about = {"width": noisy.shape[1], "height": noisy.shape[0], "grey": False, "colour": picture.colour}
+    pages = (denoising.cleaned(noisy, strength) for strength in range(len(denoising.STRENGTHS)))
+    gentle, *_, strong = (len(exact.merged_file(picture, about, 1e9, page) or b"") for page in pages)
+    assert strong < gentle
+    for size in (gentle, gentle - 1, strong):
+        found = exact.without_noise(picture, about, size, clean)
+        assert found is not None and strong <= len(found) <= size
+    assert exact.without_noise(picture, about, strong - 1, clean) is None
 
 
 @pytest.mark.parametrize("near", [near for near, _ in denoising.STRENGTHS])

@@ -7,7 +7,7 @@ which merging.py and lossless.py take. docs/explanation/architecture.md, "Pages 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,9 @@ SAMPLED = 0.5  # share of ground in them from which the whole is
 TOLERANCE = 16  # levels by which colours are merged in the page that is chosen, about
 ROWS_AT_ONCE = 16 * merging.BLOCK  # that are compared at once
 LOST = 0.3  # of the squared error that a page saves, what it may lose in blocks where the other way is nearer
-FAINT = 1.0  # squared levels, a block's mean: what is lost where it is more, and WORSE times that of the other way
+FAINT = 1.0  # squared levels, a block's mean: gone is what has more, and WORSE times that of the other way
 WORSE = 3.0
-GONE = 0.012  # share of such blocks that a page may have
+GONE = 0.1  # of the squared error that a page saves, what it may lose in such blocks
 GROUND = 0.7  # share of ground without the noise; photographs have less
 
 
@@ -59,17 +59,18 @@ def page(rgb: UInt8) -> UInt8 | None:
     return clean if _grounded(clean) >= GROUND and merging.Colours(clean).few else None
 
 
-def fitting(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: float) -> UInt8:
-    """The page with as little taken away as `size` bytes allow.
+def pages(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: float) -> Iterator[UInt8]:
+    """The page without noise, from the gentlest strength whose guessed bytes fit `size` on; the last one in any case.
 
     rgb, clean: the picture, and what page() made of it. guess: about the bytes of a page of few colours.
     """
+    fits = False
     for strength in range(len(STRENGTHS)):
         found = clean if strength == USUAL else cleaned(rgb, strength)
         colours = merging.Colours(found)
-        if colours.few and guess(colours.merged(TOLERANCE)) <= size:
-            break
-    return found
+        fits = fits or strength == len(STRENGTHS) - 1 or (colours.few and guess(colours.merged(TOLERANCE)) <= size)
+        if fits:
+            yield found
 
 
 def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
@@ -80,10 +81,9 @@ def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
     and faint letters that are gone count in full.
     """
     first, second = (_block_errors(rgb, way, alpha) for way in (shown, other))
+    lost, saved = np.maximum(first - second, 0), np.maximum(second - first, 0)
     gone = (first > FAINT) & (first > WORSE * second)
-    seen = 1.0 if alpha is None else np.mean(alpha > 0)
-    lost, saved = np.maximum(first - second, 0).sum(), np.maximum(second - first, 0).sum()
-    return bool(lost <= LOST * saved and gone.mean() <= GONE * seen)
+    return bool(lost.sum() <= LOST * saved.sum() and lost[gone].sum() <= GONE * saved.sum())
 
 
 def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float32]:

@@ -56,12 +56,15 @@ def merged_file(
 
 
 def without_noise(picture: image.Picture, about: dict[str, Any], size: float, clean: NDArray[np.uint8]) -> bytes | None:
-    """The same of a page with noise; clean: what denoising.page made of it."""
+    """The same of a page with noise, as little as may be taken from it; clean: what denoising.page made of it."""
 
     def guess(rgb: NDArray[np.uint8]) -> float:
         return lossless.guessed(rgb, picture.alpha)
 
-    return merged_file(picture, about, size, denoising.fitting(picture.rgb, clean, guess, size))
+    for page in denoising.pages(picture.rgb, clean, guess, size):
+        if kept := merged_file(picture, about, size, page):
+            return kept
+    return None
 
 
 def loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
