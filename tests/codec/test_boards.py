@@ -124,3 +124,30 @@ def test_a_board_that_is_clear_is_not_kept() -> None:
     alpha[wanted()] = 0
     page = boards.page(picture, alpha, lambda: broken(picture))
     assert page is None or not page.flat[BOARD].any()
+
+
+def test_a_picture_that_is_all_boards_has_nothing_for_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = photograph_with(board())
+    everything = np.ones((HEIGHT, WIDTH), bool)
+    monkeypatch.setattr(boards, "find", lambda rgb: [((slice(0, HEIGHT), slice(0, WIDTH)), everything)])
+    assert boards.page(picture, None, lambda: 255 - picture) is None
+
+
+def test_a_grey_picture_with_alpha_keeps_its_board() -> None:
+    grey = photograph_with(board("#000000", "#ffffff")).mean(2).round().astype(np.uint8)
+    alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    alpha[:20] = 0
+    data = MODEL.encode(Image.fromarray(np.dstack([grey, alpha]), "LA"), quality=40)
+    assert container.unpack(data).overlay is not None
+    shown = MODEL.decode(data, as_array=True)
+    assert shown.shape == (HEIGHT, WIDTH, 2)
+    assert np.square(shown[BOARD][..., 0].astype(float) - grey[BOARD]).mean() < 100
+
+
+def test_a_caption_at_the_edge_of_the_picture_is_found() -> None:
+    picture = np.array(make_tiny.photograph(0, 0, WIDTH, HEIGHT))
+    caption = Image.new("RGB", (WIDTH, 32), "#ffffff")
+    ImageDraw.Draw(caption).text((10, 16), "08-03-2015 04:30", "#000000", ImageFont.load_default(20), anchor="lm")
+    picture[-32:] = np.asarray(caption)
+    found = found_in(picture)
+    assert found[-32:].all() and not found[:-40].any()

@@ -63,6 +63,8 @@ def page(rgb: UInt8, alpha: UInt8 | None, shown: Callable[[], UInt8]) -> overlay
         if denoising.nearer(rgb[part], alone, by_networks[part], np.where(board, 255, 0).astype(np.uint8)):
             clean[part] = np.where(board[..., None], alone, clean[part])
             flat[part] |= board
+    if not flat.any() or flat.all():
+        return None
     whole = overlay.laid_out(rgb, flat, clean, alpha)
     return whole if whole.flat.any() else None
 
