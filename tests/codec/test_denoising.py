@@ -132,7 +132,30 @@ def test_a_page_whose_bytes_were_guessed_too_low_loses_more_noise(monkeypatch: p
     assert exact.without_noise(picture, about, strong - 1, clean) is None
 
 
-@pytest.mark.parametrize("near", [near for near, _ in denoising.STRENGTHS])
+def test_faint_lines_of_a_jpeg_stay() -> None:
+    """Rules and contours within 12 levels of their ground, away from letters, were averaged away."""
+    page = CLEAN.copy()
+    line = np.s_[309:311, 20:360]
+    page[line] = np.array(GROUND) - 9
+    out = io.BytesIO()
+    Image.fromarray(page).save(out, "JPEG", quality=85)
+    noisy = np.asarray(Image.open(out).convert("RGB"))
+    strengths = denoising.STRENGTHS
+    kept, gone = (denoising.cleaned(noisy, strengths.index((12, 2, faint))) for faint in (True, False))
+    assert error(kept[line], page[line]) < 12 < 60 < error(gone[line], page[line])
+    beside = np.s_[90:130, 10:380]  # around letters the noise goes all the same
+    assert len(np.unique(kept[beside].reshape(-1, 3), axis=0)) < 0.6 * len(
+        np.unique(noisy[beside].reshape(-1, 3), axis=0)
+    )
+
+
+def test_grain_is_noise_everywhere() -> None:
+    noisy = grained(CLEAN)
+    limits = denoising._limits(noisy, 12)
+    assert limits[60, 200] >= 6 and limits[110, 200] == 12
+
+
+@pytest.mark.parametrize("near", sorted({near for near, _, _ in denoising.STRENGTHS}))
 def test_edges_are_not_averaged_away(near: int) -> None:
     sides = np.full((64, 96, 3), 100, np.uint8)
     sides[:, 48:] = 100 + 2 * near
@@ -143,9 +166,10 @@ def test_edges_are_not_averaged_away(near: int) -> None:
 @pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
 def test_bands_leave_no_trace(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = grained(CLEAN[:height])
-    in_bands = denoising._averaged(noisy, 8)
+    limits = denoising._limits(noisy, 12)
+    in_bands = [denoising._averaged(noisy, near) for near in (8, limits)]
     monkeypatch.setattr(denoising, "BAND", 1000)
-    np.testing.assert_array_equal(in_bands, denoising._averaged(noisy, 8))
+    np.testing.assert_array_equal(in_bands, [denoising._averaged(noisy, near) for near in (8, limits)])
 
 
 def test_rows_compared_at_once_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:

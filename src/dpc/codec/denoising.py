@@ -17,9 +17,12 @@ from dpc.codec import lossless, merging
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
 
-STRENGTHS = ((6, 1), (12, 2), (20, 2))
-"""Levels within which pixels are averaged, and within which colours of plain ground are one; the gentlest first."""
-USUAL = 1
+STRENGTHS = ((6, 1, True), (6, 1, False), (12, 2, True), (12, 2, False), (20, 2, False))
+"""Levels within which pixels are averaged, and within which colours of plain ground are one; whether faint lines are
+kept. The gentlest first."""
+USUAL = 3
+STRONG, AROUND = 48, 8  # levels between pixels so near to each other: there a JPEG has noise, elsewhere hardly any
+QUIET = 2.0, 90  # times this percentile of neighbours' differences elsewhere: within so many levels is averaged there
 REACH = 4  # pixels to each side of the one that is averaged
 ROUNDS = 3
 FRACTION = 16  # values of a level, while averages are taken
@@ -51,7 +54,7 @@ def page(rgb: UInt8) -> UInt8 | None:
         parts = (_averaged(rgb[top : top + SAMPLE], STRENGTHS[USUAL][0]) for top in tops)
         if np.mean([_grounded(part) for part in parts]) < SAMPLED:
             return None
-    near, apart = STRENGTHS[USUAL]
+    near, apart, _ = STRENGTHS[USUAL]
     averaged = _averaged(rgb, near)
     if _grounded(averaged) < SAMPLED:
         return None
@@ -112,8 +115,8 @@ def _grounded(rgb: UInt8) -> float:
 
 def cleaned(rgb: UInt8, strength: int = USUAL) -> UInt8:
     """A picture (H, W, 3) without noise: averaged, and its plain ground in few colours."""
-    near, apart = STRENGTHS[strength]
-    return _few_grounds(_averaged(rgb, near), apart)
+    near, apart, faint = STRENGTHS[strength]
+    return _few_grounds(_averaged(rgb, _limits(rgb, near) if faint else near), apart)
 
 
 def _alike(rgb: UInt8) -> float:
@@ -125,28 +128,59 @@ def _alike(rgb: UInt8) -> float:
     return float((left & (np.abs(here - above).max(2)[:, 1:] <= ALIKE)).mean())
 
 
-def _averaged(rgb: UInt8, near: int) -> UInt8:
-    """Each pixel the average of those around it that are within `near` of it, along columns and rows, ROUNDS times."""
+def _limits(rgb: UInt8, near: int) -> NDArray[np.int16]:
+    """Within how many levels pixels are averaged so that faint lines stay, (H, W).
+
+    `near` beside strong edges, elsewhere as little as the noise there asks for.
+    """
+    strong = np.zeros(rgb.shape[:2], bool)
+    steps = np.zeros(rgb.shape[:2], np.int16)
+    for channel in np.moveaxis(rgb, 2, 0):
+        strong |= _extreme(channel, np.maximum) - _extreme(channel, np.minimum) > STRONG
+        np.maximum(steps[:, 1:], np.abs(np.diff(channel.astype(np.int16), axis=1)), out=steps[:, 1:])
+    quiet = steps[:, 1:][~strong[:, 1:]]
+    least = near if not quiet.size else np.clip(np.ceil(QUIET[0] * np.percentile(quiet, QUIET[1])), 2, near)
+    return np.where(strong, near, least).astype(np.int16)
+
+
+def _extreme(values: UInt8, of: np.ufunc) -> UInt8:
+    """The largest or smallest of (H, W) within AROUND pixels, along both axes."""
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        n = len(lines)
+        padded = np.pad(lines, ((AROUND, AROUND), (0, 0)), mode="edge")
+        values = np.moveaxis(of.reduce([padded[k : k + n] for k in range(2 * AROUND + 1)]), 0, axis)
+    return values
+
+
+def _averaged(rgb: UInt8, near: int | NDArray[np.int16]) -> UInt8:
+    """Each pixel the average of those around it that are within `near` of it, along columns and rows, ROUNDS times.
+
+    near: for all, or (H, W); of two pixels the smaller one counts.
+    """
+    limits = np.broadcast_to(np.int16(near) * np.int16(FRACTION), rgb.shape[:2])
     margin, height = ROUNDS * REACH, rgb.shape[0]
     planes = np.moveaxis(rgb, 2, 0).astype(np.uint16) * np.uint16(FRACTION)
     result = np.empty_like(rgb)
     for top in range(0, height, BAND):
         start = max(0, top - margin)
         part = np.ascontiguousarray(planes[:, start : top + BAND + margin])
+        within = limits[start : top + BAND + margin]
         for _ in range(ROUNDS):
-            _average(part, near)
-            _average(part.swapaxes(1, 2), near)
+            _average(part, within)
+            _average(part.swapaxes(1, 2), within.T)
         inside = part[:, top - start : top - start + BAND]
         result[top : top + BAND] = np.moveaxis((inside + np.uint16(FRACTION // 2)) // np.uint16(FRACTION), 0, 2)
     return result
 
 
-def _average(planes: UInt16, near: int) -> None:
-    """One round along the second axis of (3, n, m), in place."""
+def _average(planes: UInt16, limits: NDArray[np.int16]) -> None:
+    """One round along the second axis of (3, n, m), in place. limits: (n, m), of FRACTION."""
     sums, counts = planes.copy(), np.ones(planes.shape[1:], np.float32)
     for distance in range(1, min(REACH, planes.shape[1] - 1) + 1):
         first, second = planes[:, :-distance], planes[:, distance:]
-        off = np.abs(first.view(np.int16) - second.view(np.int16)) <= near * FRACTION
+        most = np.minimum(limits[:-distance], limits[distance:])
+        off = np.abs(first.view(np.int16) - second.view(np.int16)) <= most
         taken = off[0] & off[1] & off[2]
         mask = taken * np.uint16(0xFFFF)
         sums[:, :-distance] += second & mask
