@@ -10,6 +10,7 @@ import make_vectors
 import numpy as np
 import numpy.typing as npt
 import pytest
+import wasmtime
 
 from dpc.codec import fast_mixing, indexed, mixing
 from dpc.errors import Corrupt
@@ -86,6 +87,18 @@ def test_without_wasmtime_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(indexed.from_bytes(body, width, height, "body")[0], LETTERS)
         with pytest.raises(Corrupt, match="ends before its picture"):
             indexed.from_bytes(body[:-4] + b"\1\0\0\0", width, height, "body")
+    finally:
+        fast_mixing._program.cache_clear()
+
+
+def test_where_no_program_may_run_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise wasmtime.WasmtimeError("memory protection")
+
+    monkeypatch.setattr(wasmtime, "Module", refused)
+    fast_mixing._program.cache_clear()
+    try:
+        assert fast_mixing.decode(bytes(8), 1, 1, 2) is None
     finally:
         fast_mixing._program.cache_clear()
 

@@ -83,10 +83,12 @@ def encode(numbers: UInt8, colours: int) -> tuple[NDArray[np.uint32], NDArray[np
 def _program() -> _Program | None:
     try:
         import wasmtime
-
+    except (ImportError, OSError):  # not installed, or its library is made for another machine
+        return None
+    try:
         engine = wasmtime.Engine()
         module = wasmtime.Module(engine, files("dpc.codec").joinpath("mixing.wasm").read_bytes())
-    except (ImportError, OSError, RuntimeError):  # not installed, or made for another machine
+    except wasmtime.WasmtimeError:  # as where memory may not hold programs
         return None
     atexit.register(_program.cache_clear)  # while wasmtime is still there to free it
     logs, squash, contexts, decisions = mixing._tables()
