@@ -139,15 +139,21 @@ def _connected(places: NDArray[np.int64], means: Floats, colour: Floats) -> list
             labels = _run_maxima(labels.T).T if turned else _run_maxima(labels)
         if (labels == before).all():
             break
-    values, counts = np.unique(labels[marks], return_counts=True)
+    where = np.argwhere(marks)
+    mine = labels[marks]
+    order = np.argsort(mine, kind="stable")
     found = []
-    for value in values[counts >= LEAST]:
-        here = marks & (labels == value)
-        rows, columns = (np.flatnonzero(here.any(axis)) for axis in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        if here[box].size <= LARGE * means[0].size and _bordered(labels == value, alike):
-            moved = (slice(s.start + by, s.stop + by) for s, by in zip(box, first.tolist(), strict=True))
-            found.append((*moved, here[box]))
+    for members in np.split(order, np.flatnonzero(np.diff(mine[order])) + 1):
+        top, left = where[members].min(0).tolist()
+        bottom, right = (where[members].max(0) + 1).tolist()
+        if len(members) < LEAST or (bottom - top) * (right - left) > LARGE * means[0].size:
+            continue
+        around = slice(max(0, top - GAP - 2), bottom + GAP + 2), slice(max(0, left - GAP - 2), right + GAP + 2)
+        value = mine[members[0]]
+        if _bordered(labels[around] == value, alike[around]):
+            box = slice(top, bottom), slice(left, right)
+            rows, columns = (slice(s.start + by, s.stop + by) for s, by in zip(box, first.tolist(), strict=True))
+            found.append((rows, columns, marks[box] & (labels[box] == value)))
     return found
 
 
