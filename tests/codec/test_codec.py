@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import random
 import subprocess
@@ -755,9 +756,11 @@ def test_what_is_smaller_without_loss_is_stored_so() -> None:
 def test_a_page_at_a_low_rate_is_noted() -> None:
     one, notes = Codec(TINY.artifact), []
     page = np.full((300, 400, 3), 255, np.uint8)
-    page[100:200, 100:200] = make_tiny.noise(100, 100, 3)
+    noise = make_tiny.noise(300, 400, 3)
+    for top, left in itertools.product(range(4, 280, 24), range(4, 380, 24)):  # no part is flat enough for an overlay
+        page[top : top + 14, left : left + 14] = noise[top : top + 14, left : left + 14]
     data = one.encode(page, quality=1, note=notes.append)
-    assert not container.peek(data).lossless
+    assert not container.peek(data).lossless and container.unpack(data).overlay is None
     size = len(one.encode(page, lossless=True))
     assert notes == [f"this looks like a page or a window, whose small letters lose most; {notes[0].split('; ')[1]}"]
     assert notes[0].endswith(f"lossless every pixel in {size:,} bytes")
