@@ -103,6 +103,18 @@ def test_where_no_program_may_run_numpy_does_it(monkeypatch: pytest.MonkeyPatch)
         fast_mixing._program.cache_clear()
 
 
+def test_where_it_finds_no_memory_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise wasmtime.WasmtimeError("failed to reserve virtual memory")
+
+    body = indexed.to_bytes(LETTERS)
+    assert body is not None
+    monkeypatch.setattr(wasmtime, "Instance", refused)
+    assert indexed.to_bytes(LETTERS) == body
+    height, width = LETTERS.shape[:2]
+    np.testing.assert_array_equal(indexed.from_bytes(body, width, height, "body")[0], LETTERS)
+
+
 def test_a_picture_of_the_most_pixels_finds_memory() -> None:
     program = fast_mixing._program()
     assert program is not None and mixing.BAND == 64

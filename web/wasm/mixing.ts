@@ -1,6 +1,6 @@
 /**
  * Context mixing for Python, in WebAssembly: what src/dpc/codec/mixing.py computes with numpy, and web/src/mixing.ts in
- * browsers, in integers alone and some fifty times faster than numpy. docs/format.md, "The indexed body", is the norm.
+ * browsers, in integers alone and ten times as fast as numpy or faster. docs/format.md, "The indexed body", is the norm.
  * AssemblyScript: `npm run wasm` compiles it to src/dpc/codec/mixing.wasm, which is kept with the sources.
  *
  * The caller writes the tables and the picture or the stream into the memory at the places that `reserve` and the

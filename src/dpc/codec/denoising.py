@@ -8,6 +8,7 @@ which merging.py and lossless.py take. docs/explanation/architecture.md, "Pages 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ def _extreme(values: UInt8, of: np.ufunc) -> UInt8:
         lines = np.moveaxis(values, axis, 0)
         n = len(lines)
         padded = np.pad(lines, ((AROUND, AROUND), (0, 0)), mode="edge")
-        values = np.moveaxis(of.reduce([padded[k : k + n] for k in range(2 * AROUND + 1)]), 0, axis)
+        values = np.moveaxis(reduce(of, (padded[k : k + n] for k in range(2 * AROUND + 1))), 0, axis)
     return values
 
 

@@ -1,6 +1,6 @@
-"""Context mixing in WebAssembly: what codec/mixing.py computes, bit for bit, some fifty times faster.
+"""Context mixing in WebAssembly: what codec/mixing.py computes, bit for bit, ten times as fast or faster.
 
-web/wasm/mixing.ts is the source of mixing.wasm; wasmtime runs it. Where wasmtime is not at hand, or cannot be loaded,
+web/wasm/mixing.ts is the source of mixing.wasm; wasmtime runs it. Where wasmtime is not at hand, or finds no memory,
 the functions here give None and the caller takes codec/mixing.py, which is what they are held against.
 """
 
@@ -54,10 +54,9 @@ class _Run:
 
 def decode(words: bytes, height: int, width: int, colours: int) -> UInt8 | None:
     """The numbers of the pixels, (height, width), in a stream; None too for a stream that no writer makes."""
-    program = _program()
-    if program is None:
+    run = _started(height, width, len(words))
+    if run is None:
         return None
-    run = _Run(program, height, width, len(words))
     run.write(run.call("streamAt"), words)
     if run.call("decode", height, width, colours, len(words) // 4):
         return None
@@ -66,17 +65,29 @@ def decode(words: bytes, height: int, width: int, colours: int) -> UInt8 | None:
 
 def encode(numbers: UInt8, colours: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]] | None:
     """The decisions that tell the numbers of the pixels, (height, width): probabilities of 1 out of ONE, and bits."""
+    height, width = numbers.shape
+    run = _started(height, width, 0)
+    if run is None:
+        return None
+    run.write(run.call("pixelsAt"), numbers.tobytes())
+    count = run.call("encode", height, width, colours)
+    if count < 0:  # no memory
+        return None
+    decisions = np.frombuffer(run.read(run.call("streamAt"), 4 * count), "<u4")
+    return decisions >> np.uint32(1), (decisions & 1).astype(bool)
+
+
+def _started(height: int, width: int, size: int) -> _Run | None:
+    """An instance for a picture and a stream of so many bytes; None where there is no program, or no memory for it."""
     program = _program()
     if program is None:
         return None
-    height, width = numbers.shape
-    run = _Run(program, height, width, 0)
-    run.write(run.call("pixelsAt"), numbers.tobytes())
-    count = run.call("encode", height, width, colours)
-    if count < 0:
-        raise MemoryError(f"no memory to code a picture of {width}x{height} colours")
-    decisions = np.frombuffer(run.read(run.call("streamAt"), 4 * count), "<u4")
-    return decisions >> np.uint32(1), (decisions & 1).astype(bool)
+    import wasmtime
+
+    try:
+        return _Run(program, height, width, size)
+    except (wasmtime.WasmtimeError, MemoryError):  # it wants gigabytes of addresses, which `ulimit -v` may refuse
+        return None
 
 
 @cache
