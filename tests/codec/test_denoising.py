@@ -100,6 +100,11 @@ def test_a_long_page_beyond_what_can_be_kept_goes_to_the_networks() -> None:
     assert dpc.inspect(MODEL.encode(strip, bpp=0.5)).level is not None
 
 
+def test_a_page_without_noise_has_none_to_take() -> None:
+    assert denoising.page(CLEAN) is None
+    assert denoising.page(grained(CLEAN)) is not None
+
+
 def test_little_is_taken_where_there_is_room() -> None:
     """A page whose faint line stays at a size that allows it."""
     faint = CLEAN.copy()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import dpc
-from dpc.codec import container, merging
+from dpc.codec import container, lossless, merging
 from dpc.codec.codec import Codec
 from dpc.codec.merging import Colours
 from dpc.errors import Corrupt
@@ -87,6 +87,65 @@ def test_the_finest_that_fits_is_taken() -> None:
     tried.clear()
     assert merging.fitting(PAGE, encode, 1, lambda _: 2.0) is None and not tried  # hopeless: nothing is encoded
     assert merging.fitting(PAGE, encode, counts[-1] - 1, lambda _: counts[-1]) is None and tried
+
+
+def test_the_fewest_colours_are_those_that_cost_the_least() -> None:
+    page = np.zeros((40, 40, 3), np.uint8)
+    page[:, :20] = 255
+    page[:, 20:22] = 150  # fewer pixels than the next, and as far from another colour
+    page[:, 22:30] = 105
+    colours = Colours(page)
+    assert [len(np.unique(colours.joined(count))) for count in (2, 3, 4, 9)] == [2, 3, 4, 4]
+    np.testing.assert_array_equal(np.unique(colours.joined(3)), (0, 105, 255))
+    assert (colours.joined(3)[:, 20:22] == 105).all()
+
+
+@pytest.mark.parametrize("count", merging.FEW)
+def test_no_more_than_so_many_colours_of_the_picture_stay(count: int) -> None:
+    joined = Colours(PAGE).joined(count).reshape(-1, 3)
+    kept = {tuple(colour) for colour in np.unique(joined, axis=0)}
+    assert 2 <= len(kept) <= count
+    assert kept <= {tuple(colour) for colour in np.unique(PAGE.reshape(-1, 3), axis=0)}
+
+
+def test_the_coarsest_are_tried_only_where_they_are_asked_for() -> None:
+    def encode(rgb: UInt8) -> bytes:
+        return bytes(100 * len(np.unique(rgb.reshape(-1, 3), axis=0)))
+
+    def guess(rgb: UInt8) -> float:
+        return len(encode(rgb))
+
+    least = len(encode(Colours(PAGE).merged(merging.TOLERANCES[-1])))
+    assert least > 300
+    assert merging.fitting(PAGE, encode, 300, guess) is None
+    coarse = merging.fitting(PAGE, encode, 300, guess, coarse=True)
+    assert coarse is not None and len(coarse) <= 300
+    assert merging.fitting(PAGE, encode, least, guess, coarse=True) == merging.fitting(PAGE, encode, least, guess)
+    assert merging.fitting(PAGE, encode, 100, guess, coarse=True) is None
+
+
+def test_half_of_the_error_is_asked_for() -> None:
+    alpha = np.full(PAGE.shape[:2], 255, np.uint8)
+    off = [np.clip(PAGE.astype(int) - by, 0, 255).astype(np.uint8) for by in (4, 5, 6)]
+    assert merging.halves(PAGE, off[0], off[2], None) and not merging.halves(PAGE, off[1], off[2], None)
+    worse = off[0].copy()
+    worse[:20] = 0
+    alpha[:20] = 0
+    assert merging.halves(PAGE, worse, off[2], alpha) and not merging.halves(PAGE, worse, off[2], None)
+    grey = np.repeat(PAGE[..., :1], 3, 2)
+    assert merging.halves(grey, np.dstack([grey[..., 0], alpha]), grey[..., 0] // 2, None)
+
+
+def test_a_page_that_fits_no_other_way_keeps_its_letters_in_few_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At such rates the networks broke every letter; AVIF did better."""
+    page = np.asarray(make_tiny.page(384, 256))
+    size = len(lossless.to_bytes(Colours(page).merged(merging.TOLERANCES[-1]), None)) - 40
+    target = {"bpp": 8 * size / (384 * 256)}
+    learned, data = (MODEL.encode(page, **target, lossless=keep) for keep in (False, None))
+    assert dpc.inspect(data).merged and len(data) <= size
+    assert merging.halves(page, *(MODEL.decode(file, as_array=True) for file in (data, learned)), None)
+    monkeypatch.setattr(merging, "halves", lambda *_: False)
+    assert MODEL.encode(page, **target) == MODEL.encode(page, **target, lossless=False)
 
 
 def test_a_file_says_that_colours_were_merged() -> None:

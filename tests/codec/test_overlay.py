@@ -8,9 +8,10 @@ import make_tiny
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 import dpc
-from dpc.codec import container, hidden, lossless, overlay
+from dpc.codec import container, hidden, lossless, merging, overlay
 from dpc.codec.codec import Codec
 from dpc.errors import Corrupt, TooLarge
 
@@ -55,6 +56,29 @@ def test_letters_beside_a_photograph_are_taken_too() -> None:
     assert not page.flat[PHOTO].any()
 
 
+def test_a_page_ends_at_the_border_of_a_photograph() -> None:
+    """Up to 31 pixels around it were left to the networks, which drew ghosts there and broke captions."""
+    page = Image.new("RGB", (384, 320), (250, 250, 250))
+    page.paste(make_tiny.photograph(100, 40, 96, 80), (67, 51))
+    draw = ImageDraw.Draw(page)
+    draw.text((70, 134), "IMG_2048.jpg by the harbour", (20, 20, 20), ImageFont.load_default(12))
+    draw.rounded_rectangle((200, 60, 320, 90), 12, (255, 216, 20))
+    draw.text((214, 67), "Add to basket", (15, 17, 17), ImageFont.load_default(13))
+    found = overlay.find(np.array(page))
+    assert found is not None
+    photo = np.zeros((320, 384), bool)
+    photo[51:131, 67:163] = True
+    np.testing.assert_array_equal(found.flat, ~photo)
+
+
+def test_a_small_photograph_is_no_letter() -> None:
+    page = Image.new("RGB", (384, 320), (250, 250, 250))
+    page.paste(make_tiny.photograph(100, 40, 24, 20), (60, 50))
+    page.paste(make_tiny.photograph(100, 40, 160, 120), (160, 120))
+    found = overlay.find(np.array(page))
+    assert found is not None and not found.flat[50:70, 60:84].any() and not found.flat[120:240, 160:320].any()
+
+
 def test_what_is_clear_in_the_picture_is_not_kept() -> None:
     alpha = np.full(WINDOW.shape[:2], 255, np.uint8)
     alpha[:, 200:] = 0
@@ -63,8 +87,7 @@ def test_what_is_clear_in_the_picture_is_not_kept() -> None:
     page, whole = overlay.find(rgb, alpha), overlay.find(WINDOW)
     assert page is not None and whole is not None
     assert not page.flat[:, 200:].any() and page.flat[:, :176].any()
-    exact, of_whole = page.fitting(1e9), whole.fitting(1e9)
-    assert exact is not None and of_whole is not None and len(exact[0]) < len(of_whole[0])
+    assert page.flat[200:, :199].all(), "letters that end at what is clear are letters"
     assert overlay.find(rgb, np.zeros_like(alpha)) is None
     data = MODEL.encode(np.dstack([WINDOW, alpha]), quality=60)
     assert container.unpack(data).overlay is not None
@@ -116,6 +139,32 @@ def test_nothing_gets_worse_and_letters_stay(target: dict[str, float]) -> None:
     assert page is not None
     assert error(other[page.flat], WINDOW[page.flat]) < 0.1 * error(one[page.flat], WINDOW[page.flat])
     assert error(other[PHOTO], WINDOW[PHOTO]) < 1.15 * error(one[PHOTO], WINDOW[PHOTO])
+
+
+def dense() -> UInt8:
+    """A photograph and a dozen lines of small letters."""
+    page = Image.new("RGB", (384, 320), (250, 250, 250))
+    page.paste(make_tiny.photograph(100, 40, 200, 120), (67, 51))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(10)
+    for n in range(12):
+        line = f"Nets lay in heaps along the quay and gulls walked between them {n} looking"
+        draw.text((10, 182 + 11 * n), line, (20, 20 + 9 * n, 120 - 9 * n), font)
+    return np.array(page)
+
+
+@pytest.mark.parametrize("bpp", [0.35, 0.4])
+def test_letters_that_do_not_fit_take_bytes_from_the_photograph(bpp: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They went to the networks, which broke all of them. At the lower rate they fit in few colours only."""
+    page = dense()
+    data, plain = (MODEL.encode(page, bpp=bpp, lossless=keep) for keep in (None, False))
+    assert container.unpack(data).overlay is not None and len(data) <= 1.01 * bpp * page.size / 24
+    shown, other = (MODEL.decode(file, as_array=True) for file in (data, plain))
+    assert (
+        error(shown, page) < error(other, page) / 4
+        and error(shown[180:], page[180:]) < error(other[180:], page[180:]) / 4
+    )
+    monkeypatch.setattr(merging, "nearer", lambda *_: False)
+    assert MODEL.encode(page, bpp=bpp) == plain
 
 
 def test_a_part_and_a_grey_picture() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import denoising, merging, overlay
+from dpc.codec import denoising, merging, overlay, regions
 
 UInt8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -32,7 +32,6 @@ COLOURS = 32  # that are looked at, the most frequent first
 LETTER, NEAR_LETTERS = 48, 6  # levels by which a cell with a part of a letter or border differs; cells from it
 GAP = 2  # cells between plain cells of one board
 OPEN = 0.35  # share of the cells around a board that have its colour too
-SWEEPS = 24  # along rows and columns, by which connected parts are found
 MARGIN = 12  # pixels around a board that are looked at with it
 LARGE = 0.5  # of the picture; a larger one is no board
 LETTERS = 0.06, 1.0  # pixels inside that are not ground, for one that is
@@ -97,7 +96,7 @@ def _candidates(rgb: UInt8) -> Iterator[tuple[Floats, Part, Bools]]:
     every = range(CELL)
     spans = _most(_most(high[..., n] for n in every) - reduce(np.minimum, (low[..., n] for n in every)))
     means = sum(sums[..., n].astype(np.float32) for n in every) / np.float32(CELL**2)
-    plain = (spans <= FLAT) & _grown(spans >= LETTER, NEAR_LETTERS)
+    plain = (spans <= FLAT) & regions.grown(spans >= LETTER, NEAR_LETTERS)
     places, colours = np.argwhere(plain), means[:, plain]
     _, kinds = np.unique(np.array([1 << 16, 1 << 8, 1]) @ (colours // BIN).astype(np.int64), return_inverse=True)
     for _ in range(COLOURS):
@@ -131,14 +130,8 @@ def _connected(places: NDArray[np.int64], means: Floats, colour: Floats) -> list
     alike = _off(means[(slice(None), *part)], colour) <= STEP
     marks = np.zeros(alike.shape, bool)
     marks[tuple((places - first).T)] = True
-    near = _grown(marks, GAP)
-    labels = np.where(near, np.arange(1, marks.size + 1, dtype=np.int32).reshape(marks.shape), 0)
-    for _ in range(SWEEPS):
-        before = labels
-        for turned in (False, True):
-            labels = _run_maxima(labels.T).T if turned else _run_maxima(labels)
-        if (labels == before).all():
-            break
+    near = regions.grown(marks, GAP)
+    labels = regions.labelled(near)
     where = np.argwhere(marks)
     mine = labels[marks]
     order = np.argsort(mine, kind="stable")
@@ -169,22 +162,8 @@ def _most(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 def _bordered(group: Bools, alike: Bools) -> bool:
     """Whether most cells around a group of cells have another colour; this costs less than to look at its pixels."""
-    around = _grown(group, 2) & ~_grown(group, 1)
+    around = regions.grown(group, 2) & ~regions.grown(group, 1)
     return bool(alike[around].mean() <= OPEN) if around.any() else False
-
-
-def _run_maxima(lines: NDArray[Any]) -> NDArray[Any]:
-    """Each value the largest of the run of values above 0 in its row."""
-    padded = np.zeros((lines.shape[0], lines.shape[1] + 1), lines.dtype)
-    padded[:, 1:] = lines
-    flat = padded.ravel()
-    some = flat > 0
-    starts = np.flatnonzero(some[1:] != some[:-1]) + 1
-    if not len(starts):
-        return lines
-    lengths = np.append(starts[1:], len(flat)) - starts
-    flat[starts[0] :] = np.maximum.reduceat(flat, starts).repeat(lengths)
-    return padded[:, 1:]
 
 
 def _board(rgb: UInt8, colour: Floats, seeds: Bools, sides: Sequence[tuple[bool, bool]]) -> Bools | None:
@@ -197,11 +176,11 @@ def _board(rgb: UInt8, colour: Floats, seeds: Bools, sides: Sequence[tuple[bool,
     rows, columns = (np.flatnonzero(seeds.any(axis)) for axis in (1, 0))
     if near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() < FILLED / (1 + LETTERS[1]):
         return None
-    ground = _reached(near, seeds)
+    ground = regions.reached(near, seeds)
     border = np.zeros(ground.shape, bool)
     for lines, ends in zip((border, border.T), sides, strict=True):
         lines[[0, -1]] |= np.array(ends)[:, None]
-    filled = ~_reached(~ground, border & ~ground)
+    filled = ~regions.reached(~ground, border & ~ground)
     size, pixels = int(filled.sum()), int(ground.sum())
     if not pixels or (filled & border).any():
         return None
@@ -209,47 +188,20 @@ def _board(rgb: UInt8, colour: Floats, seeds: Bools, sides: Sequence[tuple[bool,
     box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
     if not LETTERS[0] <= size / pixels - 1 <= LETTERS[1] or size < FILLED * box:
         return None
-    if _shrunk(filled, INNER).sum() < CORE * size:
+    if regions.shrunk(filled, INNER).sum() < CORE * size:
         return None
-    around = _grown(filled, RING + 1) & ~_grown(filled, 1)
+    around = regions.grown(filled, RING + 1) & ~regions.grown(filled, 1)
     if not around.any() or (off[around] > STEP).mean() < SHARP:
         return None
-    return _grown(filled, RING) | _framed(rgb, filled)
+    return regions.grown(filled, RING) | _framed(rgb, filled)
 
 
 def _framed(rgb: UInt8, filled: Bools) -> Bools:
     """The frame around a board of one colour, with its half tones: (h, w); nothing where there is none."""
-    nearest = _grown(filled, RING) & ~_grown(filled, 1)
+    nearest = regions.grown(filled, RING) & ~regions.grown(filled, 1)
     alike = _off(rgb, np.median(rgb[:, nearest], 1)) <= FRAME_ALIKE
     if alike[nearest].mean() < FRAMED:
         return np.zeros_like(filled)
-    frame = _reached(alike & _grown(filled, WIDEST) & ~filled, nearest)
-    last = _grown(filled, WIDEST) & ~_grown(filled, WIDEST - 1)
-    return _grown(frame, 1) if frame[last].mean() < ENDS else np.zeros_like(filled)
-
-
-def _reached(open_: Bools, seeds: Bools) -> Bools:
-    """What of `open_` is connected with the seeds, along rows and columns; SWEEPS turns at most."""
-    reached = open_ & seeds
-    for _ in range(SWEEPS):
-        before = int(reached.sum())
-        for turned in (False, True):
-            lines = open_.astype(np.uint8) + reached
-            lines = _run_maxima(lines.T).T if turned else _run_maxima(lines)
-            reached = lines == 2
-        if int(reached.sum()) == before:
-            break
-    return reached
-
-
-def _grown(marks: Bools, by: int) -> Bools:
-    """Marks and what is at most so many pixels from one, along both axes."""
-    for axis in (0, 1):
-        lines = np.moveaxis(marks, axis, 0)
-        padded = np.pad(lines, ((by + 1, by), (0, 0))).cumsum(0, np.int32)
-        marks = np.moveaxis(padded[2 * by + 1 :] > padded[: -2 * by - 1], 0, axis)
-    return marks
-
-
-def _shrunk(marks: Bools, by: int) -> Bools:
-    return ~_grown(~np.pad(marks, by), by)[by:-by, by:-by]
+    frame = regions.reached(alike & regions.grown(filled, WIDEST) & ~filled, nearest)
+    last = regions.grown(filled, WIDEST) & ~regions.grown(filled, WIDEST - 1)
+    return regions.grown(frame, 1) if frame[last].mean() < ENDS else np.zeros_like(filled)

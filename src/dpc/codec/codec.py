@@ -13,19 +13,28 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, boards, container, denoising, exact, image, overlay, quality_map, rate_control, stream
+from dpc.codec import (
+    artifact,
+    container,
+    exact,
+    image,
+    overlay,
+    quality_map,
+    rate_control,
+    stream,
+)
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
 from dpc.codec.icc import deflated
+from dpc.codec.pages import Pages
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.returned import EIGHTH, Region, decode_lossless, eighth, finished, part_of, reduced
@@ -55,7 +64,6 @@ HINT = (
     "this looks like a page or a window, whose small letters lose most; a higher quality keeps more of them, "
     "lossless every pixel in {:,} bytes"
 )
-CHUNK = 6  # bytes: the head of a chunk, at most
 PARTS = ("network", "entropy", "file")
 
 Note = Callable[[str], None]
@@ -124,8 +132,10 @@ class Codec:
         if whole and task.size is not None and (merged := exact.merged_file(picture, about, task.size)):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
-        learned = coder.smoothed(task, about, coder.reached(task, about))
-        data = learned if lossless is False else self._or_a_page(task, whole, learned, noise=roi is None)
+        plain = coder.reached(task, about)
+        pages = Pages(task, self.decode, lambda rgb: self._coder(task, rgb, _silent), self._top)
+        page = None if lossless is False else pages.instead_of(plain, whole, noise=roi is None)
+        data = page or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
         if whole and note and container.peek(data).level is not None and exact.loses_letters(picture.rgb, whole, data):
@@ -138,61 +148,6 @@ class Codec:
 
         deltas, at_once = task.map_of(rgb), self._at_once
         return Coder(self.artifact, rgb, deltas, at_once=at_once, decode=decode, clock=task.clock, progress=progress)
-
-    def _or_a_page(self, task: Task, whole: bytes | None, learned: bytes, *, noise: bool) -> bytes:
-        """The learned file, or what keeps the picture, or parts of it, better in as many bytes.
-
-        whole: the file without loss, where it may be the smaller one. noise: whether noise may be taken away.
-        """
-        picture, about, size, data = task.picture, task.about, task.size, learned
-        if whole is None and size is not None and container.peek(data).level == self._top:
-            if kept := exact.within(picture, about, size):
-                return kept
-        clean = denoising.page(picture.rgb) if noise else None
-        if clean is None:
-            data = self._overlaid(task, data) or data
-        if whole and size is None:
-            kept = whole if len(whole) <= len(data) else exact.merged_file(picture, about, len(data))
-            if kept:
-                return kept
-        if clean is None:
-            return data
-        return self._without_noise(task, clean, data) or self._overlaid(task, data) or data
-
-    def _without_noise(self, task: Task, clean: NDArray[np.uint8], data: bytes) -> bytes | None:
-        """The file of the clean page, in as many bytes, where it is nearer to the picture than `data` or alone fits."""
-        kept = exact.without_noise(task.picture, task.about, task.size or float(len(data)), clean)
-        if kept is None or len(data) > (task.target.max_bytes or len(data)):
-            return kept
-        shown, other = (self.decode(file, as_array=True, max_pixels=None) for file in (kept, data))
-        return kept if denoising.nearer(task.picture.rgb, shown, other, task.picture.alpha) else None
-
-    def _overlaid(self, task: Task, plain: bytes) -> bytes | None:
-        """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes."""
-        rgb, alpha = task.picture.rgb, task.picture.alpha
-
-        @cache
-        def by_networks() -> NDArray[np.uint8]:
-            return cast(NDArray[np.uint8], self.decode(plain, as_array=True, max_pixels=None))
-
-        page = overlay.find(rgb, alpha)
-        sure = page is not None
-        page = page or boards.page(rgb, alpha, by_networks)
-        if page is None:
-            return None
-        coder = self._coder(task, page.behind, _silent)
-        level = container.peek(plain).level or 0
-        most = max(task.size or 0.0, float(len(plain)))
-        found = page.fitting(most - len(coder.file(task.about, level)) - CHUNK)
-        if found is None:
-            return None
-        data, shown = found
-        if not sure and not denoising.nearer(rgb, shown, by_networks(), page.mask):
-            return None
-        whole = task.about | {"overlay": data}
-        return coder.smoothed(
-            task, whole, coder.file(whole, level) if task.size is None else coder.reached(task, whole)
-        )
 
     def decode(
         self,

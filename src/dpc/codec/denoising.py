@@ -30,6 +30,7 @@ FRACTION = 16  # values of a level, while averages are taken
 BAND = 64  # rows that are averaged at once, so that they stay in the processor's cache
 FREQUENT, LEAST = 20000, 64  # a colour that one pixel in so many has, and so many pixels, may be ground
 ALIKE = 6  # levels: neighbours that differ by no more
+SMALL, NOISE = 3, 0.12  # levels of a step that is noise, and the share of such steps below which there is none
 PLAIN = 0.65  # share of such neighbours from which a picture is looked at
 ROWS = 48  # of the picture that are looked at first
 SAMPLES, SAMPLE = 4, 40  # parts of the picture that are averaged first, and the rows of each
@@ -48,7 +49,10 @@ def page(rgb: UInt8) -> UInt8 | None:
     height, width = rgb.shape[:2]
     if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE:
         return None
-    if min(height, width) <= 2 * merging.RUN or _alike(rgb) < PLAIN:
+    if min(height, width) <= 2 * merging.RUN:
+        return None
+    alike, noise = _alike(rgb)
+    if alike < PLAIN or noise < NOISE:
         return None
     if height > 2 * SAMPLES * SAMPLE:
         tops = [(height - SAMPLE) * n // (SAMPLES - 1) for n in range(SAMPLES)]
@@ -120,13 +124,18 @@ def cleaned(rgb: UInt8, strength: int = USUAL) -> UInt8:
     return _few_grounds(_averaged(rgb, _limits(rgb, near) if faint else near), apart)
 
 
-def _alike(rgb: UInt8) -> float:
-    """The share of pixels near to the one to the left and the one above, of about ROWS rows all over the picture."""
+def _alike(rgb: UInt8) -> tuple[float, float]:
+    """The share of pixels near to the one to the left and the one above, of about ROWS rows all over the picture.
+
+    And of those that differ from the one to the left, the share that differs by SMALL levels at most.
+    """
     height = rgb.shape[0]
     every = slice(1, height, max(1, (height - 1) // ROWS))
     here, above = rgb[every].astype(np.int16), rgb[slice(0, height - 1, every.step)].astype(np.int16)
-    left = np.abs(here[:, 1:] - here[:, :-1]).max(2) <= ALIKE
-    return float((left & (np.abs(here - above).max(2)[:, 1:] <= ALIKE)).mean())
+    steps = np.abs(here[:, 1:] - here[:, :-1]).max(2)
+    near = (steps <= ALIKE) & (np.abs(here - above).max(2)[:, 1:] <= ALIKE)
+    small, unequal = (int(found.sum()) for found in ((steps > 0) & (steps <= SMALL), steps > 0))
+    return float(near.mean()), small / max(1, unequal)
 
 
 def _limits(rgb: UInt8, near: int) -> NDArray[np.int16]:

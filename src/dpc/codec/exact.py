@@ -38,11 +38,16 @@ def within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes 
 
 
 def merged_file(
-    picture: image.Picture, about: dict[str, Any], size: float, clean: NDArray[np.uint8] | None = None
+    picture: image.Picture,
+    about: dict[str, Any],
+    size: float,
+    clean: NDArray[np.uint8] | None = None,
+    *,
+    coarse: bool = False,
 ) -> bytes | None:
     """The file of at most so many bytes whose colours are merged as little as may be; None where there is none.
 
-    clean: (H, W, 3), takes the place of the picture's colours.
+    clean: (H, W, 3), takes the place of the picture's colours. coarse: as merging.fitting has it.
     """
     shown = picture.rgb if clean is None else clean
     if lossless.flatness(shown) < lossless.FLAT:
@@ -52,6 +57,7 @@ def merged_file(
         lambda rgb: _stored(rgb, picture, about, merged=True),
         size,
         lambda rgb: lossless.guessed(rgb, picture.alpha),
+        coarse=coarse,
     )
 
 

@@ -8,6 +8,7 @@ sharp, and plain ground stays as it was. docs/research/tried.md has the figures.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ UInt8 = NDArray[np.uint8]
 
 TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64, 72, 80, 88)
 """By how many levels the luma of a merged colour may be off, and by half of that R-G and B-G; the finest first."""
+FEW = (24, 20, 16, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
+"""Colours of the coarsest pages, where nothing else fits: letters lose their half tones."""
+JOINED = 512  # colours at most among which the pairs are looked for that are joined to get these
 INK = 24  # levels: a colour that is the inside of strokes is off by no more, so that dim letters stay
 COARSE = 40  # levels: or by what a tolerance is above this
 RUN = 8  # pixels: what is the same so far on both sides is ground
@@ -32,26 +36,38 @@ AT_ONCE = 64  # colours that are compared with all that stay
 LARGEST = 1 << 23  # pixels, for time and memory
 
 
-def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Callable[[UInt8], float]) -> bytes | None:
+def fitting(
+    rgb: UInt8,
+    encode: Callable[[UInt8], bytes],
+    size: float,
+    guess: Callable[[UInt8], float],
+    *,
+    coarse: bool = False,
+) -> bytes | None:
     """The file of at most `size` bytes whose colours are merged the least; None where there is none.
 
     rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even three quarters
-    of that are too many, nothing is encoded. None too for a picture with photographs in it.
+    of that are too many, nothing is encoded. coarse: whether the coarsest are tried too, FEW colours: these may be less
+    like the picture than what the networks make of it. None too for a picture with photographs in it.
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
-    last = len(TOLERANCES) - 1
+    steps = (*TOLERANCES, *(count for count in FEW if coarse and count < len(colours.kept(TOLERANCES[-1]))))
+    last = len(steps) - 1
     guesses: dict[int, float] = {}
     files: dict[int, bytes] = {}
 
+    def shown(step: int) -> UInt8:
+        return colours.merged(steps[step]) if step < len(TOLERANCES) else colours.joined(steps[step])
+
     def guessed(step: int) -> float:
         if step not in guesses:
-            guesses[step] = guess(colours.merged(TOLERANCES[step]))
+            guesses[step] = guess(shown(step))
         return guesses[step]
 
     def fits(step: int) -> bool:
         if step not in files:
-            files[step] = encode(colours.merged(TOLERANCES[step]))
+            files[step] = encode(shown(step))
         return len(files[step]) <= size
 
     def finest(scale: float) -> int:
@@ -77,6 +93,27 @@ def fitting(rgb: UInt8, encode: Callable[[UInt8], bytes], size: float, guess: Ca
     return None
 
 
+def halves(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
+    """Whether a picture is shown with at most half of the squared error of another way.
+
+    rgb: (H, W, 3). shown, other: (H, W), or with 2 to 4 channels, as decoders give them. alpha: (H, W); what is clear
+    does not count.
+    """
+    return 2 * _squares(rgb, shown, alpha) <= _squares(rgb, other, alpha)
+
+
+def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
+    """The same, with less of it."""
+    return _squares(rgb, shown, alpha) < _squares(rgb, other, alpha)
+
+
+def _squares(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> float:
+    """The squared errors of all pixels that are not clear."""
+    colours = shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
+    squares = np.square(colours.astype(np.float32) - rgb).sum(2)
+    return float(squares.sum() if alpha is None else squares[alpha > 0].sum())
+
+
 class Colours:
     """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone."""
 
@@ -100,6 +137,18 @@ class Colours:
 
         A colour stays that is ground somewhere, or that no more frequent one that stays is within the tolerance of.
         """
+        return self._shown(self.kept(tolerance))
+
+    def joined(self, count: int) -> UInt8:
+        """The picture in so many of its colours.
+
+        Of two colours, the one with fewer pixels goes to the other, those first where this adds the least to the
+        squared error.
+        """
+        return self._shown(self._order[-count:])
+
+    def kept(self, tolerance: int) -> NDArray[np.int64]:
+        """Which colours stay at a tolerance, their numbers, the most frequent first."""
         ink = max(INK, tolerance - COARSE)
         stays = np.empty_like(self._seen)
         kept: list[int] = []
@@ -109,10 +158,36 @@ class Colours:
             if self._stays[i] or not near.any():
                 stays[len(kept)] = self._seen[i]
                 kept.append(i)
-        stays = stays[: len(kept)]
+        return np.array(kept)
+
+    def _nearest(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each colour the number in `kept` of the one that it goes to."""
         parts = (self._seen[start : start + AT_ONCE, None] for start in range(0, len(self._seen), AT_ONCE))
-        nearest = np.concatenate([np.abs(stays - part).max(2).argmin(1) for part in parts])
-        return np.asarray(self._values[np.array(kept)[nearest]][self._where])
+        return np.concatenate([np.abs(self._seen[kept] - part).max(2).argmin(1) for part in parts])
+
+    def _shown(self, kept: NDArray[np.int64]) -> UInt8:
+        return np.asarray(self._values[kept[self._nearest(kept)]][self._where])
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Colours in the order in which they go to others, the last two being two that stay."""
+        kept = next((few for t in TOLERANCES if len(few := self.kept(t)) <= JOINED), self.kept(TOLERANCES[-1])[:JOINED])
+        pixels = np.bincount(self._nearest(kept), self._counts, len(kept))
+        seen = self._seen[kept] / np.array([4, 8, 8])  # a level of lightness, and of each colour difference
+        apart = ((seen[:, None] - seen) ** 2).sum(2)
+        np.fill_diagonal(apart, np.inf)
+        costs = np.minimum(pixels[:, None], pixels) * apart
+        gone: list[int] = []
+        for _ in range(len(kept) - 2):
+            first, second = divmod(int(costs.argmin()), len(kept))
+            less, more = (second, first) if pixels[first] > pixels[second] else (first, second)
+            gone.append(less)
+            pixels[more] += pixels[less]
+            costs[less] = costs[:, less] = np.inf
+            left = np.isfinite(costs[more])
+            costs[more, left] = costs[left, more] = (np.minimum(pixels[more], pixels) * apart[more])[left]
+        rest = np.setdiff1d(np.arange(len(kept)), gone)
+        return kept[np.concatenate([np.array(gone, np.int64), rest])]
 
     def _pixels(self, marks: NDArray[np.bool_]) -> NDArray[np.int64]:
         """How many marked pixels each colour has."""

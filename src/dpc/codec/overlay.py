@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpc.codec import lossless, merging
+from dpc.codec import lossless, merging, regions
 
 UInt8 = NDArray[np.uint8]
 
@@ -24,8 +24,8 @@ PAINTED = 0.6  # share of rare colours from which a block is no flat one
 OWN = 0.2  # share of ground in a flat block; dark cloth has less
 GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out parts of photographs have less
 LEAST = 0.05  # share of the picture that is worth an overlay
-CELL = 4  # pixels a side, of what is kept beside the flat blocks
-COMMON = 16  # pixels of a colour in the flat blocks from which it is common there
+GROUNDS = 64  # pixels of ground in the flat blocks from which a colour is ground beside them
+LETTERS = 160  # colours that a letter, a button or an icon has at most; photographs have more
 SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
 
 
@@ -45,10 +45,10 @@ class Page:
         """255 where the overlay shows the picture, (H, W)."""
         return np.where(self.flat, 255, 0).astype(np.uint8)
 
-    def fitting(self, size: float) -> tuple[bytes, UInt8] | None:
+    def fitting(self, size: float, *, coarse: bool = False) -> tuple[bytes, UInt8] | None:
         """The overlay of at most `size` bytes whose colours are merged the least, and what it shows, (H, W, 3).
 
-        None where there is none.
+        None where there is none. coarse: as merging.fitting has it.
         """
         alpha = self.mask
         pictures: dict[bytes, UInt8] = {}
@@ -66,7 +66,7 @@ class Page:
         exact = encode(alone)
         data = exact if len(exact) <= size else None
         if data is None:
-            data = merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha))
+            data = merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha), coarse=coarse)
         return None if data is None else (data, pictures[data])
 
 
@@ -87,7 +87,9 @@ def find(rgb: UInt8, alpha: UInt8 | None = None) -> Page | None:
     flat = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
     if _ground(packed)[flat].mean() < GROUNDED:
         return None
-    flat |= _bordering(packed, flat, blocks)
+    flat |= _beside(packed, flat, alpha)
+    if flat.all():
+        return None  # a page, and nothing else
     found = laid_out(rgb, flat, rgb, alpha)
     return found if found.flat.mean() >= LEAST else None
 
@@ -130,19 +132,25 @@ def _flat_blocks(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return np.asarray(_boxed(flat.astype(np.float32)) > 0.99)
 
 
-def _bordering(packed: NDArray[np.uint32], flat: NDArray[np.bool_], blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells of blocks beside the flat ones that hold no colour but common ones of the flat parts: (H, W).
+def _beside(packed: NDArray[np.uint32], flat: NDArray[np.bool_], alpha: UInt8 | None) -> NDArray[np.bool_]:
+    """The ground that goes on beside flat parts (H, W) of the colours (H, W), and letters on it: (H, W).
 
-    So letters and ground beside a photograph are kept too; it has hardly a cell of such colours alone.
+    So a photograph on a page ends at its own border. Ground is of the colours that are ground in the flat parts, and
+    connected with them. What it surrounds and has few colours is a letter or the like. What is clear, where alpha
+    (H, W) is 0, surrounds things too.
     """
-    height, width = packed.shape
-    values, counts = np.unique(packed[flat], return_counts=True)
-    common = np.isin(packed, values[counts >= COMMON])
-    beside = (_boxed(blocks.astype(np.float32)) > 0) & ~blocks
-    padded = np.pad(common, ((0, -height % CELL), (0, -width % CELL)), constant_values=True)
-    cells = np.asarray(padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL).all((1, 3)))
-    whole = cells.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
-    return whole & beside.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+    ground = _ground(packed)
+    values, counts = np.unique(packed[flat & ground], return_counts=True)
+    open_ = np.isin(packed, values[counts >= GROUNDS])
+    plain = regions.reached(open_, flat)
+    found = flat | plain
+    if alpha is not None:
+        plain = plain | (alpha == 0)
+    labels = regions.labelled(~plain)
+    parts, where = np.unique(labels, return_inverse=True)
+    colours = np.unique(where.astype(np.int64).reshape(packed.shape) << 24 | packed) >> 24  # once for each in each part
+    few = (np.bincount(colours) <= LETTERS) & (parts > 0)
+    return np.asarray(found | few[where].reshape(packed.shape))
 
 
 def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
