@@ -204,3 +204,9 @@ def test_a_wrong_overlay_is_one_line() -> None:
     ):
         with pytest.raises(Corrupt, match=message):
             MODEL.decode(container.pack(dataclasses.replace(file, overlay=payload)))
+
+
+@pytest.mark.parametrize("size", [4600, 5900, 7300])
+def test_no_file_is_larger_than_it_may_be(size: int) -> None:
+    data = MODEL.encode(dense(), max_bytes=size)
+    assert len(data) <= size and container.unpack(data).overlay is not None

@@ -92,6 +92,7 @@ class Pages:
         coder = self._coder(page.behind)
         level = container.peek(plain).level or 0
         most = max(self._task.size or 0.0, float(len(plain)))
+        limit = self._task.target.max_bytes or NEAR_ENOUGH * most
         room = most - len(coder.file(self._task.about, level)) - CHUNK
         if found := page.fitting(room):
             if not sure and not denoising.nearer(rgb, found[1], by_networks(), page.mask):
@@ -102,7 +103,7 @@ class Pages:
         for share in dict.fromkeys((max(room, OVERLAID * most if self._task.size else 0.0), room)):
             if found := page.fitting(share, coarse=True):
                 file = self._laid_over(coder, found[0], level)
-                if len(file) <= NEAR_ENOUGH * most and self._better(file, plain, merging.nearer):
+                if len(file) <= limit and self._better(file, plain, merging.nearer):
                     return file
         return None
 
