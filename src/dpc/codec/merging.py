@@ -42,23 +42,26 @@ def fitting(
     size: float,
     guess: Callable[[UInt8], float],
     *,
+    finest: int = 0,
     coarse: bool = False,
 ) -> bytes | None:
     """The file of at most `size` bytes whose colours are merged the least; None where there is none.
 
     rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even three quarters
-    of that are too many, nothing is encoded. coarse: whether the coarsest are tried too, FEW colours: these may be less
-    like the picture than what the networks make of it. None too for a picture with photographs in it.
+    of that are too many, nothing is encoded. finest: the least tolerance that is tried. coarse: whether the coarsest
+    are tried too, FEW colours: these may be less like the picture than what the networks make of it. None too for a
+    picture with photographs in it.
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
-    steps = (*TOLERANCES, *(count for count in FEW if coarse and count < len(colours.kept(TOLERANCES[-1]))))
+    tolerances = [tolerance for tolerance in TOLERANCES if tolerance >= finest]
+    steps = (*tolerances, *(count for count in FEW if coarse and count < len(colours.kept(tolerances[-1]))))
     last = len(steps) - 1
     guesses: dict[int, float] = {}
     files: dict[int, bytes] = {}
 
     def shown(step: int) -> UInt8:
-        return colours.merged(steps[step]) if step < len(TOLERANCES) else colours.joined(steps[step])
+        return colours.merged(steps[step]) if step < len(tolerances) else colours.joined(steps[step])
 
     def guessed(step: int) -> float:
         if step not in guesses:
@@ -70,7 +73,7 @@ def fitting(
             files[step] = encode(shown(step))
         return len(files[step]) <= size
 
-    def finest(scale: float) -> int:
+    def expected(scale: float) -> int:
         low, high = 0, last
         while low < high:
             middle = (low + high) // 2
@@ -80,7 +83,7 @@ def fitting(
     if SURE * guessed(last) > size:
         return None
     fitting, over = last + 1, -1  # the finest step known to fit, the coarsest known to be over
-    step = finest(1.0)
+    step = expected(1.0)
     while over < last:
         if fits(step):
             fitting = step
@@ -89,7 +92,7 @@ def fitting(
         scale = len(files[step]) / max(1.0, guessed(step))
         if fitting <= last and (fitting == over + 1 or scale * guessed(fitting - 1) > NEAR * size):
             return files[fitting]
-        step = min(max(finest(scale), over + 1), fitting - 1)
+        step = min(max(expected(scale), over + 1), fitting - 1)
     return None
 
 

@@ -45,10 +45,10 @@ class Page:
         """255 where the overlay shows the picture, (H, W)."""
         return np.where(self.flat, 255, 0).astype(np.uint8)
 
-    def fitting(self, size: float, *, coarse: bool = False) -> tuple[bytes, UInt8] | None:
+    def fitting(self, size: float, *, finest: int = 0, coarse: bool = False) -> tuple[bytes, UInt8] | None:
         """The overlay of at most `size` bytes whose colours are merged the least, and what it shows, (H, W, 3).
 
-        None where there is none. coarse: as merging.fitting has it.
+        None where there is none. finest, coarse: as merging.fitting has them; with finest at 0 all colours may stay.
         """
         alpha = self.mask
         pictures: dict[bytes, UInt8] = {}
@@ -63,10 +63,17 @@ class Page:
             return data
 
         alone = shown(self.rgb)
-        exact = encode(alone)
-        data = exact if len(exact) <= size else None
+        exact = encode(alone) if not finest else None
+        data = exact if exact and len(exact) <= size else None
         if data is None:
-            data = merging.fitting(alone, encode, size, lambda rgb: lossless.guessed(shown(rgb), alpha), coarse=coarse)
+            data = merging.fitting(
+                alone,
+                encode,
+                size,
+                lambda rgb: lossless.guessed(shown(rgb), alpha),
+                finest=finest,
+                coarse=coarse,
+            )
         return None if data is None else (data, pictures[data])
 
 

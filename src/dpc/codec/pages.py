@@ -23,6 +23,7 @@ Judge = Callable[[UInt8, UInt8, UInt8, UInt8 | None], bool]
 """Takes a picture, two ways to show it and its alpha; says whether the first way is better."""
 
 CHUNK = 6  # bytes: the head of a chunk, at most
+FINEST, FINE = 16, 0.8  # the least tolerance of a page's colours up to this share of the levels: the rest gains more
 OVERLAID = 0.6  # of the bytes, what an overlay takes at most where the rest pays for it
 
 
@@ -94,14 +95,15 @@ class Pages:
         most = max(self._task.size or 0.0, float(len(plain)))
         limit = self._task.target.max_bytes or NEAR_ENOUGH * most
         room = most - len(coder.file(self._task.about, level)) - CHUNK
-        if found := page.fitting(room):
+        finest = FINEST if sure and level < FINE * self._top else 0
+        if found := page.fitting(room, finest=finest):
             if not sure and not denoising.nearer(rgb, found[1], by_networks(), page.mask):
                 return None
             return self._laid_over(coder, found[0], level)
         if not sure:
             return None
         for share in dict.fromkeys((max(room, OVERLAID * most if self._task.size else 0.0), room)):
-            if found := page.fitting(share, coarse=True):
+            if found := page.fitting(share, finest=finest, coarse=True):
                 file = self._laid_over(coder, found[0], level)
                 if len(file) <= limit and self._better(file, plain, merging.nearer):
                     return file
