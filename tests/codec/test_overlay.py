@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import dpc
-from dpc.codec import container, hidden, lossless, merging, overlay
+from dpc.codec import container, hidden, lossless, merging, overlay, pages
 from dpc.codec.codec import Codec
 from dpc.errors import Corrupt, TooLarge
 
@@ -141,12 +141,12 @@ def test_nothing_gets_worse_and_letters_stay(target: dict[str, float]) -> None:
     assert error(other[PHOTO], WINDOW[PHOTO]) < 1.15 * error(one[PHOTO], WINDOW[PHOTO])
 
 
-def dense() -> UInt8:
-    """A photograph and a dozen lines of small letters."""
+def dense(lines: int = 12) -> UInt8:
+    """A photograph and lines of small letters."""
     page = Image.new("RGB", (384, 320), (250, 250, 250))
     page.paste(make_tiny.photograph(100, 40, 200, 120), (67, 51))
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(10)
-    for n in range(12):
+    for n in range(lines):
         line = f"Nets lay in heaps along the quay and gulls walked between them {n} looking"
         draw.text((10, 182 + 11 * n), line, (20, 20 + 9 * n, 120 - 9 * n), font)
     return np.array(page)
@@ -210,3 +210,14 @@ def test_a_wrong_overlay_is_one_line() -> None:
 def test_no_file_is_larger_than_it_may_be(size: int) -> None:
     data = MODEL.encode(dense(), max_bytes=size)
     assert len(data) <= size and container.unpack(data).overlay is not None
+
+
+def test_the_photograph_gains_more_than_half_tones_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = dense(5)
+    made = [dpc.encode(page, **target) for target in ({"bpp": 0.6}, {"quality": 95})]  # type: ignore[arg-type]
+    monkeypatch.setattr(pages, "FINEST", 0)
+    finest = [dpc.encode(page, **target) for target in ({"bpp": 0.6}, {"quality": 95})]  # type: ignore[arg-type]
+    assert (container.peek(made[0]).level or 0) > (container.peek(finest[0]).level or 0)
+    errors = [error(dpc.decode(data, as_array=True), page) for data in (made[0], finest[0])]
+    assert errors[0] < errors[1]
+    assert made[1] == finest[1], "at a high quality all colours stay"
