@@ -71,6 +71,17 @@ def test_a_page_ends_at_the_border_of_a_photograph() -> None:
     np.testing.assert_array_equal(found.flat, ~photo)
 
 
+def test_letters_that_touch_a_photograph_are_letters() -> None:
+    page = Image.new("RGB", (384, 320), (250, 250, 250))
+    page.paste(make_tiny.photograph(100, 40, 160, 120), (60, 120))
+    bottom = ImageDraw.Draw(page).textbbox((64, 0), "gypping", font=ImageFont.load_default(20))[3]
+    ImageDraw.Draw(page).text((64, 121 - bottom), "gypping", (20, 20, 20), ImageFont.load_default(20))
+    rgb = np.array(page)
+    assert (rgb[119, 60:220] < 200).any(), "they do touch"
+    found = overlay.find(rgb)
+    assert found is not None and found.flat[:117].all() and not found.flat[120:240, 60:220].any()
+
+
 def test_a_small_photograph_is_no_letter() -> None:
     page = Image.new("RGB", (384, 320), (250, 250, 250))
     page.paste(make_tiny.photograph(100, 40, 24, 20), (60, 50))

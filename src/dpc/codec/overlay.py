@@ -25,6 +25,7 @@ OWN = 0.2  # share of ground in a flat block; dark cloth has less
 GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out parts of photographs have less
 LEAST = 0.05  # share of the picture that is worth an overlay
 GROUNDS = 64  # pixels of ground in the flat blocks from which a colour is ground beside them
+THICK = 3  # pixels: what is no further than so many from its border all over is no photograph
 LETTERS = 160  # colours that a letter, a button or an icon has at most; photographs have more
 SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
 
@@ -153,11 +154,18 @@ def _beside(packed: NDArray[np.uint32], flat: NDArray[np.bool_], alpha: UInt8 | 
     found = flat | plain
     if alpha is not None:
         plain = plain | (alpha == 0)
-    labels = regions.labelled(~plain)
-    parts, where = np.unique(labels, return_inverse=True)
+    found = found | _few(packed, ~plain)
+    rest = np.pad(~found & ~open_, THICK, mode="edge")
+    thick = regions.grown(regions.shrunk(rest, THICK), THICK + 1)[THICK:-THICK, THICK:-THICK]
+    return found | _few(packed, ~found & ~thick)  # of letters that touch a photograph, all but what touches it
+
+
+def _few(packed: NDArray[np.uint32], marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those connected parts of the marks (H, W) that have few colours."""
+    parts, where = np.unique(regions.labelled(marks), return_inverse=True)
     colours = np.unique(where.astype(np.int64).reshape(packed.shape) << 24 | packed) >> 24  # once for each in each part
     few = (np.bincount(colours) <= LETTERS) & (parts > 0)
-    return np.asarray(found | few[where].reshape(packed.shape))
+    return np.asarray(few[where].reshape(packed.shape))
 
 
 def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:
