@@ -178,3 +178,13 @@ def test_merged_colours_belong_to_lossless_files() -> None:
     file = container.unpack(MODEL.encode(PAGE, quality=20, lossless=False))
     with pytest.raises(Corrupt, match="bit 5"):
         container.pack(container.DPCFile(**vars(file) | {"merged": True}))
+
+
+def test_ink_goes_to_ink_and_not_to_the_ground() -> None:
+    """By the largest difference red was nearer to white than to blue: lines of letters vanished."""
+    page = np.full((120, 120, 3), 250, np.uint8)
+    page[10:30, ::4] = (160, 0, 0)
+    page[50:80, ::4] = (0, 0, 160)
+    for count in (3, 2):
+        joined = Colours(page).joined(count)
+        assert (joined[10:30, ::4] != 250).any(2).all() and (joined[50:80, ::4] != 250).any(2).all()

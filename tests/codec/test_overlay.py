@@ -232,3 +232,20 @@ def test_the_photograph_gains_more_than_half_tones_lose(monkeypatch: pytest.Monk
     errors = [error(dpc.decode(data, as_array=True), page) for data in (made[0], finest[0])]
     assert errors[0] < errors[1]
     assert made[1] == finest[1], "at a high quality all colours stay"
+
+
+def test_a_grey_photograph_is_no_letter() -> None:
+    """It has few colours, and was kept nearly without loss: four times the bytes, and letters paid for it."""
+    page = Image.new("RGB", (384, 320), (250, 250, 250))
+    grey = make_tiny.photograph(100, 40, 160, 120).convert("L").point([40 + 110 * n // 255 for n in range(256)])
+    page.paste(grey.convert("RGB"), (100, 100))
+    found = overlay.find(np.array(page))
+    assert found is not None and found.flat[:100].all() and found.flat[100:220, 100:260].mean() < 0.1
+
+
+def test_a_page_of_one_colour_beside_a_photograph_is_kept() -> None:
+    page = Image.new("RGB", (384, 320))
+    page.paste(make_tiny.photograph(60, 40, 384, 160), (0, 80))
+    data = MODEL.encode(np.array(page), bpp=0.4)
+    assert container.unpack(data).overlay is not None
+    assert not MODEL.decode(data, as_array=True)[:64].any()

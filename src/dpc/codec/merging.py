@@ -55,7 +55,8 @@ def fitting(
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
     tolerances = [tolerance for tolerance in TOLERANCES if tolerance >= finest]
-    steps = (*tolerances, *(count for count in FEW if coarse and count < len(colours.kept(tolerances[-1]))))
+    most = len(colours.kept(tolerances[-1])) if coarse else 0
+    steps = (*tolerances, *(count for count in FEW if count < most))
     last = len(steps) - 1
     guesses: dict[int, float] = {}
     files: dict[int, bytes] = {}
@@ -148,7 +149,12 @@ class Colours:
         Of two colours, the one with fewer pixels goes to the other, those first where this adds the least to the
         squared error.
         """
-        return self._shown(self._order[-count:])
+        kept = self._order[-count:]
+        scale = np.array([4, 8, 8])  # as in the order; by the largest difference, saturated ink would go to the ground
+        seen = self._seen / scale
+        parts = (seen[start : start + AT_ONCE, None] for start in range(0, len(seen), AT_ONCE))
+        nearest = np.concatenate([((seen[kept] - part) ** 2).sum(2).argmin(1) for part in parts])
+        return np.asarray(self._values[kept[nearest]][self._where])
 
     def kept(self, tolerance: int) -> NDArray[np.int64]:
         """Which colours stay at a tolerance, their numbers, the most frequent first."""

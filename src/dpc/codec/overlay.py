@@ -26,6 +26,7 @@ GROUNDED = 0.4  # share of ground in the flat parts; the dark and the blown-out 
 LEAST = 0.05  # share of the picture that is worth an overlay
 GROUNDS = 64  # pixels of ground in the flat blocks from which a colour is ground beside them
 THICK = 3  # pixels: what is no further than so many from its border all over is no photograph
+LARGEST_LETTER = 4096  # pixels
 LETTERS = 160  # colours that a letter, a button or an icon has at most; photographs have more
 SMOOTHED = 64  # rounds in which what lies under the overlay is filled from its borders
 
@@ -75,6 +76,8 @@ class Page:
                 finest=finest,
                 coarse=coarse,
             )
+        if data is None and finest and len(exact := encode(alone)) <= size:
+            data = exact  # one colour, or too many to merge
         return None if data is None else (data, pictures[data])
 
 
@@ -161,10 +164,13 @@ def _beside(packed: NDArray[np.uint32], flat: NDArray[np.bool_], alpha: UInt8 | 
 
 
 def _few(packed: NDArray[np.uint32], marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those connected parts of the marks (H, W) that have few colours."""
-    parts, where = np.unique(regions.labelled(marks), return_inverse=True)
+    """Those connected parts of the marks (H, W) that are small and have few colours.
+
+    A grey photograph, or one from a palette, has few colours as well, and is large.
+    """
+    parts, where, sizes = np.unique(regions.labelled(marks), return_inverse=True, return_counts=True)
     colours = np.unique(where.astype(np.int64).reshape(packed.shape) << 24 | packed) >> 24  # once for each in each part
-    few = (np.bincount(colours) <= LETTERS) & (parts > 0)
+    few = (np.bincount(colours) <= LETTERS) & (parts > 0) & (sizes <= LARGEST_LETTER)
     return np.asarray(few[where].reshape(packed.shape))
 
 

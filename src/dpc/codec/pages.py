@@ -95,7 +95,9 @@ class Pages:
         most = max(self._task.size or 0.0, float(len(plain)))
         limit = self._task.target.max_bytes or NEAR_ENOUGH * most
         room = most - len(coder.file(self._task.about, level)) - CHUNK
-        finest = FINEST if sure and level < FINE * self._top else 0
+        finest = (
+            FINEST if sure and self._task.size and level < FINE * self._top else 0
+        )  # at a quality nothing gains by it
         if found := page.fitting(room, finest=finest):
             if not sure and not denoising.nearer(rgb, found[1], by_networks(), page.mask):
                 return None
