@@ -19,16 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import (
-    artifact,
-    container,
-    exact,
-    image,
-    overlay,
-    quality_map,
-    rate_control,
-    stream,
-)
+from dpc.codec import artifact, container, exact, image, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
@@ -133,21 +124,34 @@ class Codec:
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
-        pages = Pages(task, self.decode, lambda rgb: self._coder(task, rgb, _silent), self._top)
-        page = None if lossless is False else pages.instead_of(plain, whole, noise=roi is None)
-        data = page or coder.smoothed(task, about, plain)
+        data = None if lossless is False else self._page(task, plain, whole, masked=roi is not None)
+        data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
         if whole and note and container.peek(data).level is not None and exact.loses_letters(picture.rgb, whole, data):
             note(HINT.format(len(whole)))
         return data
 
-    def _coder(self, task: Task, rgb: NDArray[np.uint8], progress: Progress) -> Coder:
-        def decode(data: bytes) -> NDArray[np.uint8]:
-            return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))
+    def _page(self, task: Task, plain: bytes, whole: bytes | None, *, masked: bool) -> bytes | None:
+        """The file of a picture whose learned file is this one where another way keeps it better."""
+        if whole is None and task.size is not None and container.peek(plain).level == self._top:
+            if kept := exact.within(task.picture, task.about, task.size):
+                return kept
+        return Pages(task, plain, whole, self._shown, lambda rgb: self._coder(task, rgb, _silent), masked=masked).best()
 
-        deltas, at_once = task.map_of(rgb), self._at_once
-        return Coder(self.artifact, rgb, deltas, at_once=at_once, decode=decode, clock=task.clock, progress=progress)
+    def _shown(self, data: bytes) -> NDArray[np.uint8]:
+        return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))
+
+    def _coder(self, task: Task, rgb: NDArray[np.uint8], progress: Progress) -> Coder:
+        return Coder(
+            self.artifact,
+            rgb,
+            task.map_of(rgb),
+            at_once=self._at_once,
+            decode=self._shown,
+            clock=task.clock,
+            progress=progress,
+        )
 
     def decode(
         self,

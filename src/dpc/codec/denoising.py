@@ -96,7 +96,7 @@ def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
 
 def _block_errors(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> NDArray[np.float32]:
     """The squared errors of means over 3 x 3 pixels, summed over blocks and divided by a whole one's pixels."""
-    colours = shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
+    colours = merging.colours_of(shown)
     height, width = rgb.shape[:2]
     across = np.arange(0, width, merging.BLOCK)
     sums = []

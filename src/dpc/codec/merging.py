@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
+Numbers = NDArray[Any]
 
 TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64, 72, 80, 88)
 """By how many levels the luma of a merged colour may be off, and by half of that R-G and B-G; the finest first."""
@@ -97,25 +99,28 @@ def fitting(
     return None
 
 
-def halves(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
-    """Whether a picture is shown with at most half of the squared error of another way.
+def squares(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> float:
+    """The squared error of a picture (H, W, 3), all pixels that are not clear together.
 
-    rgb: (H, W, 3). shown, other: (H, W), or with 2 to 4 channels, as decoders give them. alpha: (H, W); what is clear
-    does not count.
+    shown: (H, W), or with 2 to 4 channels, as decoders give it. alpha: (H, W); what is clear does not count.
     """
-    return 2 * _squares(rgb, shown, alpha) <= _squares(rgb, other, alpha)
+    each = np.square(colours_of(shown).astype(np.float32) - rgb).sum(2)
+    return float(each.sum() if alpha is None else each[alpha > 0].sum())
+
+
+def halves(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
+    """Whether a picture is shown with at most half of the squared error of another way; as `squares` takes them."""
+    return 2 * squares(rgb, shown, alpha) <= squares(rgb, other, alpha)
 
 
 def nearer(rgb: UInt8, shown: UInt8, other: UInt8, alpha: UInt8 | None) -> bool:
-    """The same, with less of it."""
-    return _squares(rgb, shown, alpha) < _squares(rgb, other, alpha)
+    """Whether it is shown with less of it."""
+    return squares(rgb, shown, alpha) < squares(rgb, other, alpha)
 
 
-def _squares(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> float:
-    """The squared errors of all pixels that are not clear."""
-    colours = shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
-    squares = np.square(colours.astype(np.float32) - rgb).sum(2)
-    return float(squares.sum() if alpha is None else squares[alpha > 0].sum())
+def colours_of(shown: UInt8) -> UInt8:
+    """The colours of what a decoder gives, (H, W) or with 2 to 4 channels, without opacity: (H, W, 1 or 3)."""
+    return shown[..., None] if shown.ndim == 2 else shown[..., : 1 if shown.shape[2] == 2 else 3]
 
 
 class Colours:
@@ -132,6 +137,7 @@ class Colours:
         r, g, b = self._values.astype(np.int32).T
         # in quarters of a level; colour differences count twice, as a hue that changes is seen before a lightness
         self._seen = np.stack([r + 2 * g + b, 8 * (r - g), 8 * (b - g)], 1)
+        self._levels = self._seen / (4, 8, 8)  # of lightness and of both colour differences, which count once here
         self._stays = self._pixels(ground(colours)) >= max(1.0, colours.size / GROUND)
         luma = (self._seen[:, 0] // 4).astype(np.int16)
         self._ink = 2 * self._pixels(_inside(luma[self._where])) >= self._counts
@@ -141,7 +147,7 @@ class Colours:
 
         A colour stays that is ground somewhere, or that no more frequent one that stays is within the tolerance of.
         """
-        return self._shown(self.kept(tolerance))
+        return self._shown(self.kept(tolerance), self._seen, _largest)
 
     def joined(self, count: int) -> UInt8:
         """The picture in so many of its colours.
@@ -149,41 +155,42 @@ class Colours:
         Of two colours, the one with fewer pixels goes to the other, those first where this adds the least to the
         squared error.
         """
-        kept = self._order[-count:]
-        scale = np.array([4, 8, 8])  # as in the order; by the largest difference, saturated ink would go to the ground
-        seen = self._seen / scale
-        parts = (seen[start : start + AT_ONCE, None] for start in range(0, len(seen), AT_ONCE))
-        nearest = np.concatenate([((seen[kept] - part) ** 2).sum(2).argmin(1) for part in parts])
-        return np.asarray(self._values[kept[nearest]][self._where])
+        return self._shown(self._order[-count:], self._levels, _squared)
 
-    def kept(self, tolerance: int) -> NDArray[np.int64]:
-        """Which colours stay at a tolerance, their numbers, the most frequent first."""
+    def kept(self, tolerance: int, most: int = MOST_COLOURS) -> NDArray[np.int64]:
+        """Which colours stay at a tolerance, their numbers, the most frequent first; one more than `most` at most."""
         ink = max(INK, tolerance - COARSE)
         stays = np.empty_like(self._seen)
         kept: list[int] = []
         for i in np.argsort(-self._counts, kind="stable"):
-            most = 4 * (min(tolerance, ink) if self._ink[i] else tolerance)
-            near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= most
+            within = 4 * (min(tolerance, ink) if self._ink[i] else tolerance)
+            near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= within
             if self._stays[i] or not near.any():
                 stays[len(kept)] = self._seen[i]
                 kept.append(i)
+                if len(kept) > most:
+                    break
         return np.array(kept)
 
-    def _nearest(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
-        """For each colour the number in `kept` of the one that it goes to."""
-        parts = (self._seen[start : start + AT_ONCE, None] for start in range(0, len(self._seen), AT_ONCE))
-        return np.concatenate([np.abs(self._seen[kept] - part).max(2).argmin(1) for part in parts])
+    def _nearest(self, kept: NDArray[np.int64], among: Numbers, apart: Callable[[Numbers], Numbers]) -> Numbers:
+        """For each colour the number in `kept` of the one that is the least apart from it."""
+        parts = (among[start : start + AT_ONCE, None] for start in range(0, len(among), AT_ONCE))
+        return np.concatenate([apart(among[kept] - part).argmin(1) for part in parts])
 
-    def _shown(self, kept: NDArray[np.int64]) -> UInt8:
-        return np.asarray(self._values[kept[self._nearest(kept)]][self._where])
+    def _shown(self, kept: NDArray[np.int64], among: Numbers, apart: Callable[[Numbers], Numbers]) -> UInt8:
+        return np.asarray(self._values[kept[self._nearest(kept, among, apart)]][self._where])
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
         """Colours in the order in which they go to others, the last two being two that stay."""
-        kept = next((few for t in TOLERANCES if len(few := self.kept(t)) <= JOINED), self.kept(TOLERANCES[-1])[:JOINED])
-        pixels = np.bincount(self._nearest(kept), self._counts, len(kept))
-        seen = self._seen[kept] / np.array([4, 8, 8])  # a level of lightness, and of each colour difference
-        apart = ((seen[:, None] - seen) ** 2).sum(2)
+        kept = self.kept(TOLERANCES[-1])[:JOINED]
+        for tolerance in reversed(TOLERANCES[:-1]):
+            if len(finer := self.kept(tolerance, JOINED)) > JOINED:
+                break
+            kept = finer
+        pixels = np.bincount(self._nearest(kept, self._seen, _largest), self._counts, len(kept))
+        seen = self._levels[kept]
+        apart = _squared(seen[:, None] - seen)
         np.fill_diagonal(apart, np.inf)
         costs = np.minimum(pixels[:, None], pixels) * apart
         gone: list[int] = []
@@ -214,6 +221,14 @@ class Colours:
         blocks = np.sort(blocks, 2)
         many = (blocks[..., 1:] != blocks[..., :-1]).sum(2) >= MANY
         return float(((shares > PAINTED) & many).mean())
+
+
+def _largest(differences: Numbers) -> Numbers:
+    return np.asarray(np.abs(differences).max(-1))
+
+
+def _squared(differences: Numbers) -> Numbers:
+    return np.asarray(np.square(differences).sum(-1))
 
 
 def packed(rgb: UInt8) -> NDArray[np.uint32]:

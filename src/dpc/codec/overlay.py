@@ -64,20 +64,14 @@ class Page:
             pictures[data] = picture
             return data
 
+        def guess(rgb: UInt8) -> float:
+            return lossless.guessed(shown(rgb), alpha)
+
         alone = shown(self.rgb)
-        exact = encode(alone) if not finest else None
+        exact = b"" if finest else encode(alone)
         data = exact if exact and len(exact) <= size else None
         if data is None:
-            data = merging.fitting(
-                alone,
-                encode,
-                size,
-                lambda rgb: lossless.guessed(shown(rgb), alpha),
-                finest=finest,
-                coarse=coarse,
-            )
-        if data is None and finest and len(exact := encode(alone)) <= size:
-            data = exact  # one colour, or too many to merge
+            data = merging.fitting(alone, encode, size, guess, finest=finest, coarse=coarse)
         return None if data is None else (data, pictures[data])
 
 
@@ -168,10 +162,14 @@ def _few(packed: NDArray[np.uint32], marks: NDArray[np.bool_]) -> NDArray[np.boo
 
     A grey photograph, or one from a palette, has few colours as well, and is large.
     """
-    parts, where, sizes = np.unique(regions.labelled(marks), return_inverse=True, return_counts=True)
-    colours = np.unique(where.astype(np.int64).reshape(packed.shape) << 24 | packed) >> 24  # once for each in each part
-    few = (np.bincount(colours) <= LETTERS) & (parts > 0) & (sizes <= LARGEST_LETTER)
-    return np.asarray(few[where].reshape(packed.shape))
+    labels = regions.labelled(marks)
+    keys = np.sort(labels[marks].astype(np.int64) << 24 | packed[marks])
+    first = np.ones(len(keys), bool)  # of each colour in each part
+    first[1:] = keys[1:] != keys[:-1]
+    colours, sizes = (np.bincount(of >> 24, minlength=marks.size + 1) for of in (keys[first], keys))
+    few = (colours <= LETTERS) & (sizes <= LARGEST_LETTER)
+    few[0] = False
+    return np.asarray(few[labels])
 
 
 def _ground(packed: NDArray[np.uint32]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ in few colours                  merging.py, where nothing else fits
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -21,98 +21,133 @@ from dpc.codec.coder import NEAR_ENOUGH, Coder, Task
 UInt8 = NDArray[np.uint8]
 Judge = Callable[[UInt8, UInt8, UInt8, UInt8 | None], bool]
 """Takes a picture, two ways to show it and its alpha; says whether the first way is better."""
+Draft = tuple[dict[str, Any], bytes]
+"""The fields of a file, and the file, before it is smoothed."""
 
 CHUNK = 6  # bytes: the head of a chunk, at most
-FINEST, FINE = 16, 0.8  # the least tolerance of a page's colours up to this share of the levels: the rest gains more
+FINEST = 16  # the least tolerance of a page's colours that give bytes to its photographs
 OVERLAID = 0.6  # of the bytes, what an overlay takes at most where the rest pays for it
 
 
 class Pages:
     """What may take the place of a task's learned file.
 
-    decode: Codec.decode. coder: makes the coder of a picture, (H, W, 3). top: the finest level of the model.
+    plain: that file. whole: the one without loss, where it may be the smaller one. shown: what a file shows, as an
+    array. coder_of: makes the coder of a picture, (H, W, 3). masked: whether a mask says where quality goes; then noise
+    and colours of ground stay, and no part of the picture pays for another.
     """
 
-    def __init__(self, task: Task, decode: Callable[..., Any], coder: Callable[[UInt8], Coder], top: int) -> None:
-        self._task, self._coder, self._top = task, coder, top
-        self._decode = decode
+    def __init__(
+        self,
+        task: Task,
+        plain: bytes,
+        whole: bytes | None,
+        shown: Callable[[bytes], UInt8],
+        coder_of: Callable[[UInt8], Coder],
+        *,
+        masked: bool,
+    ) -> None:
+        self._task, self._plain, self._whole, self._masked = task, plain, whole, masked
+        self._shown, self._coder_of = shown, coder_of
 
-    def instead_of(self, plain: bytes, whole: bytes | None, *, noise: bool) -> bytes | None:
+    def best(self) -> bytes | None:
         """What keeps the picture, or parts of it, better than the learned file in as many bytes; None where nothing is.
 
-        plain: the learned file. whole: the file without loss, where it may be the smaller one. noise: whether noise may
-        be taken away, and colours of ground be changed.
+        Where the learned file is above the size that is asked for: what is below that size, else below the file's own.
         """
-        picture, about, size = self._task.picture, self._task.about, self._task.size
-        if whole is None and size is not None and container.peek(plain).level == self._top:
-            if kept := exact.within(picture, about, size):
-                return kept
-        clean = denoising.page(picture.rgb) if noise else None
-        found = self._overlaid(plain) if clean is None else None
-        most = size or float(len(found or plain))
-        if whole and size is None:
-            kept = whole if len(whole) <= most else exact.merged_file(picture, about, most)
+        size, own = self._task.size, float(len(self._plain))
+        sizes = [own] if size is None else [size, own] if own > NEAR_ENOUGH * size else [size]
+        return next((kept for kept in map(self._within, sizes) if kept), None)
+
+    def _within(self, most: float) -> bytes | None:
+        picture, about, clean = self._task.picture, self._task.about, self._clean
+        found = self._overlaid(most) if clean is None else None
+        if self._whole and most != self._task.size:  # at the size that is asked for these were tried first
+            least = min(most, len(found)) if found else most
+            kept = self._whole if len(self._whole) <= least else exact.merged_file(picture, about, least)
             if kept:
                 return kept
         if clean is not None:
             kept = exact.without_noise(picture, about, most, clean)
-            if kept := self._better(kept, plain, denoising.nearer):
+            if kept := self._better(kept, self._plain, denoising.nearer):
                 return kept
-            found = self._overlaid(plain)
-        if whole and noise:
+            found = self._overlaid(most)
+        if self._whole and not self._masked:
             coarse = exact.merged_file(picture, about, most, clean, coarse=True)
-            found = self._better(coarse, found or plain, merging.halves) or found
+            found = self._better(coarse, found or self._plain, merging.halves) or found
         return found
 
-    def _shown(self, data: bytes) -> UInt8:
-        return cast(UInt8, self._decode(data, as_array=True, max_pixels=None))
-
-    def _better(self, kept: bytes | None, plain: bytes, judge: Judge) -> bytes | None:
-        """The file of a page, where the judge says that it is better than the learned file, or where it alone fits."""
-        if kept is None or len(plain) > (self._task.target.max_bytes or len(plain)):
+    def _better(self, kept: bytes | None, other: bytes, judge: Judge) -> bytes | None:
+        """The file of a page, where the judge says that it is better than the other one, or where it alone fits."""
+        if kept is None or len(other) > (self._task.target.max_bytes or len(other)):
             return kept
         picture = self._task.picture
-        return kept if judge(picture.rgb, self._shown(kept), self._shown(plain), picture.alpha) else None
+        return kept if judge(picture.rgb, self._shown(kept), self._shown(other), picture.alpha) else None
 
-    def _overlaid(self, plain: bytes) -> bytes | None:
-        """The file with an overlay, where it and the rest, as good as in the plain file, fit into as many bytes.
+    @cached_property
+    def _clean(self) -> UInt8 | None:
+        """The page that the picture shows without its noise; None where it is no such page."""
+        return None if self._masked else denoising.page(self._task.picture.rgb)
+
+    @cached_property
+    def _by_networks(self) -> UInt8:
+        return self._shown(self._plain)
+
+    @cached_property
+    def _flat(self) -> tuple[overlay.Page, bool] | None:
+        """The flat parts of the picture, and whether it is a page rather than a photograph with boards in it."""
+        picture = self._task.picture
+        if page := overlay.find(picture.rgb, picture.alpha):
+            return page, True
+        page = boards.page(picture.rgb, picture.alpha, lambda: self._by_networks)
+        return None if page is None else (page, False)
+
+    @cached_property
+    def _coder(self) -> Coder | None:
+        """That of the picture without its flat parts."""
+        return None if self._flat is None else self._coder_of(self._flat[0].behind)
+
+    def _overlaid(self, most: float) -> bytes | None:
+        """The file with an overlay, where it and the rest, as good as in the plain file, fit into so many bytes.
 
         Of a page also where its colours get fewer or the rest gets worse, and the whole is nearer to the picture.
         """
-        rgb, alpha = self._task.picture.rgb, self._task.picture.alpha
-
-        @cache
-        def by_networks() -> UInt8:
-            return self._shown(plain)
-
-        page = overlay.find(rgb, alpha)
-        sure = page is not None
-        page = page or boards.page(rgb, alpha, by_networks)
-        if page is None:
+        if self._flat is None or self._coder is None:
             return None
-        coder = self._coder(page.behind)
-        level = container.peek(plain).level or 0
-        most = max(self._task.size or 0.0, float(len(plain)))
-        limit = self._task.target.max_bytes or NEAR_ENOUGH * most
-        room = most - len(coder.file(self._task.about, level)) - CHUNK
-        finest = (
-            FINEST if sure and self._task.size and level < FINE * self._top else 0
-        )  # at a quality nothing gains by it
-        if found := page.fitting(room, finest=finest):
-            if not sure and not denoising.nearer(rgb, found[1], by_networks(), page.mask):
+        (page, is_page), size = self._flat, self._task.size
+        room = most - len(self._coder.file(self._task.about, self._level)) - CHUNK
+        trades = is_page and not self._masked
+        if found := page.fitting(room):
+            if not is_page and not denoising.nearer(self._task.picture.rgb, found[1], self._by_networks, page.mask):
                 return None
-            return self._laid_over(coder, found[0], level)
-        if not sure:
+            coarser = page.fitting(room, finest=FINEST) if trades and size else None
+            return self._smoothed(self._nearest([self._over(data) for data, _ in (found, coarser or found)]))
+        if not trades:
             return None
-        for share in dict.fromkeys((max(room, OVERLAID * most if self._task.size else 0.0), room)):
-            if found := page.fitting(share, finest=finest, coarse=True):
-                file = self._laid_over(coder, found[0], level)
-                if len(file) <= limit and self._better(file, plain, merging.nearer):
+        limit = most if self._task.target.max_bytes else NEAR_ENOUGH * most
+        for share in dict.fromkeys((max(room, OVERLAID * most if size else room), room)):
+            if found := page.fitting(share, finest=FINEST, coarse=True):
+                file = self._smoothed(self._over(found[0]))
+                if len(file) <= limit and self._better(file, self._plain, merging.nearer):
                     return file
         return None
 
-    def _laid_over(self, coder: Coder, data: bytes, level: int) -> bytes:
-        """The file with this overlay, over what the coder makes of the rest: as the target asks, or at the level."""
-        about = self._task.about | {"overlay": data}
-        file = coder.file(about, level) if self._task.size is None else coder.reached(self._task, about)
-        return coder.smoothed(self._task, about, file)
+    @cached_property
+    def _level(self) -> int:
+        return container.peek(self._plain).level or 0
+
+    def _over(self, data: bytes) -> Draft:
+        """An overlay over what the networks make of the rest, as the target asks, or at the level of the plain file."""
+        coder, task = cast(Coder, self._coder), self._task
+        about = task.about | {"overlay": data}
+        return about, coder.file(about, self._level) if task.size is None else coder.reached(task, about)
+
+    def _nearest(self, drafts: list[Draft]) -> Draft:
+        """The one that shows the picture with the least squared error."""
+        picture = self._task.picture
+        if drafts[0][1] == drafts[-1][1]:
+            return drafts[0]
+        return min(drafts, key=lambda draft: merging.squares(picture.rgb, self._shown(draft[1]), picture.alpha))
+
+    def _smoothed(self, draft: Draft) -> bytes:
+        return cast(Coder, self._coder).smoothed(self._task, *draft)
