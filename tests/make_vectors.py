@@ -159,7 +159,7 @@ def mapped() -> dict[str, tuple[Any, dict[str, Any]]]:
 
 def indexed_file(rgb: Any, alpha: Any = None, **header: Any) -> DPCFile:
     """A lossless file whose body is an indexed one."""
-    body = indexed.to_bytes(np.asarray(rgb, np.uint8), alpha)
+    body = indexed.to_bytes(np.asarray(rgb, np.uint8), None if alpha is None else np.asarray(alpha, np.uint8))
     return DPCFile(width=rgb.shape[1], height=rgb.shape[0], model=None, level=None, body=body, **header)
 
 
@@ -183,6 +183,9 @@ def few_colours(photo: DPCFile) -> dict[str, DPCFile]:
     shown[13:90, 20:] = 255
     veil = np.zeros((80, 96), np.uint8)
     veil[5:70, :40] = 255
+    ink = np.array(Image.fromarray(page).convert("L")).astype(int) // 51 * 51
+    fading = np.full((80, 96, 3), 255, np.uint8), make_tiny.noise(80, 96)  # 256 opacities and more than 256 colours
+    fading[0][40:] = (200, 0, 30)
     noise = make_tiny.noise(70, 53)
     assert len(np.unique(noise)) == 256
     grey = np.repeat(noise[..., None], 3, 2)
@@ -193,6 +196,9 @@ def few_colours(photo: DPCFile) -> dict[str, DPCFile]:
         "indexed-256": indexed_file(grey, grey=True),
         "indexed-row": indexed_file(page[40:41]),
         "indexed-column": indexed_file(page[:, 60:61]),
+        "indexed-translucent": indexed_file(np.where(ink[..., None] < 255, (9, 40, 200), 0), 255 - ink),
+        "translucent-overlay": replace(photo, overlay=indexed.to_bytes(np.array(letters(96, 80)), 255 - veil // 3 * 2)),
+        "translucent-webp": replace(photo, overlay=lossless.as_webp(*fading)),
         "indexed-overlay": replace(photo, overlay=indexed.to_bytes(np.array(letters(96, 80)), veil)),
     }
 
@@ -291,6 +297,8 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("R30", {"body": few[:words], **whole}),
         ("R30", {"body": few[:-1], **whole}),
         ("R30", {"overlay": few + zero}),
+        ("R30", {"overlay": b"\3\0" + bytes(4) + few[words:]}),
+        ("R30", {"body": b"\3\1" + bytes(7) + few[-4:], **whole}),
         ("R31", {"body": few[:words] + few[words + 4 :], **whole}),
         ("R31", {"body": few[:words] + b"\x01\0\0\0" + few[words:], **whole}),
         ("R31", {"overlay": few[:words] + zero * 3 + few[words:]}),

@@ -29,7 +29,7 @@ def same(rgb: UInt8, alpha: UInt8 | None = None) -> bytes:
     found, opacity = indexed.from_bytes(body, width, height, "body")
     np.testing.assert_array_equal(found, rgb)
     assert found.dtype == np.uint8
-    if alpha is None or alpha.all():
+    if alpha is None or (alpha == 255).all():
         assert opacity is None
     else:
         np.testing.assert_array_equal(opacity, alpha)
@@ -65,6 +65,17 @@ def test_clear_pixels_come_back_black() -> None:
     same(np.repeat(np.where(alpha > 0, 7, 0)[..., None], 3, 2).astype(np.uint8), alpha)
 
 
+def test_each_colour_may_have_its_opacity() -> None:
+    rgb, alpha = of(5, 70, 9), np.resize(np.array([255, 0, 17, 254], np.uint8), (70, 9))
+    alpha[:40] = 255
+    black = np.where(alpha[..., None] > 0, rgb, 0).astype(np.uint8)
+    body = same(black, alpha)
+    assert body[:2] == bytes([indexed.TRANSLUCENT, 15]) and lossless.has_alpha(body)
+    assert indexed.to_bytes(rgb, alpha) == body and len({body[2:][k : k + 4] for k in range(0, 64, 4)}) == 16
+    assert body[5] == 255, "the most frequent colour comes first"
+    assert same(rgb, np.full((70, 9), 9, np.uint8))[:2] == bytes([indexed.TRANSLUCENT, 4]), "all translucent"
+
+
 def test_the_most_frequent_colour_comes_first() -> None:
     rgb = np.full((9, 9, 3), (200, 100, 50), np.uint8)
     rgb[0, :3], rgb[1, 1] = (1, 2, 3), (0, 0, 0)
@@ -80,11 +91,11 @@ ALL_BUT_THE_LAST = np.where(np.arange(400).reshape(20, 20) < 399, 255, 0).astype
         (np.zeros((4, 4, 3), np.uint8), None),
         (of(5, 4, 4), np.zeros((4, 4), np.uint8)),
         (of(256, 20, 20), ALL_BUT_THE_LAST),
-        (of(5, 20, 20), np.full((20, 20), 254, np.uint8)),
+        (of(2, 20, 20), np.arange(400).reshape(20, 20).astype(np.uint8)),
         (np.zeros((2049, 4096, 3), np.uint8), None),
         (make_tiny.noise(30, 30, 3), None),
     ],
-    ids=["one", "all-clear", "256-and-clear", "veiled", "large", "many"],
+    ids=["one", "all-clear", "256-and-clear", "many-opacities", "large", "many"],
 )
 def test_it_does_not_apply(rgb: UInt8, alpha: UInt8 | None) -> None:
     assert indexed.to_bytes(rgb, alpha) is None
@@ -99,6 +110,7 @@ BROKEN = [
     ("bytes, which are not those of", GOOD[:-1]),
     ("bytes, which are not those of", GOOD + b"\1"),
     ("bytes, which are not those of", b"\1\xff" + GOOD[2:200]),
+    ("bytes, which are not those of 2 colours", b"\3\1" + bytes(7) + GOOD[-4:]),
     ("ends in a zero word", GOOD + bytes(4)),
     ("ends before its picture", GOOD[:WORDS] + GOOD[WORDS + 4 :]),
     ("ends before its picture", GOOD[:WORDS] + b"\xff\xff\xff\0"),

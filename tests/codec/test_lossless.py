@@ -19,7 +19,7 @@ from dpc.errors import Corrupt
 UInt8 = npt.NDArray[np.uint8]
 
 RGB = make_tiny.noise(7, 5, 3)
-ALPHA = make_tiny.noise(7, 5)
+ALPHA = make_tiny.noise(7, 5) | 1  # nothing is clear
 
 
 def webp(pixels: UInt8, **options: Any) -> bytes:

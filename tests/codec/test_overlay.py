@@ -192,15 +192,19 @@ def test_a_part_and_a_grey_picture() -> None:
     assert error(shown[page.flat], grey[..., 0][page.flat]) < 16
 
 
-def test_what_is_clear_shows_the_body() -> None:
+def test_an_overlay_is_blended_over_the_body() -> None:
     file = container.unpack(MODEL.encode(WINDOW, quality=60, lossless=False))
     below = MODEL.decode(container.pack(file), as_array=True)
     opacity = np.zeros(WINDOW.shape[:2], np.uint8)
-    opacity[:10, :10], opacity[20:30, 20:30] = 255, 1
+    opacity[:10, :10], opacity[20:30, 20:30], opacity[40:, 5:] = 255, 1, 144
     red = np.broadcast_to(np.array([200, 10, 20], np.uint8), WINDOW.shape)
     laid = container.pack(dataclasses.replace(file, overlay=lossless.to_bytes(red, opacity)))
     shown = MODEL.decode(laid, as_array=True)
-    np.testing.assert_array_equal(shown, np.where(opacity[..., None] > 0, red, below))
+    share = opacity[..., None].astype(int)
+    np.testing.assert_array_equal(shown, (share * red + (255 - share) * below + 127) // 255)
+    np.testing.assert_array_equal(shown[:10, :10], red[:10, :10])
+    np.testing.assert_array_equal(shown[30:40], below[30:40])
+    np.testing.assert_array_equal(MODEL.decode(laid, region=(3, 25, 90, 77), as_array=True), shown[25:77, 3:90])
     everywhere = container.pack(dataclasses.replace(file, overlay=lossless.to_bytes(red, None)))
     np.testing.assert_array_equal(MODEL.decode(everywhere, as_array=True), red)
 

@@ -65,10 +65,13 @@ export async function decodeLearned(file: DPCFile, graphs: Graphs, step: Step): 
   return { rgba, alpha: alpha !== null };
 }
 
-/** Show what an overlay has in place of the pixels below it; what is clear in it shows them. */
+/** Blend an overlay over the pixels below it, by its opacities. */
 function layOver(rgba: Uint8ClampedArray, overlay: Uint8ClampedArray): void {
-  for (let i = 0; i < rgba.length; i += 4)
-    if (overlay[i + 3]) for (let k = 0; k < 3; k++) rgba[i + k] = overlay[i + k]!;
+  for (let i = 0; i < rgba.length; i += 4) {
+    const share = overlay[i + 3]!;
+    if (!share) continue;
+    for (let k = i; k < i + 3; k++) rgba[k] = Math.floor((share * overlay[k]! + (255 - share) * rgba[k]! + 127) / 255);
+  }
 }
 
 /** ITU-R 601 luma in all three colours, as the format has it. */

@@ -2,10 +2,10 @@
 import { AnsDecoder, AnsEncoder } from "./ans.js";
 import { Corrupt } from "./errors.js";
 import { run } from "./mixing.js";
-import { CLEAR, OPAQUE } from "./webp.js";
+import { CLEAR, OPAQUE, TRANSLUCENT } from "./webp.js";
 
 const LARGEST = 2 ** 23; // pixels, for time
-const NOTHING = 2 ** 24; // in place of a colour
+const NOTHING = 255 * 2 ** 24; // opacity 0, in place of a colour
 const DAMAGED = "the file is damaged, get it again";
 
 /** The pixels of an indexed body; Corrupt for one that no writer makes. title: what an error calls it. */
@@ -20,7 +20,8 @@ export function readIndexed(
       `the ${title} is an indexed one of ${width}x${height} pixels, above ${LARGEST} in all; ${DAMAGED}`,
     );
   const colours = body.length > 1 ? body[1]! + 1 : 0;
-  const start = 2 + 3 * colours;
+  const wide = body[0] === TRANSLUCENT ? 4 : 3; // bytes of a colour
+  const start = 2 + wide * colours;
   if (colours < 2 || body.length < start + 4 || (body.length - start) % 4)
     throw new Corrupt(`the ${title} has ${body.length} bytes, which are not those of ${colours} colours; ${DAMAGED}`);
   const decoder = new AnsDecoder(body.subarray(start), `the ${title}`);
@@ -29,24 +30,21 @@ export function readIndexed(
     return decoder.bit(p * 256);
   });
   decoder.finish();
-  const clear = body[0] === CLEAR ? colours - 1 : colours;
-  const palette = new Uint8Array(4 * colours);
-  for (let c = 0; c < colours; c++) {
-    palette.set(body.subarray(2 + 3 * c, 5 + 3 * c), 4 * c);
-    palette[4 * c + 3] = c === clear ? 0 : 255;
-  }
+  const palette = new Uint8Array(4 * colours).fill(255);
+  for (let c = 0; c < colours; c++) palette.set(body.subarray(2 + wide * c, 2 + wide * (c + 1)), 4 * c);
+  if (body[0] === CLEAR) palette[4 * colours - 1] = 0;
   const words = new Uint32Array(palette.buffer);
   const pixels = new Uint32Array(numbers.length);
   for (let i = 0; i < numbers.length; i++) {
     if (numbers[i]! >= colours) throw new Corrupt(`the ${title} uses colour ${numbers[i]} of ${colours}; ${DAMAGED}`);
     pixels[i] = words[numbers[i]!]!;
   }
-  return { rgba: new Uint8ClampedArray(pixels.buffer), alpha: clear < colours };
+  return { rgba: new Uint8ClampedArray(pixels.buffer), alpha: body[0] !== OPAQUE };
 }
 
 /**
- * The body of a picture. null where it has fewer than 2 or more than 256 colours, opacity 0 being one, another opacity
- * than 0 and 255, or too many pixels.
+ * The body of a picture. null where it has fewer than 2 or more than 256 colours, opacities counted with them, or too
+ * many pixels. What is clear comes back black.
  */
 export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: number): Uint8Array | null {
   if (width * height > LARGEST) return null;
@@ -54,14 +52,14 @@ export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: num
   const packed = new Uint32Array(width * height);
   for (let i = 0; i < packed.length; i++) {
     const [r, g, b, opacity] = [rgba[4 * i]!, rgba[4 * i + 1]!, rgba[4 * i + 2]!, rgba[4 * i + 3]!];
-    if (opacity !== 0 && opacity !== 255) return null;
-    const colour = opacity ? (r << 16) | (g << 8) | b : NOTHING;
+    const colour = opacity ? (255 - opacity) * 2 ** 24 + ((r << 16) | (g << 8) | b) : NOTHING;
     packed[i] = colour;
     found.set(colour, (found.get(colour) ?? 0) + 1);
     if (found.size > 256) return null;
   }
   if (found.size < 2) return null;
-  const clear = found.delete(NOTHING);
+  const translucent = [...found.keys()].some((colour) => colour >= 2 ** 24 && colour !== NOTHING);
+  const clear = !translucent && found.delete(NOTHING);
   const colours = [...found].sort(([a, m], [b, n]) => n - m || a - b).map(([colour]) => colour);
   if (clear) colours.push(NOTHING);
   const numbers = new Map(colours.map((colour, number) => [colour, number]));
@@ -71,8 +69,11 @@ export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: num
     height,
     colours.length,
   );
-  const palette = colours.flatMap((colour) => [(colour >> 16) & 255, (colour >> 8) & 255, colour & 255]);
-  const head = [clear ? CLEAR : OPAQUE, colours.length - 1, ...palette];
+  const palette = colours.flatMap((colour) => {
+    const rgb = [(colour >> 16) & 255, (colour >> 8) & 255, colour & 255];
+    return translucent ? [...rgb, 255 - Math.floor(colour / 2 ** 24)] : rgb;
+  });
+  const head = [translucent ? TRANSLUCENT : clear ? CLEAR : OPAQUE, colours.length - 1, ...palette];
   const body = new Uint8Array(head.length + words.length);
   body.set(head);
   body.set(words, head.length);

@@ -3,17 +3,21 @@ import { Corrupt } from "./errors.js";
 
 const DAMAGED = "the file is damaged, get it again";
 
-/** The first byte of an indexed body; that of a WebP is an R. CLEAR: its last colour is opacity 0. */
+/**
+ * The first byte of an indexed body; that of a WebP is an R. CLEAR: its last colour is opacity 0. TRANSLUCENT: each
+ * colour has its opacity.
+ */
 export const OPAQUE = 1;
 export const CLEAR = 2;
+export const TRANSLUCENT = 3;
 
 export function isIndexed(body: Uint8Array): boolean {
-  return body[0] === OPAQUE || body[0] === CLEAR;
+  return body[0] === OPAQUE || body[0] === CLEAR || body[0] === TRANSLUCENT;
 }
 
 /** Whether the picture of a lossless body has an alpha channel; Corrupt where it is no such body. */
 export function hasAlpha(body: Uint8Array): boolean {
-  return isIndexed(body) ? body[0] === CLEAR : startOf(body).alpha;
+  return isIndexed(body) ? body[0] !== OPAQUE : startOf(body).alpha;
 }
 
 /** Size and kind of a WebP; Corrupt unless the body is a WebP file of one VP8L chunk. */

@@ -243,7 +243,7 @@ def inspect(
         if info.lossless:
             typer.echo("lossless, needs no model")
         elif info.merged:
-            typer.echo("colours merged: rare ones, and noise if there was any; needs no model")
+            typer.echo("colours merged: rare ones, at low rates most, and noise if there was any; needs no model")
         else:
             typer.echo(f"quality  {info.quality:.1f} (level {info.level})")
             typer.echo(f"model    {info.model or 'not installed here'} ({info.model_id})")

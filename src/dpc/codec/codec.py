@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, exact, image, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, container, exact, image, inks, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
@@ -101,7 +101,8 @@ class Codec:
         bytes counted. max_bytes: the best quality whose file is no larger. At most one of the three.
         lossless: True keeps every pixel; None does so where this takes no more bytes or fits the target (a photograph:
         where quality 100 leaves room for it), and of pages, windows and diagrams merges rare colours where the rest
-        then fits, also of parts of a picture, and takes noise from pages; False never.
+        then fits (at low rates most colours), also of parts of a picture, takes noise from pages, and keeps letters on
+        gradients and photographs apart; False never.
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
@@ -120,11 +121,12 @@ class Codec:
         task = Task(picture, about, target, map_of, clock, fast)
         if whole and target.holds(len(whole), task.pixels):
             return whole
-        if whole and task.size is not None and (merged := exact.merged_file(picture, about, task.size)):
+        merged = exact.merged_file(picture, about, task.size) if whole and task.size is not None else None
+        if merged and not inks.graded(picture.rgb):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
-        data = None if lossless is False else self._page(task, plain, whole, masked=roi is not None)
+        data = None if lossless is False else self._page(task, plain, whole, merged, masked=roi is not None)
         data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
@@ -132,12 +134,18 @@ class Codec:
             note(HINT.format(len(whole)))
         return data
 
-    def _page(self, task: Task, plain: bytes, whole: bytes | None, *, masked: bool) -> bytes | None:
+    def _page(
+        self, task: Task, plain: bytes, whole: bytes | None, merged: bytes | None, *, masked: bool
+    ) -> bytes | None:
         """The file of a picture whose learned file is this one where another way keeps it better."""
         if whole is None and task.size is not None and container.peek(plain).level == self._top:
             if kept := exact.within(task.picture, task.about, task.size):
                 return kept
-        return Pages(task, plain, whole, self._shown, lambda rgb: self._coder(task, rgb, _silent), masked=masked).best()
+
+        def coder_of(rgb: NDArray[np.uint8]) -> Coder:
+            return self._coder(task, rgb, _silent)
+
+        return Pages(task, plain, whole, merged, self._shown, coder_of, masked=masked).best()
 
     def _shown(self, data: bytes) -> NDArray[np.uint8]:
         return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from dpc.codec import fast_mixing, merging, mixing
 from dpc.errors import Corrupt
 
-__all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "from_bytes", "to_bytes"]
+__all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "TRANSLUCENT", "from_bytes", "to_bytes"]
 
-OPAQUE, CLEAR = 1, 2
-"""The first byte of such a body; a WebP begins with an R. CLEAR: the last colour is no colour but opacity 0."""
+OPAQUE, CLEAR, TRANSLUCENT = 1, 2, 3
+"""The first byte of such a body; a WebP begins with an R. CLEAR: the last colour is no colour but opacity 0.
+TRANSLUCENT: each colour has its opacity."""
 MOST_COLOURS = 256
 LARGEST = 1 << 23  # pixels, for time
 SAMPLED = 16  # rows of which one is looked at first
 _START = 1 << 24  # the coder's first and last state
-_NOTHING = 1 << 24  # in place of a colour
+_CLEAR = 255 << 24  # opacity 0, in place of a colour
+_WIDE = {OPAQUE: 3, CLEAR: 3, TRANSLUCENT: 4}
+"""Bytes of a colour of the palette, by the first byte."""
 _DAMAGED = "the file is damaged, get it again"
 
 UInt8 = NDArray[np.uint8]
@@ -31,28 +34,31 @@ UInt8 = NDArray[np.uint8]
 def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     """The body of a picture, (H, W, 3) and (H, W).
 
-    None where it has fewer than 2 or more than MOST_COLOURS colours, opacity 0 being one, another opacity than 0 and
-    255, or more than LARGEST pixels.
+    None where it has fewer than 2 or more than MOST_COLOURS colours, opacities counted with them, or more than LARGEST
+    pixels. What is clear comes back black.
     """
     height, width = rgb.shape[:2]
-    if height * width > LARGEST or (alpha is not None and ((alpha > 0) & (alpha < 255)).any()):
+    if height * width > LARGEST:
         return None
-    packed = merging.packed(rgb)
+    keys = merging.packed(rgb)
     if alpha is not None:
-        packed = np.where(alpha > 0, packed, np.uint32(_NOTHING))
-    if len(np.unique(packed[::SAMPLED])) > MOST_COLOURS:  # a photograph is found out quickly
+        keys = np.where(alpha > 0, keys | (255 - alpha.astype(np.uint32)) << 24, np.uint32(_CLEAR))
+    if len(np.unique(keys[::SAMPLED])) > MOST_COLOURS:  # a photograph is found out quickly
         return None
-    values, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    values, where, counts = np.unique(keys, return_inverse=True, return_counts=True)
     if not 2 <= len(values) <= MOST_COLOURS:
         return None
-    clear = values[-1] == _NOTHING
-    order = np.lexsort((-counts, values == _NOTHING))
+    translucent = bool(((values >> 24 > 0) & (values != _CLEAR)).any())
+    last = (values == _CLEAR) & (not translucent)
+    order = np.lexsort((-counts, last))
     numbers = np.empty(len(values), np.uint8)
     numbers[order] = np.arange(len(values))
     words = _coded(numbers[where].reshape(height, width), len(values))
-    colours = values[order] % _NOTHING
-    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8).tobytes()
-    return bytes([CLEAR if clear else OPAQUE, len(values) - 1]) + palette + words
+    colours = np.where(values == _CLEAR, values & _CLEAR, values)[order]
+    columns = [colours >> 16 & 255, colours >> 8 & 255, colours & 255, 255 - (colours >> 24)]
+    kind = TRANSLUCENT if translucent else CLEAR if last.any() else OPAQUE
+    palette = np.stack(columns[: _WIDE[kind]], 1).astype(np.uint8).tobytes()
+    return bytes([kind, len(values) - 1]) + palette + words
 
 
 def _coded(numbers: UInt8, colours: int) -> bytes:
@@ -89,8 +95,9 @@ def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8,
     if width * height > LARGEST:
         raise Corrupt(f"the {title} is an indexed one of {width}x{height} pixels, above {LARGEST} in all; {_DAMAGED}")
     colours = body[1] + 1 if len(body) > 1 else 0
-    start = 2 + 3 * colours
-    if body[0] not in (OPAQUE, CLEAR) or colours < 2 or len(body) < start + 4 or (len(body) - start) % 4:
+    wide = _WIDE.get(body[0], 0)
+    start = 2 + wide * colours
+    if not wide or colours < 2 or len(body) < start + 4 or (len(body) - start) % 4:
         raise Corrupt(f"the {title} has {len(body)} bytes, which are not those of {colours} colours; {_DAMAGED}")
     try:
         coder = constriction.stream.stack.AnsCoder(np.frombuffer(body[start:], "<u4").astype(np.uint32))
@@ -101,9 +108,13 @@ def from_bytes(body: bytes, width: int, height: int, title: str) -> tuple[UInt8,
         numbers = _read(coder, height, width, colours, title)
     if numbers.max() >= colours:
         raise Corrupt(f"the {title} uses colour {numbers.max()} of {colours}; {_DAMAGED}")
-    palette = np.frombuffer(body[2:start], np.uint8).reshape(-1, 3)
-    alpha = np.where(numbers == colours - 1, 0, 255).astype(np.uint8) if body[0] == CLEAR else None
-    return palette[numbers], alpha
+    palette = np.frombuffer(body[2:start], np.uint8).reshape(-1, wide)
+    opacity = np.full(colours, 255, np.uint8)
+    if body[0] == CLEAR:
+        opacity[-1] = 0
+    elif body[0] == TRANSLUCENT:
+        opacity = palette[:, 3]
+    return palette[numbers, :3], None if body[0] == OPAQUE else opacity[numbers]
 
 
 def _read(coder: Any, height: int, width: int, colours: int, title: str) -> UInt8:

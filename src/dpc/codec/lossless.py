@@ -29,7 +29,7 @@ SMALL = 64 * 64  # pixels: a picture of no more is always tried
 FLAT = 0.5  # flatness from which a picture is tried; photographs lie below
 ROWS = 48
 _HEADER = struct.Struct("<4sI8sIBI")  # RIFF, size, "WEBPVP8L", size, 0x2f, 14 + 14 + 1 + 3 bits
-_INDEXED = (b"\1", b"\2")  # the first byte of an indexed body: opaque, or with clear pixels
+_INDEXED = (b"\1", b"\2", b"\3")  # the first byte of an indexed body; the first kind alone is opaque
 _DAMAGED = "the file is damaged, get it again"
 
 
@@ -110,7 +110,7 @@ def from_bytes(body: bytes, width: int, height: int, title: str = "lossless body
 
 def has_alpha(body: bytes) -> bool:
     """Whether the picture of a lossless body has an alpha channel; Corrupt where it is no such body."""
-    return body[:1] == _INDEXED[1] if body[:1] in _INDEXED else _start(body)[2]
+    return body[:1] != _INDEXED[0] if body[:1] in _INDEXED else _start(body)[2]
 
 
 def _start(body: bytes, title: str = "lossless body") -> tuple[int, int, bool]:

@@ -108,8 +108,17 @@ def laid_out(rgb: UInt8, flat: NDArray[np.bool_], shown: UInt8, alpha: UInt8 | N
 def laid_over(rgb: UInt8, overlay: bytes, width: int, height: int, part: tuple[slice, slice]) -> None:
     """Put an overlay over the rows and columns `part` of its picture, (h, w, 3), in place. Corrupt."""
     colours, opacity = lossless.from_bytes(overlay, width, height, "overlay")
-    shown = np.ones((height, width), bool)[part] if opacity is None else opacity[part] > 0
-    rgb[shown] = colours[part][shown]
+    if opacity is None:
+        rgb[:] = colours[part]
+        return
+    shown = opacity[part] > 0
+    rgb[shown] = blended(rgb[shown], colours[part][shown], opacity[part][shown])
+
+
+def blended(under: UInt8, over: UInt8, opacity: UInt8) -> UInt8:
+    """Colours (..., 3) over others of these opacities (...), as the norm has it."""
+    share = opacity[..., None].astype(np.uint32)
+    return np.asarray((share * over + (255 - share) * under + 127) // 255, np.uint8)
 
 
 def _means(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 without loss, colours merged    exact.py, merging.py
 without noise                   denoising.py
 in an overlay                   overlay.py; boards.py for those in photographs
+letters alone in an overlay     inks.py
 in few colours                  merging.py, where nothing else fits
 """
 
@@ -10,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import boards, container, denoising, exact, merging, overlay
+from dpc.codec import boards, container, denoising, exact, inks, merging, overlay, regions
 from dpc.codec.coder import NEAR_ENOUGH, Coder, Task
 
 UInt8 = NDArray[np.uint8]
@@ -26,15 +27,19 @@ Draft = tuple[dict[str, Any], bytes]
 
 CHUNK = 6  # bytes: the head of a chunk, at most
 FINEST = 16  # the least tolerance of a page's colours that give bytes to its photographs
+INKED = 0.8  # of the bytes, what letters alone take at most
+EDGE = 2  # pixels around letters whose errors are theirs
+SLOPE = 0.75  # squared errors of the networks fall about with this power of the bytes
 OVERLAID = 0.6  # of the bytes, what an overlay takes at most where the rest pays for it
 
 
 class Pages:
     """What may take the place of a task's learned file.
 
-    plain: that file. whole: the one without loss, where it may be the smaller one. shown: what a file shows, as an
-    array. coder_of: makes the coder of a picture, (H, W, 3). masked: whether a mask says where quality goes; then noise
-    and colours of ground stay, and no part of the picture pays for another.
+    plain: that file. whole: the one without loss, where it may be the smaller one. merged: the one of the size that is
+    asked for whose colours are merged, where there is one. shown: what a file shows, as an array. coder_of: makes the
+    coder of a picture, (H, W, 3). masked: whether a mask says where quality goes; then noise and colours of ground
+    stay, and no part of the picture pays for another.
     """
 
     def __init__(
@@ -42,13 +47,14 @@ class Pages:
         task: Task,
         plain: bytes,
         whole: bytes | None,
+        merged: bytes | None,
         shown: Callable[[bytes], UInt8],
         coder_of: Callable[[UInt8], Coder],
         *,
         masked: bool,
     ) -> None:
         self._task, self._plain, self._whole, self._masked = task, plain, whole, masked
-        self._shown, self._coder_of = shown, coder_of
+        self._merged, self._shown, self._coder_of = merged, shown, coder_of
 
     def best(self) -> bytes | None:
         """What keeps the picture, or parts of it, better than the learned file in as many bytes; None where nothing is.
@@ -60,6 +66,10 @@ class Pages:
         return next((kept for kept in map(self._within, sizes) if kept), None)
 
     def _within(self, most: float) -> bytes | None:
+        kept = self._merged or self._kept(most)
+        return (None if kept and kept == self._whole else self._inked(most, kept or self._plain)) or kept
+
+    def _kept(self, most: float) -> bytes | None:
         picture, about, clean = self._task.picture, self._task.about, self._clean
         found = self._overlaid(most) if clean is None else None
         if self._whole and most != self._task.size:  # at the size that is asked for these were tried first
@@ -114,31 +124,63 @@ class Pages:
         """
         if self._flat is None or self._coder is None:
             return None
-        (page, is_page), size = self._flat, self._task.size
-        room = most - len(self._coder.file(self._task.about, self._level)) - CHUNK
+        (page, is_page), size, coder = self._flat, self._task.size, self._coder
+        room = most - len(coder.file(self._task.about, self._level)) - CHUNK
         trades = is_page and not self._masked
         if found := page.fitting(room):
             if not is_page and not denoising.nearer(self._task.picture.rgb, found[1], self._by_networks, page.mask):
                 return None
             coarser = page.fitting(room, finest=FINEST) if trades and size else None
-            return self._smoothed(self._nearest([self._over(data) for data, _ in (found, coarser or found)]))
+            drafts = [self._over(data, coder) for data, _ in (found, coarser or found)]
+            return self._smoothed(self._nearest(drafts), coder)
         if not trades:
             return None
         limit = most if self._task.target.max_bytes else NEAR_ENOUGH * most
         for share in dict.fromkeys((max(room, OVERLAID * most if size else room), room)):
             if found := page.fitting(share, finest=FINEST, coarse=True):
-                file = self._smoothed(self._over(found[0]))
+                file = self._smoothed(self._over(found[0], coder), coder)
                 if len(file) <= limit and self._better(file, self._plain, merging.nearer):
                     return file
         return None
 
     @cached_property
+    def _drawn(self) -> inks.Drawn | None:
+        return None if self._masked else inks.find(self._task.picture.rgb, self._task.picture.alpha)
+
+    @cached_property
+    def _under(self) -> Coder | None:
+        """That of the picture without its letters."""
+        return None if self._drawn is None else self._coder_of(self._drawn.behind)
+
+    def _inked(self, most: float, other: bytes) -> bytes | None:
+        """The file with letters in an overlay, where it fits into so many bytes and is nearer than the other one."""
+        task, drawn = self._task, self._drawn
+        data = None if drawn is None else drawn.fitting(most, INKED * most)
+        if drawn is None or data is None or not self._promising(drawn, len(data) / most) or self._under is None:
+            return None
+        if task.size is None:
+            room = most - len(self._under.file(task.about, self._level)) - CHUNK
+            data = data if len(data) <= room else drawn.fitting(most, room)
+            if data is None:
+                return None
+        file = self._smoothed(self._over(data, self._under), self._under)
+        limit = most if task.target.max_bytes or task.size is None else NEAR_ENOUGH * most
+        return self._better(file, other, merging.nearer) if len(file) <= limit else None
+
+    def _promising(self, drawn: inks.Drawn, share: float) -> bool:
+        """Whether letters gain more than the rest may lose by their share of the bytes; found without coding it."""
+        picture, near = self._task.picture, regions.grown(drawn.opacity > 0, EDGE)
+        masks = picture.alpha, np.where(near, 255, 0).astype(np.uint8)
+        whole, letters = (merging.squares(picture.rgb, self._by_networks, mask) for mask in masks)
+        return whole - letters < whole * (1 - share) ** SLOPE
+
+    @cached_property
     def _level(self) -> int:
         return container.peek(self._plain).level or 0
 
-    def _over(self, data: bytes) -> Draft:
+    def _over(self, data: bytes, coder: Coder) -> Draft:
         """An overlay over what the networks make of the rest, as the target asks, or at the level of the plain file."""
-        coder, task = cast(Coder, self._coder), self._task
+        task = self._task
         about = task.about | {"overlay": data}
         return about, coder.file(about, self._level) if task.size is None else coder.reached(task, about)
 
@@ -149,5 +191,5 @@ class Pages:
             return drafts[0]
         return min(drafts, key=lambda draft: merging.squares(picture.rgb, self._shown(draft[1]), picture.alpha))
 
-    def _smoothed(self, draft: Draft) -> bytes:
-        return cast(Coder, self._coder).smoothed(self._task, *draft)
+    def _smoothed(self, draft: Draft, coder: Coder) -> bytes:
+        return coder.smoothed(self._task, *draft)
