@@ -21,8 +21,8 @@ from dpc.errors import ModelError
 class FileInfo:
     """What a .dpc file says of itself. bpp counts every byte of the file.
 
-    lossless: every pixel was kept. merged: all was kept but noise and rare colours, which were given to near colours; at
-    the lowest rates all but a few colours.
+    lossless: every pixel was kept. merged: all was kept but noise and rare colours, which were given to near ones; at
+    the lowest rates only a few colours stay.
     In both cases no model is needed: quality is 100, level and model_id are None. model: its name, None when it is not
     installed or not needed. chunks: name -> bytes of the payload.
     """
