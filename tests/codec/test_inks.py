@@ -69,20 +69,31 @@ def test_the_ground_of_a_gradient_comes_back() -> None:
     assert error(found_in(ON_GRADIENT).behind, gradient()) < 0.2
 
 
+def test_no_letter_of_dense_lines_is_left() -> None:
+    """Some were, as little ground is around them, and so was the middle of strokes."""
+    picture = Image.fromarray(gradient())
+    draw = ImageDraw.Draw(picture)
+    for number in range(12):
+        draw.text((8, 6 + 15 * number), "Every letter is in the overlay, hmm " * 2, INKS[0], ImageFont.load_default(15))
+    draw.text((30, 190), "Bold", INKS[0], ImageFont.load_default(50), stroke_width=1)
+    page = np.array(picture)
+    assert (inks._spans(page) > 40).mean() > 0.3 and (inks._spans(found_in(page).behind) > 40).mean() < 0.001
+
+
 @PICTURES
 def test_smaller_overlays_have_fewer_opacities(picture: UInt8, ground: UInt8) -> None:
     drawn = found_in(picture)
     sizes = [len(drawn._encoded(steps)) for steps in inks.STEPS]
     assert sizes == sorted(sizes, reverse=True)
     for steps, size in zip(inks.STEPS, sizes, strict=True):
-        data = drawn.fitting(1e6, size)
+        data = drawn.fitting(size, size)
         assert data is not None and len(data) == size
         opacity = lossless.from_bytes(data, 320, 256)[1]
         assert opacity is not None and len(np.unique(opacity)) <= steps + 1
-    assert drawn.fitting(1e6, sizes[-1] - 1) is None
-    share = inks.SHARES[drawn.smooth]
-    few, many = (drawn.fitting(sizes[0] / share + by, 1e6) for by in (-1, 1))
-    assert few is not None and many is not None and len(few) < len(many) == sizes[0], "more than its share"
+    assert drawn.fitting(sizes[-1] - 1, 1e6) is None
+    few, many = (drawn.fitting(1e6, share) for share in (0, sizes[1]))
+    assert few is not None and len(few) == sizes[inks.STEPS.index(inks.MIDDLE)]
+    assert many is not None and len(many) == sizes[1], "as fine as its share allows"
 
 
 def test_lines_on_a_gradient_have_inks_of_their_own() -> None:
@@ -128,6 +139,13 @@ def test_letters_stay_sharp(target: dict[str, float]) -> None:
     letters = (ON_PHOTO != PHOTO).any(2)
     assert error(shown[letters], ON_PHOTO[letters]) < error(other[letters], ON_PHOTO[letters]) / 4
     assert error(shown, ON_PHOTO) < error(other, ON_PHOTO)
+
+
+def test_bytes_that_the_networks_cannot_use_make_letters_finer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inks, "SHARES", {True: 0.0, False: 0.0})
+    few, many = (container.unpack(MODEL.encode(ON_PHOTO, bpp=bpp)).overlay for bpp in (0.5, 2))
+    assert few is not None and many is not None
+    assert [len(few), len(many)] == [len(found_in(ON_PHOTO)._encoded(steps)) for steps in (5, 15)]
 
 
 def test_at_a_quality_no_file_gets_larger() -> None:

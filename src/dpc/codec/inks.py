@@ -37,7 +37,8 @@ LARGEST = 20000  # pixels of a part of one ink
 NEAR, BESIDE = 24, 16  # levels by which pixels of thin letters are off their ink, pixels from others of it
 SMOOTH, STEEP = 3, 6  # levels: the range of 3 x 3 pixels on smooth ground, and from which they hold an edge
 GRADIENTS, GRADED = 0.4, 0.1  # share of smooth pixels from which a picture has smooth ground; of those not all alike
-MARK, AROUND, BY = 6000, 0.35, 6  # pixels of a mark on it at most, share of ground within BY pixels of it
+MARK, AROUND, BY = 6000, 0.2, 6  # pixels of a mark on it at most, share of ground within BY pixels of marks
+HOLE = 2  # pixels: half of the width of a hole in marks that belongs to them
 FILLED = 40  # rounds in which the ground under letters is made smooth
 TOLERANCE = 14  # levels by which an explained pixel may be off
 SEEN = 8  # levels: what is less off the ground is ground
@@ -60,14 +61,14 @@ class Drawn:
     behind: UInt8
     smooth: bool
 
-    def fitting(self, size: float, room: float) -> bytes | None:
-        """The overlay of at most `room` bytes for a file of `size`; None where there is none.
+    def fitting(self, room: float, share: float) -> bytes | None:
+        """The overlay of at most `room` bytes; None where there is none.
 
-        As few steps as MIDDLE where more of them would take more than their share.
+        The finest of at most `share` bytes, else one of MIDDLE steps or fewer.
         """
         for steps in STEPS:
             data = self._encoded(steps)
-            if len(data) <= (room if steps <= MIDDLE else min(room, SHARES[self.smooth] * size)):
+            if len(data) <= (room if steps <= MIDDLE else min(room, share)):
                 return data
         return None
 
@@ -92,6 +93,7 @@ def find(rgb: UInt8, alpha: UInt8 | None = None) -> Drawn | None:
     zone = regions.grown(core, 2)
     if smooth:
         zone |= regions.grown(_on_smooth(spans > STEEP), 1)
+        zone |= _inside(rgb, zone, inks)
     if alpha is not None:
         zone &= alpha > 0
     if not zone.any() or zone.all():
@@ -214,6 +216,13 @@ def _on_smooth(edges: Bools) -> Bools:
     pixels = np.bincount(labels[small], minlength=int(labels.max()) + 1)
     around = np.bincount(labels[small], ground[small], len(pixels))
     return np.asarray(small & (around >= AROUND * wide**2 * pixels)[labels])
+
+
+def _inside(rgb: UInt8, zone: Bools, inks: Floats) -> Bools:
+    """Holes in the zone (H, W) that have almost the colour of an ink: the middle of a stroke is as smooth as ground."""
+    holes = regions.shrunk(regions.grown(zone, HOLE), HOLE) & ~zone
+    holes[holes] = np.abs(rgb[holes].astype(np.float32)[:, None] - inks).max(2).min(1) <= NEAR
+    return holes
 
 
 def _filled(rgb: UInt8, zone: Bools) -> Floats:

@@ -155,15 +155,22 @@ class Pages:
     def _inked(self, most: float, other: bytes) -> bytes | None:
         """The file with letters in an overlay, where it fits into so many bytes and is nearer than the other one."""
         task, drawn = self._task, self._drawn
-        data = None if drawn is None else drawn.fitting(most, INKED * most)
-        if drawn is None or data is None or not self._promising(drawn, len(data) / most) or self._under is None:
+        if drawn is None:
+            return None
+        share = inks.SHARES[drawn.smooth] * most
+        data = drawn.fitting(INKED * most, share)
+        if data is None or not self._promising(drawn, len(data) / most) or self._under is None:
             return None
         if task.size is None:
             room = most - len(self._under.file(task.about, self._level)) - CHUNK
-            data = data if len(data) <= room else drawn.fitting(most, room)
+            data = data if len(data) <= room else drawn.fitting(room, share)
             if data is None:
                 return None
-        file = self._smoothed(self._over(data, self._under), self._under)
+        draft = self._over(data, self._under)
+        spare = len(data) + most - len(draft[1])  # much where the rest is as good as the networks can make it
+        if task.size is not None and (finer := drawn.fitting(spare, spare)) and len(finer) > len(data):
+            draft = self._over(finer, self._under)
+        file = self._smoothed(draft, self._under)
         limit = most if task.target.max_bytes or task.size is None else NEAR_ENOUGH * most
         return self._better(file, other, merging.nearer) if len(file) <= limit else None
 
