@@ -116,6 +116,12 @@ def test_nothing_is_found_where_no_letters_are(picture: UInt8) -> None:
     assert inks.find(picture) is None
 
 
+def test_a_pattern_is_no_letters() -> None:
+    """It ends sharply all over, and took ten seconds for two megapixels."""
+    rows, columns = np.mgrid[:256, :320] // 3
+    assert inks.find(np.where((rows + columns)[..., None] % 2, gradient(), 255).astype(np.uint8)) is None
+
+
 def test_a_light_in_a_photograph_is_no_ink() -> None:
     """It is of one colour in the middle, but has more pixels of almost that colour."""
     away = np.abs(np.hypot(*np.mgrid[-128:128, -160:160]) % 80 - 40)
@@ -182,8 +188,16 @@ def test_a_mask_takes_nothing_for_letters() -> None:
 
 def test_a_page_with_gradients_is_kept_the_nearer_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its colours could be merged, nothing else was looked at: bands and ragged letters."""
+    coders: list[int] = []
+    coder = Codec._coder
+    monkeypatch.setattr(Codec, "_coder", lambda *args: coders.append(1) or coder(*args))  # type: ignore[func-returns-value]
     for letters in (True, False):
         with monkeypatch.context() as patch:
             patch.setattr(merging, "nearer", lambda *_, letters=letters: letters)
             info = dpc.inspect(MODEL.encode(ON_GRADIENT, bpp=0.5))
         assert info.merged != letters and ("overlay" in info.chunks) == letters
+    assert len(coders) == 4
+    for options in ({"roi": np.full((256, 320), 0.5)}, {}):
+        monkeypatch.setattr(inks, "find", lambda *_: None)
+        assert dpc.inspect(MODEL.encode(ON_GRADIENT, bpp=0.5, **options)).merged  # type: ignore[arg-type]
+    assert len(coders) == 4, "the networks have nothing to do where no letters are looked for or found"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -122,11 +123,12 @@ class Codec:
         if whole and target.holds(len(whole), task.pixels):
             return whole
         merged = exact.merged_file(picture, about, task.size) if whole and task.size is not None else None
-        if merged and not inks.graded(picture.rgb):
+        letters = cache(lambda: inks.find(picture.rgb, picture.alpha))
+        if merged and (roi is not None or not inks.graded(picture.rgb) or letters() is None):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
-        data = None if lossless is False else self._page(task, plain, whole, merged, masked=roi is not None)
+        data = None if lossless is False else self._page(task, plain, whole, merged, letters, masked=roi is not None)
         data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
@@ -135,7 +137,14 @@ class Codec:
         return data
 
     def _page(
-        self, task: Task, plain: bytes, whole: bytes | None, merged: bytes | None, *, masked: bool
+        self,
+        task: Task,
+        plain: bytes,
+        whole: bytes | None,
+        merged: bytes | None,
+        letters: Callable[[], inks.Drawn | None],
+        *,
+        masked: bool,
     ) -> bytes | None:
         """The file of a picture whose learned file is this one where another way keeps it better."""
         if whole is None and task.size is not None and container.peek(plain).level == self._top:
@@ -145,7 +154,7 @@ class Codec:
         def coder_of(rgb: NDArray[np.uint8]) -> Coder:
             return self._coder(task, rgb, _silent)
 
-        return Pages(task, plain, whole, merged, self._shown, coder_of, masked=masked).best()
+        return Pages(task, plain, whole, merged, self._shown, coder_of, letters, masked=masked).best()
 
     def _shown(self, data: bytes) -> NDArray[np.uint8]:
         return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))

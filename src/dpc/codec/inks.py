@@ -38,6 +38,7 @@ NEAR, BESIDE = 24, 16  # levels by which pixels of thin letters are off their in
 SMOOTH, STEEP = 3, 6  # levels: the range of 3 x 3 pixels on smooth ground, and from which they hold an edge
 GRADIENTS, GRADED = 0.4, 0.1  # share of smooth pixels from which a picture has smooth ground; of those not all alike
 MARK, AROUND, BY = 6000, 0.2, 6  # pixels of a mark on it at most, share of ground within BY pixels of marks
+MOST = 0.75  # share of the picture that letters and what is beside them take at most; patterns take more
 HOLE = 2  # pixels: half of the width of a hole in marks that belongs to them
 FILLED = 40  # rounds in which the ground under letters is made smooth
 TOLERANCE = 14  # levels by which an explained pixel may be off
@@ -96,7 +97,7 @@ def find(rgb: UInt8, alpha: UInt8 | None = None) -> Drawn | None:
         zone |= _inside(rgb, zone, inks)
     if alpha is not None:
         zone &= alpha > 0
-    if not zone.any() or zone.all():
+    if not 0 < zone.mean() <= MOST:
         return None
     return _told(rgb, zone, inks, smooth=smooth)
 
@@ -241,20 +242,20 @@ def _filled(rgb: UInt8, zone: Bools) -> Floats:
         above = filled.repeat(2, 0).repeat(2, 1)[: counts.shape[0], : counts.shape[1]]
         filled = np.where(counts[..., None] > 0, sums / np.maximum(counts, 1)[..., None], above)
     rows, columns = np.nonzero(zone)
-    sides = [
-        (np.clip(rows + down, 0, zone.shape[0] - 1), np.clip(columns + right, 0, zone.shape[1] - 1))
-        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1))
-    ]
+    height, width = zone.shape
+    up, down = np.maximum(rows - 1, 0) * width + columns, np.minimum(rows + 1, height - 1) * width + columns
+    left, right = (rows * width + np.clip(columns + by, 0, width - 1) for by in (-1, 1))
+    flat, here = np.ascontiguousarray(filled, np.float32).reshape(-1, 3), rows * width + columns
     for _ in range(FILLED):
-        filled[rows, columns] = sum(filled[side] for side in sides) / 4
-    return np.asarray(filled, np.float32)
+        flat[here] = (flat.take(up, 0) + flat.take(down, 0) + flat.take(left, 0) + flat.take(right, 0)) / 4
+    return flat.reshape(height, width, 3)
 
 
 def _told(rgb: UInt8, zone: Bools, inks: Floats, *, smooth: bool) -> Drawn | None:
     """The zone (H, W) of a picture as inks over a ground; None where nothing of it is explained by inks."""
     filled = _filled(rgb, zone)
     pixels, ground = rgb[zone].astype(np.float32), filled[zone]
-    labels = regions.labelled(zone)[zone]
+    labels = np.unique(regions.labelled(zone)[zone], return_inverse=True)[1]
     mixture = _Mixture(pixels, ground, labels, inks)
     numbers, opacity, off = mixture.told()
     while smooth and len(mixture.inks) < MOST_INKS and mixture.one_more(off > TOLERANCE):
@@ -281,7 +282,7 @@ class _Mixture:
     seen: the pixels that are not ground, (N).
     """
 
-    def __init__(self, pixels: Floats, ground: Floats, parts: NDArray[np.int32], inks: Floats) -> None:
+    def __init__(self, pixels: Floats, ground: Floats, parts: NDArray[np.intp], inks: Floats) -> None:
         self._pixels, self._ground, self._parts = pixels, ground, parts
         self._away = np.abs(pixels - ground).max(1)
         self.seen = self._away > SEEN

@@ -38,8 +38,8 @@ class Pages:
 
     plain: that file. whole: the one without loss, where it may be the smaller one. merged: the one of the size that is
     asked for whose colours are merged, where there is one. shown: what a file shows, as an array. coder_of: makes the
-    coder of a picture, (H, W, 3). masked: whether a mask says where quality goes; then noise and colours of ground
-    stay, and no part of the picture pays for another.
+    coder of a picture, (H, W, 3). letters: gives those on gradients or photographs. masked: whether a mask says where
+    quality goes; then noise and colours of ground stay, and no part of the picture pays for another.
     """
 
     def __init__(
@@ -50,11 +50,12 @@ class Pages:
         merged: bytes | None,
         shown: Callable[[bytes], UInt8],
         coder_of: Callable[[UInt8], Coder],
+        letters: Callable[[], inks.Drawn | None],
         *,
         masked: bool,
     ) -> None:
         self._task, self._plain, self._whole, self._masked = task, plain, whole, masked
-        self._merged, self._shown, self._coder_of = merged, shown, coder_of
+        self._merged, self._shown, self._coder_of, self._letters = merged, shown, coder_of, letters
 
     def best(self) -> bytes | None:
         """What keeps the picture, or parts of it, better than the learned file in as many bytes; None where nothing is.
@@ -145,7 +146,7 @@ class Pages:
 
     @cached_property
     def _drawn(self) -> inks.Drawn | None:
-        return None if self._masked else inks.find(self._task.picture.rgb, self._task.picture.alpha)
+        return None if self._masked else self._letters()
 
     @cached_property
     def _under(self) -> Coder | None:
@@ -170,8 +171,9 @@ class Pages:
         spare = len(data) + most - len(draft[1])  # much where the rest is as good as the networks can make it
         if task.size is not None and (finer := drawn.fitting(spare, spare)) and len(finer) > len(data):
             draft = self._over(finer, self._under)
-        file = self._smoothed(draft, self._under)
         limit = most if task.target.max_bytes or task.size is None else NEAR_ENOUGH * most
+        file = self._smoothed(draft, self._under)
+        file = file if len(file) <= limit else draft[1]
         return self._better(file, other, merging.nearer) if len(file) <= limit else None
 
     def _promising(self, drawn: inks.Drawn, share: float) -> bool:
