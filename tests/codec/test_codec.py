@@ -919,7 +919,8 @@ def assert_refused(data: bytes, error: type[DPCError], message: str, **options: 
 def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) -> None:
     one = api._codec(artifact.find(), 1)
     path = KODAK / f"kodim{number}.png"
-    data, latents, tables = one.encode(path, quality=quality), one.latents(path, quality), one.artifact.tables
+    data = one.encode(path, quality=quality, lossless=False)  # else the lines at the edges of a scan are no latents
+    latents, tables = one.latents(path, quality), one.artifact.tables
     bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)
     file = container.unpack(data)
     header = len(data) - len(file.body)
