@@ -54,7 +54,7 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     numbers = np.empty(len(values), np.uint8)
     numbers[order] = np.arange(len(values))
     words = _coded(numbers[where].reshape(height, width), len(values))
-    colours = np.where(values == _CLEAR, values & _CLEAR, values)[order]
+    colours = values[order]
     columns = [colours >> 16 & 255, colours >> 8 & 255, colours & 255, 255 - (colours >> 24)]
     kind = TRANSLUCENT if translucent else CLEAR if last.any() else OPAQUE
     palette = np.stack(columns[: _WIDE[kind]], 1).astype(np.uint8).tobytes()

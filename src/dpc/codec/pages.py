@@ -136,11 +136,10 @@ class Pages:
             return self._smoothed(self._nearest(drafts), coder)
         if not trades:
             return None
-        limit = most if self._task.target.max_bytes else NEAR_ENOUGH * most
         for share in dict.fromkeys((max(room, OVERLAID * most if size else room), room)):
             if found := page.fitting(share, finest=FINEST, coarse=True):
                 file = self._smoothed(self._over(found[0], coder), coder)
-                if len(file) <= limit and self._better(file, self._plain, merging.nearer):
+                if len(file) <= self._limit(most) and self._better(file, self._plain, merging.nearer):
                     return file
         return None
 
@@ -171,17 +170,21 @@ class Pages:
         spare = len(data) + most - len(draft[1])  # much where the rest is as good as the networks can make it
         if task.size is not None and (finer := drawn.fitting(spare, spare)) and len(finer) > len(data):
             draft = self._over(finer, self._under)
-        limit = most if task.target.max_bytes or task.size is None else NEAR_ENOUGH * most
-        file = self._smoothed(draft, self._under)
-        file = file if len(file) <= limit else draft[1]
-        return self._better(file, other, merging.nearer) if len(file) <= limit else None
+        files = self._smoothed(draft, self._under), draft[1]
+        file = next((file for file in files if len(file) <= self._limit(most)), None)
+        return self._better(file, other, merging.nearer)
 
     def _promising(self, drawn: inks.Drawn, share: float) -> bool:
         """Whether letters gain more than the rest may lose by their share of the bytes; found without coding it."""
         picture, near = self._task.picture, regions.grown(drawn.opacity > 0, EDGE)
-        masks = picture.alpha, np.where(near, 255, 0).astype(np.uint8)
+        masks = picture.alpha, near.astype(np.uint8)
         whole, letters = (merging.squares(picture.rgb, self._by_networks, mask) for mask in masks)
         return whole - letters < whole * (1 - share) ** SLOPE
+
+    def _limit(self, most: float) -> float:
+        """The bytes of a file for so many: a rate is met nearly, a quality and a limit are not gone beyond."""
+        rate = self._task.size is not None and self._task.target.max_bytes is None
+        return NEAR_ENOUGH * most if rate else most
 
     @cached_property
     def _level(self) -> int:
