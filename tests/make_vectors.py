@@ -22,7 +22,7 @@ import numpy as np
 from paths import ROOT
 from PIL import Image, ImageDraw
 
-from dpc.codec import container, entropy, image, indexed, lossless, quality_map, smoothing, stream, transforms
+from dpc.codec import container, entropy, indexed, lossless, opacity, quality_map, smoothing, stream, transforms
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import MAGIC, Colour, DPCFile
@@ -199,6 +199,8 @@ def few_colours(photo: DPCFile) -> dict[str, DPCFile]:
         "indexed-translucent": indexed_file(np.where(ink[..., None] < 255, (9, 40, 200), 0), 255 - ink),
         "translucent-overlay": replace(photo, overlay=indexed.to_bytes(np.array(letters(96, 80)), 255 - veil // 3 * 2)),
         "translucent-webp": replace(photo, overlay=lossless.as_webp(*fading)),
+        "alpha-webp": replace(photo, alpha=lossless.as_webp(np.dstack([make_tiny.noise(80, 96)] * 3), None)),
+        "alpha-indexed": replace(photo, alpha=indexed.to_bytes(np.dstack([veil] * 3))),
         "indexed-overlay": replace(photo, overlay=indexed.to_bytes(np.array(letters(96, 80)), veil)),
     }
 
@@ -267,7 +269,8 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         return quality_map.pack(np.resize(np.array(values, np.int32), quality_map.cells_of(5, 6)))
 
     cells = smoothing.pack(np.arange(9, dtype=np.uint8).reshape(3, 3) % 4)
-    alpha = image.alpha_to_bytes(make_tiny.noise(80, 96))
+    grey, other = make_tiny.noise(80, 96), make_tiny.noise(96, 80)
+    alpha, turned = (make_tiny._saved(Image.fromarray(of)) for of in (grey, other))
     webp = lossless.to_bytes(make_tiny.noise(80, 96, 3), None)
     whole = {"model": None, "level": None}
     few = indexed.to_bytes(np.array(letters(96, 80)))
@@ -277,8 +280,11 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
     icc = {"colour": Colour.ICC}
     tall = {"height": 80 + 512}
     changes: list[tuple[str, dict[str, Any]]] = [
-        ("R23", {"alpha": image.alpha_to_bytes(make_tiny.noise(96, 80))}),
-        ("R23", {"alpha": webp}),
+        ("R23", {"alpha": turned}),
+        ("R23", {"alpha": lossless.as_webp(np.dstack([other] * 3), None)}),
+        ("R23", {"alpha": lossless.as_webp(np.dstack([grey] * 3), grey)}),
+        ("R23", {"alpha": b"\2" + few[1:]}),
+        ("R24", {"alpha": webp[:25] + bytes(len(webp) - 25)}),
         ("R24", {"alpha": alpha[:60]}),
         ("R24", {"alpha": alpha[:50] + b"!" + alpha[51:]}),
         ("R25", {"icc": b"profile", **icc}),
@@ -355,7 +361,7 @@ def hostile(codec: Codec, photo: DPCFile) -> dict[str, bytes]:
         body = stream.join([words * (1 << 24).to_bytes(4, "little")] * count)
         return container.pack(replace(photo, width=width, height=height, body=body))
 
-    png = image._png_start(16384, 16384) if hasattr(image, "_png_start") else b""
+    png = opacity._png_start(16384, 16384)
     return {
         "free-symbols": free(2048, 1024),
         "huge-empty": empty(16384, 16384),

@@ -28,7 +28,7 @@ from PIL import Image
 
 import dpc
 from dpc import api
-from dpc.codec import artifact, codec, container, image, installed, lossless, stream, tiles, transforms
+from dpc.codec import artifact, codec, container, image, installed, lossless, opacity, stream, tiles, transforms
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import DPCFile
@@ -441,8 +441,8 @@ def test_the_numbers_of_the_format_are_those_of_the_networks() -> None:
 
 def test_an_alpha_section_of_another_size() -> None:
     file = container.unpack(golden("alpha"))
-    with pytest.raises(Corrupt, match="alpha section"):
-        TINY.decode(packed(file, alpha=image.alpha_to_bytes(make_tiny.noise(40, 49))))
+    with pytest.raises(Corrupt, match="the alpha chunk is a WebP of 49x40 pixels"):
+        TINY.decode(packed(file, alpha=opacity.to_bytes(make_tiny.noise(40, 49))))
 
 
 @pytest.mark.parametrize(
@@ -773,6 +773,37 @@ def test_a_page_at_a_low_rate_is_noted() -> None:
     plain.info["exif"] = exif.tobytes()
     one.encode(plain, quality=1, note=notes.append)
     assert len(notes) == 1  # a plain picture is no page, whatever its EXIF takes
+
+
+def test_a_rate_that_the_alpha_alone_takes_is_noted() -> None:
+    """It was said that letters lose."""
+    one, notes = Codec(TINY.artifact), []
+    pixels = np.dstack([content("photo", 96, 128), make_tiny.noise(96, 128, 1)[..., 0]])
+    data = one.encode(pixels, bpp=0.3, note=notes.append)
+    alpha = container.unpack(data).alpha
+    assert alpha is not None
+    rate = f"{8 * len(alpha) / (96 * 128):.3g}"
+    assert notes == [f"{len(alpha):,} bytes, {rate} bpp, go to alpha, kept without loss"]
+    one.encode(pixels, bpp=9, lossless=False, note=notes.append)
+    assert len(notes) == 1
+    picture, exif = Image.fromarray(content("photo", 96, 128)), Image.Exif()
+    exif[271] = "C" * 2000
+    picture.info["exif"] = exif.tobytes()
+    one.encode(picture, bpp=0.3, note=notes.append)
+    assert notes[1].endswith("go to EXIF, kept without loss; strip drops EXIF and the like")
+
+
+def test_what_is_clear_costs_nothing_without_loss() -> None:
+    """Its colours took half of the bytes, and nobody sees them."""
+    alpha = np.zeros((96, 128), np.uint8)
+    alpha[30:60, 30:90] = make_tiny.noise(30, 60, 1)[..., 0] | 1
+    pixels = np.dstack([content("photo", 96, 128), alpha])
+    data = Codec(TINY.artifact).encode(pixels, lossless=True)
+    back = Codec(TINY.artifact).decode(data, as_array=True)
+    np.testing.assert_array_equal(back[..., 3], alpha)
+    np.testing.assert_array_equal(back[alpha > 0], pixels[alpha > 0])
+    part = Codec(TINY.artifact).encode(np.ascontiguousarray(pixels[30:60, 30:90]), lossless=True)
+    assert len(data) < len(part) + 300
 
 
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:

@@ -19,18 +19,17 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from pictures import LCMS_SRGB, UInt8, camera_exif, noise, opened, png, profile_of, saved, tiff
+from pictures import LCMS_SRGB, camera_exif, noise, opened, png, profile_of, saved, tiff
 from PIL import Image, ImageCms, ImageOps
 
 import dpc
 from dpc.codec import image as dpc_image
 from dpc.codec.colour import profile, to_srgb
 from dpc.codec.container import Colour
-from dpc.codec.image import Picture, Source, alpha_from_bytes, alpha_to_bytes, load, to_pil
+from dpc.codec.image import Picture, Source, load, to_pil
 from dpc.codec.metadata import Beside
 from dpc.codec.tiff import tiff_bytes
-from dpc.errors import Corrupt, DPCError, ImageError, TooLarge
+from dpc.errors import DPCError, ImageError, TooLarge
 
 # --- sources
 
@@ -805,81 +804,6 @@ def test_damaged_pictures_give_a_picture_or_a_dpc_error(kind: str, monkeypatch: 
             assert "\n" not in str(exc)
         else:
             assert picture.rgb.ndim == 3
-
-
-# --- alpha section
-
-
-@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_alpha_round_trip(alpha: UInt8) -> None:
-    data = alpha_to_bytes(alpha)
-    back = alpha_from_bytes(data, alpha.shape[1], alpha.shape[0])
-    assert back.dtype == np.uint8
-    assert np.array_equal(back, alpha)
-    assert alpha_to_bytes(alpha) == data
-    assert opened(data).mode == "L"
-
-
-def test_alpha_of_a_strided_array() -> None:
-    alpha = noise(6, 8)[::-2, ::3]
-    assert np.array_equal(alpha_from_bytes(alpha_to_bytes(alpha), 3, 3), alpha)
-
-
-ALPHA = alpha_to_bytes(noise(6, 8))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"x",
-        ALPHA[:28],
-        alpha_to_bytes(noise(8, 6)),
-        alpha_to_bytes(noise(6, 9)),
-        saved(Image.new("RGB", (8, 6))),
-        saved(Image.new("LA", (8, 6))),
-        saved(Image.new("P", (8, 6))),
-        saved(Image.new("1", (8, 6))),
-        saved(Image.new("I;16", (8, 6))),
-        saved(Image.new("L", (8, 6)), "JPEG"),
-        png(65535, 65535, 8, 0, b""),
-    ],
-)
-def test_rule_r21_another_kind_or_size_of_alpha_is_corrupt(data: bytes) -> None:
-    with pytest.raises(Corrupt, match="not an 8-bit grey PNG of 8x6 pixels; "):
-        alpha_from_bytes(data, 8, 6)
-
-
-def test_rule_r22_alpha_that_cannot_be_decoded_is_corrupt() -> None:
-    for data in (png(8, 6, 8, 0, b"\0"), ALPHA[:40], ALPHA[:29] + b"!!!!" + ALPHA[33:], ALPHA[:-30]):
-        with pytest.raises(Corrupt, match="cannot be decoded") as caught:
-            alpha_from_bytes(data, 8, 6)
-        assert "\n" not in str(caught.value)
-
-
-def test_damaged_alpha_is_an_array_of_its_size_or_corrupt() -> None:
-    chance = random.Random(4)
-    read = 0
-    for step in range(3000):
-        data = bytearray(ALPHA if step % 4 else ALPHA[: chance.randrange(len(ALPHA))])
-        for _ in range(chance.randint(1, 4)):
-            if data:
-                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        try:
-            alpha = alpha_from_bytes(bytes(data), 8, 6)
-        except Corrupt:
-            continue
-        read += 1
-        assert alpha.shape == (6, 8)
-        assert alpha.dtype == np.uint8
-    assert read < 1000
-
-
-def test_checksums_of_the_alpha_are_held() -> None:
-    data = alpha_to_bytes(noise(6, 8))
-    for at in range(29, len(data)):
-        with pytest.raises(Corrupt, match="alpha"):
-            alpha_from_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], 8, 6)
 
 
 # --- back to Pillow

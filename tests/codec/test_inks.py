@@ -69,6 +69,14 @@ def test_the_ground_of_a_gradient_comes_back() -> None:
     assert error(found_in(ON_GRADIENT).behind, gradient()) < 0.2
 
 
+def test_letters_on_a_grey_gradient() -> None:
+    """Ground of few greys was taken for ink, and letters for a part of it: bands in place of both."""
+    grey = np.repeat(gradient().mean(2).astype(np.uint8)[..., None], 3, 2)
+    drawn = found_in(np.array(Image.fromarray(lettered(grey)).convert("L").convert("RGB")))
+    assert len(drawn.inks) == 2 and drawn.smooth
+    assert error(drawn.behind, grey) < 0.2
+
+
 def test_no_letter_of_dense_lines_is_left() -> None:
     """Some were, as little ground is around them, and so was the middle of strokes."""
     picture = Image.fromarray(gradient())
@@ -181,9 +189,18 @@ def test_they_are_not_coded_where_the_rest_would_lose_more(monkeypatch: pytest.M
     assert len(made) == 1
 
 
-def test_a_mask_takes_nothing_for_letters() -> None:
-    roi = np.full((256, 320), 0.5)
-    assert container.unpack(MODEL.encode(ON_PHOTO, bpp=0.5, roi=roi)).overlay is None
+def test_with_a_mask_letters_take_nothing_from_the_rest() -> None:
+    """They got worse inside of a mask, as none were looked for."""
+    roi = np.zeros((256, 320))
+    roi[128:] = 1
+    data, plain = (dpc.encode(ON_GRADIENT, bpp=0.3, roi=roi, lossless=keep) for keep in (None, False))
+    info, other = dpc.inspect(data), dpc.inspect(plain)
+    assert "overlay" in info.chunks and info.level is not None and other.level is not None
+    assert info.level >= other.level and len(data) <= 1.01 * 0.3 * PHOTO.size / 24
+    shown, before = (dpc.decode(file, as_array=True) for file in (data, plain))
+    assert error(shown[128:], ON_GRADIENT[128:]) < error(before[128:], ON_GRADIENT[128:]) / 4
+    assert container.unpack(MODEL.encode(ON_PHOTO, bpp=0.5)).overlay is not None
+    assert container.unpack(MODEL.encode(ON_PHOTO, bpp=0.5, roi=roi)).overlay is None, "too large beside the rest"
 
 
 def test_a_page_with_gradients_is_kept_the_nearer_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +214,6 @@ def test_a_page_with_gradients_is_kept_the_nearer_way(monkeypatch: pytest.Monkey
             info = dpc.inspect(MODEL.encode(ON_GRADIENT, bpp=0.5))
         assert info.merged != letters and ("overlay" in info.chunks) == letters
     assert len(coders) == 4
-    for options in ({"roi": np.full((256, 320), 0.5)}, {}):
-        monkeypatch.setattr(inks, "find", lambda *_: None)
-        assert dpc.inspect(MODEL.encode(ON_GRADIENT, bpp=0.5, **options)).merged  # type: ignore[arg-type]
-    assert len(coders) == 4, "the networks have nothing to do where no letters are looked for or found"
+    monkeypatch.setattr(inks, "find", lambda *_: None)
+    assert dpc.inspect(MODEL.encode(ON_GRADIENT, bpp=0.5)).merged
+    assert len(coders) == 4, "the networks have nothing to do where no letters are found"

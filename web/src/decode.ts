@@ -3,7 +3,7 @@ import type { DPCFile } from "./container.js";
 import { Corrupt, TooLarge, WrongModel } from "./errors.js";
 import { positions } from "./geometry.js";
 import { readLossless } from "./lossless.js";
-import { readGrey } from "./png.js";
+import { readOpacity } from "./opacity.js";
 import { levelsOf, readMap } from "./quality_map.js";
 import type { Graphs } from "./runtime.js";
 import { readStrengths, smooth } from "./smoothing.js";
@@ -50,7 +50,7 @@ export async function decodeLearned(file: DPCFile, graphs: Graphs, step: Step): 
   const levels = strips.map(({ top, rows }) => levelsOf(map, level, last, top, rows, w));
   streams.forEach((stream, i) => checkLength(artifact, stream, levels[i]!));
 
-  const alpha = file.alpha ? readGrey(file.alpha, width, height) : null;
+  const alpha = file.alpha ? await readOpacity(file.alpha, width, height) : null;
   const rgba = new Uint8ClampedArray(width * height * 4);
   const { halo } = artifact;
   const next = async (i: number) => {

@@ -4,7 +4,7 @@ import { ModelError, OptionError } from "./errors.js";
 import { HYPER, Plane, STRIDE, STRIP, cells, positions, spans, type Span } from "./geometry.js";
 import { cover } from "./hidden.js";
 import { MAX_LOSSLESS_SIDE, writeLossless } from "./lossless.js";
-import { writeGrey } from "./png.js";
+import { writeOpacity } from "./opacity.js";
 import { defaultMap } from "./quality_default.js";
 import { levelsOf, writeMap, type Levels, type QualityMap } from "./quality_map.js";
 import type { Graphs } from "./runtime.js";
@@ -88,7 +88,7 @@ class Encoder {
   private readonly halo: number;
   private readonly last: number;
   private readonly grey: boolean;
-  private readonly alpha: Uint8Array | undefined;
+  private alpha: Uint8Array | undefined;
   private readonly map: QualityMap | null;
 
   constructor(
@@ -101,12 +101,12 @@ class Encoder {
     const { rgba, width, height } = source;
     this.grey = isGrey(rgba);
     this.map = graphs.artifact.metadata.quality_map ? defaultMap(rgba, width, height) : null;
-    this.alpha = isOpaque(rgba) ? undefined : writeGrey(opacities(rgba), width, height);
   }
 
-  /** y of the picture, strip by strip. */
+  /** y of the picture, strip by strip, and its opacities. */
   async analyse(): Promise<void> {
-    const { width, height } = this.source;
+    const { rgba, width, height } = this.source;
+    if (!isOpaque(rgba)) this.alpha = await writeOpacity(opacities(rgba), width, height);
     const [h, w] = [positions(height), positions(width)];
     const channels = this.graphs.artifact.metadata.network.latents;
     for (const { rows } of stripsOf(h)) this.strips.push(new Plane(channels, rows, w));

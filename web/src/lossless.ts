@@ -59,10 +59,19 @@ export async function writeLossless(
   width: number,
   height: number,
 ): Promise<Uint8Array> {
+  const webp = await writeWebP(rgba, width, height);
+  const few = writeIndexed(rgba, width, height);
+  return few && few.length < webp.length ? few : webp;
+}
+
+/** A WebP of a picture without loss. Colours under opacity 0, which nobody sees, become what takes least. */
+export async function writeWebP(
+  rgba: Uint8ClampedArray<ArrayBuffer>,
+  width: number,
+  height: number,
+): Promise<Uint8Array> {
   encoder ??= module("webp_enc_simd.wasm").then((wasm) => initEncoder(wasm));
   await encoder;
   const image = { data: rgba, width, height } as ImageData;
-  const webp = new Uint8Array(await encodeWebP(image, { lossless: 1, exact: 1, quality: 80, method: 4 }));
-  const few = writeIndexed(rgba, width, height);
-  return few && few.length < webp.length ? few : webp;
+  return new Uint8Array(await encodeWebP(image, { lossless: 1, exact: 0, quality: 80, method: 4 }));
 }

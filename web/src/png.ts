@@ -1,5 +1,5 @@
 /**
- * PNG, as far as DPC needs it: the alpha chunk (8-bit grey, not interlaced) in both directions, and whole pictures
+ * PNG, as far as DPC needs it: opacities (8-bit grey, not interlaced) in both directions, and whole pictures
  * for the browser's own <img>, with their colour profile, without compression.
  */
 import { inflateSync, zlibSync } from "fflate";
@@ -36,7 +36,7 @@ function chunk(type: string, data: Uint8Array): Uint8Array {
   return out;
 }
 
-/** The alpha chunk: a PNG of width x height opacities. */
+/** A PNG of width x height opacities. */
 export function writeGrey(values: Uint8Array, width: number, height: number): Uint8Array {
   const rows = new Uint8Array((width + 1) * height);
   for (let y = 0; y < height; y++) {
@@ -54,7 +54,12 @@ export function writeGrey(values: Uint8Array, width: number, height: number): Ui
   ]);
 }
 
-/** The opacities in an alpha chunk; Corrupt unless it is a sound 8-bit grey PNG of this size. */
+/** Whether bytes begin as a PNG does. */
+export function isPNG(bytes: Uint8Array): boolean {
+  return bytes[0] === SIGNATURE[0];
+}
+
+/** The opacities in such a PNG; Corrupt unless it is a sound 8-bit grey PNG of this size. */
 export function readGrey(bytes: Uint8Array, width: number, height: number): Uint8Array {
   if (!start(width, height, GREY).every((byte, i) => bytes[i] === byte))
     throw new Corrupt(

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, exact, image, inks, overlay, quality_map, rate_control, stream
+from dpc.codec import artifact, container, exact, image, inks, opacity, overlay, quality_map, rate_control, stream
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
@@ -124,7 +124,7 @@ class Codec:
             return whole
         merged = exact.merged_file(picture, about, task.size) if whole and task.size is not None else None
         letters = cache(lambda: inks.find(picture.rgb, picture.alpha))
-        if merged and (roi is not None or not inks.graded(picture.rgb) or letters() is None):
+        if merged and (not inks.graded(picture.rgb) or letters() is None):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
@@ -132,8 +132,11 @@ class Codec:
         data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
-        if whole and note and container.peek(data).level is not None and exact.loses_letters(picture.rgb, whole, data):
-            note(HINT.format(len(whole)))
+        if note and container.peek(data).level is not None:
+            if line := target.outgrown(about, task.pixels):
+                note(line)
+            elif whole and exact.loses_letters(picture.rgb, whole, data):
+                note(HINT.format(len(whole)))
         return data
 
     def _page(
@@ -221,7 +224,7 @@ class Codec:
             rgb = smooth.shown(rgb, part) if smooth else rgb
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
-            alpha = None if file.alpha is None else image.alpha_from_bytes(file.alpha, file.width, file.height)
+            alpha = None if file.alpha is None else opacity.from_bytes(file.alpha, file.width, file.height)
             if preview and not drawn:
                 rgb, alpha = reduced(rgb, alpha)
             elif alpha is not None:
@@ -292,7 +295,7 @@ def _about(picture: image.Picture, exif: bool, xmp: bool, density: bool) -> dict
         "height": picture.rgb.shape[0],
         "grey": picture.grey,
         "colour": picture.colour,
-        "alpha": None if picture.alpha is None else image.alpha_to_bytes(picture.alpha),
+        "alpha": None if picture.alpha is None else opacity.to_bytes(picture.alpha),
         "icc": None if picture.icc is None else deflated(picture.icc),
         "exif": picture.beside.exif if exif else None,
         "xmp": picture.beside.xmp if xmp else None,

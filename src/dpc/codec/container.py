@@ -95,7 +95,7 @@ class DPCFile(Header):
     Critical chunks:
     body: the colours. A learned stream (codec/stream.py), or codec/lossless.py's, alpha included, in a lossless file.
     quality_map: deltas of the quality, one for each 64x64 pixels (codec/quality_map.py); never in a lossless file.
-    alpha: opacity, an 8-bit grey PNG of the picture's size; None when every pixel is opaque; never in a lossless file.
+    alpha: opacity (codec/opacity.py); None when every pixel is opaque; never in a lossless file.
     overlay: pixels that are blended over the body's (codec/overlay.py); never in a lossless file.
     smoothing: where the body's picture is smoothed, and how much (codec/smoothing.py); never in a lossless file.
 

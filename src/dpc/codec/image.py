@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,16 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from dpc.codec import colour, hidden, metadata
 from dpc.codec.colour_tags import declared
 from dpc.codec.container import MAGIC, Colour, check_size
 from dpc.codec.depth import is_deep
 from dpc.codec.metadata import Beside
-from dpc.errors import Corrupt, DPCError, ImageError, OptionError, TooLarge
+from dpc.errors import DPCError, ImageError, OptionError, TooLarge
 
-__all__ = ["SUFFIXES", "Picture", "Source", "alpha_from_bytes", "alpha_to_bytes", "load", "pictures_in", "to_pil"]
+__all__ = ["SUFFIXES", "Picture", "Source", "load", "pictures_in", "to_pil"]
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8"
@@ -124,55 +121,6 @@ def to_pil(
         image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
     image.info.update(info)
     return image
-
-
-def alpha_to_bytes(alpha: UInt8) -> bytes:
-    """The payload of the alpha section: a PNG of an (H, W) uint8 array."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(alpha)).save(out, "PNG", optimize=True)
-    return out.getvalue()
-
-
-def alpha_from_bytes(data: bytes, width: int, height: int) -> UInt8:
-    """An alpha section as (height, width) uint8; Corrupt unless it is an 8-bit grey PNG of that size.
-
-    Kind and size are compared, byte for byte, before anything is decoded.
-    """
-    if not data.startswith(_png_start(width, height)):
-        raise Corrupt(
-            f"the alpha section is not an 8-bit grey PNG of {width}x{height} pixels; the file is damaged, get it again"
-        )
-    try:
-        with PngImageFile(io.BytesIO(_plain_png(data, width, height))) as png:
-            return np.asarray(png)
-    except Exception as exc:  # Pillow's readers raise whatever the damage happens to hit
-        raise Corrupt(f"the alpha chunk cannot be decoded ({_line(exc)}); the file is damaged, get it again") from exc
-
-
-def _plain_png(data: bytes, width: int, height: int) -> bytes:
-    """The 8-bit grey PNG again, with its pixels only and every checksum held: Pillow looks at none of the pixels'.
-
-    ValueError where a chunk is cut short or wrong, or where the pixels are not one whole zlib stream of the size.
-    """
-    kind, at, rows = b"", 8, b""
-    while kind != b"IEND":
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        kind, content, crc = data[at + 4 : at + 8], data[at + 4 : end], data[end : end + 4]
-        if len(crc) < 4 or zlib.crc32(content) != int.from_bytes(crc, "big"):
-            raise ValueError("a chunk of the PNG is cut short, or its checksum is wrong")
-        rows += content[4:] if kind == b"IDAT" else b""
-        at = end + 4
-    stream, size = zlib.decompressobj(), (width + 1) * height
-    if len(stream.decompress(rows, size + 1)) != size or not stream.eof or stream.unused_data:
-        raise ValueError("the pixels of the PNG are not one whole zlib stream of its size")
-    chunks = (_png_start(width, height)[12:], b"IDAT" + rows, b"IEND")
-    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    return data[:8] + b"".join(framed)
-
-
-def _png_start(width: int, height: int) -> bytes:
-    """The first 29 bytes of an 8-bit, grey, not interlaced PNG."""
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
 
 
 def _from_array(array: npt.NDArray[Any]) -> Picture:

@@ -32,7 +32,7 @@ LEAST = 24  # pixels of one colour from which it may be an ink
 CANDIDATES, MOST_INKS = 32, 16
 FOUND = 12  # inks of which pixels are found as they are; the others are the colours of what these do not explain
 SHARP, REACH = 32, 3  # levels by which the colour has changed where a letter ended so many pixels ago
-ENDS = 0.8  # share of such ends around a letter
+ENDS, INK_ENDS = 0.8, 0.3  # share of such ends around a letter, and around all that is of an ink
 LARGEST = 20000  # pixels of a part of one ink
 NEAR, BESIDE = 24, 16  # levels by which pixels of thin letters are off their ink, pixels from others of it
 SMOOTH, STEEP = 3, 16  # levels: the range of 3 x 3 pixels on smooth ground, and from which they hold an edge
@@ -170,7 +170,10 @@ def _near(levels: Ints, core: Bools, inks: Floats) -> Bools:
 
 
 def _sharp(levels: Ints, numbers: UInt8) -> Bools:
-    """The connected parts that end sharply of what has a number above 0, each number's ends counting; (H, W)."""
+    """The connected parts that end sharply of what has a number above 0, each number's ends counting; (H, W).
+
+    Numbers that end sharply nearly nowhere are ground of few colours, and are left out first.
+    """
     height, width = numbers.shape
     ends = np.zeros((2, height, width), np.uint8)  # soft, sharp
     for axis in (0, 1):
@@ -186,7 +189,8 @@ def _sharp(levels: Ints, numbers: UInt8) -> Bools:
                 there[axis] = np.clip(at[axis] + by * towards, 0, numbers.shape[axis] - 1)
                 off = np.maximum(off, np.abs(levels[tuple(at)] - levels[tuple(there)]).max(1))
             np.add.at(ends, ((off > SHARP).astype(np.intp), *at), np.uint8(1))
-    marked = numbers > 0
+    soft, sharp = (np.bincount(numbers.ravel(), of.ravel()) for of in ends)
+    marked = (numbers > 0) & (sharp >= INK_ENDS * (sharp + soft))[numbers]
     labels = regions.labelled(marked)[marked]
     soft, sharp = (np.bincount(labels, of[marked]) for of in ends)
     sharp_parts = (sharp > 0) & (sharp >= ENDS * (sharp + soft)) & (np.bincount(labels) <= LARGEST)

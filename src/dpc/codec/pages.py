@@ -144,24 +144,21 @@ class Pages:
         return None
 
     @cached_property
-    def _drawn(self) -> inks.Drawn | None:
-        return None if self._masked else self._letters()
-
-    @cached_property
     def _under(self) -> Coder | None:
         """That of the picture without its letters."""
-        return None if self._drawn is None else self._coder_of(self._drawn.behind)
+        drawn = self._letters()
+        return None if drawn is None else self._coder_of(drawn.behind)
 
     def _inked(self, most: float, other: bytes) -> bytes | None:
         """The file with letters in an overlay, where it fits into so many bytes and is nearer than the other one."""
-        task, drawn = self._task, self._drawn
+        task, drawn = self._task, self._letters()
         if drawn is None:
             return None
         share = inks.SHARES[drawn.smooth] * most
         data = drawn.fitting(INKED * most, share)
         if data is None or not self._promising(drawn, len(data) / most) or self._under is None:
             return None
-        if task.size is None:
+        if task.size is None or self._masked:
             room = most - len(self._under.file(task.about, self._level)) - CHUNK
             data = data if len(data) <= room else drawn.fitting(room, share)
             if data is None:

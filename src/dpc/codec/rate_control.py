@@ -15,6 +15,8 @@ __all__ = ["DEFAULT_QUALITY", "Found", "Target", "level_of", "reach", "search"]
 
 DEFAULT_QUALITY = 40.0
 
+BESIDE = {"icc": "profile", "exif": "EXIF", "alpha": "alpha", "xmp": "XMP"}
+"""What a file keeps beside its colours, by its name in `about`."""
 _FACTOR = 64.0  # how much larger the file of the last setting is than that of the first, before anything is known
 
 
@@ -117,13 +119,22 @@ class Target:
         """OptionError where the smallest file is too large. about: the fields of the file beside its body."""
         if self.max_bytes is None or len(data) <= self.max_bytes:
             return
-        names = {"icc": "profile", "exif": "EXIF", "alpha": "alpha", "xmp": "XMP"}
-        beside = "".join(f", its {name}" for key, name in names.items() if about.get(key))
+        beside = "".join(f", its {name}" for key, name in BESIDE.items() if about.get(key))
         drop = "drop EXIF and the like (strip), or " if any(map(about.get, ("icc", "exif", "xmp"))) else "or "
         raise OptionError(
             f"max_bytes={self.max_bytes}: at quality 1 this {about['width']}x{about['height']} picture{beside} and the "
             f"header take {len(data)} bytes; allow at least that, {drop}scale the picture down"
         )
+
+    def outgrown(self, about: dict[str, Any], pixels: int) -> str | None:
+        """A line for the user where what is kept beside the colours takes more than the rate that is asked for."""
+        size = self.size(pixels)
+        kept = {name: len(about[key]) for key, name in BESIDE.items() if about.get(key)}
+        total = sum(kept.values())
+        if size is None or total <= size:
+            return None
+        drop = "; strip drops EXIF and the like" if kept.keys() - {"alpha"} else ""
+        return f"{total:,} bytes, {8 * total / pixels:.3g} bpp, go to {' and '.join(kept)}, kept without loss{drop}"
 
 
 def level_of(quality: float, top: int) -> int:
