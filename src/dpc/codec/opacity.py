@@ -1,4 +1,4 @@
-"""The alpha chunk: the opacity of every pixel, without loss, as a WebP or, of long sides, a PNG. docs/format.md, "Alpha"."""
+"""The alpha chunk: the opacity of every pixel, without loss: a WebP, or a PNG of long sides. docs/format.md, "Alpha"."""
 
 from __future__ import annotations
 
