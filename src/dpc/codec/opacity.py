@@ -1,4 +1,4 @@
-"""The alpha chunk: the opacity of every pixel, without loss: a WebP, or a PNG of long sides. docs/format.md, "Alpha"."""
+"""The alpha chunk: the opacity of every pixel, kept as a WebP or PNG. docs/format.md, "Alpha"."""
 
 from __future__ import annotations
 
