@@ -22,7 +22,18 @@ import numpy as np
 from paths import ROOT
 from PIL import Image, ImageDraw
 
-from dpc.codec import container, entropy, indexed, lossless, opacity, quality_map, smoothing, stream, transforms
+from dpc.codec import (
+    container,
+    entropy,
+    indexed,
+    lossless,
+    opacity,
+    quality_map,
+    smoothing,
+    stream,
+    transforms,
+    wide_smoothing,
+)
 from dpc.codec.artifact import Artifact
 from dpc.codec.codec import Codec
 from dpc.codec.container import MAGIC, Colour, DPCFile
@@ -69,7 +80,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R9", sealed(header(b"\xff\xff\x03\xff\xff\x03") + BODY), "TooLarge"),
     ("R9", sealed(header(b"\x80\x80\x01\x81\x80\x01") + BODY), "TooLarge"),
     *(("R10", header() + bytes(n), "Truncated") for n in range(4)),
-    ("R11", sealed(header() + BODY + b"\x06\x00"), "UnsupportedVersion"),
+    ("R11", sealed(header() + BODY + b"\x07\x00"), "UnsupportedVersion"),
     ("R11", sealed(header() + BODY + b"\x7f\x01x"), "UnsupportedVersion"),
     ("R12", sealed(header() + BODY + BODY), "Corrupt"),
     ("R12", sealed(header() + b"\x03\x01a" + BODY), "Corrupt"),
@@ -102,6 +113,7 @@ CONTAINER: list[tuple[str, bytes, str]] = [
     ("R20", sealed(header(flags=2) + b"\x01\x04map!" + BODY), "Corrupt"),
     ("R20", sealed(header(flags=2) + BODY + b"\x04\x01o"), "Corrupt"),
     ("R20", sealed(header(flags=2) + BODY + b"\x05\x04cell"), "Corrupt"),
+    ("R20", sealed(header(flags=2) + BODY + b"\x06\x04cell"), "Corrupt"),
     ("R21", sealed(header(flags=4 << 2) + BODY), "Corrupt"),
     *(("R21", sealed(header(flags=code << 2) + BODY + b"\x81\x01i"), "Corrupt") for code in range(4)),
     ("R22", header() + BODY + bytes(4), "Corrupt"),
@@ -211,7 +223,9 @@ def smoothings(photo: DPCFile, page: DPCFile) -> dict[str, bytes]:
     for name, file in (("smoothed", photo), ("smoothed-overlay-grey", page)):
         rows, columns = smoothing.cells_of(file.height, file.width)
         strengths = make_tiny.noise(rows, columns) % 4
-        files[name] = container.pack(replace(file, smoothing=smoothing.pack(strengths)))
+        narrow = replace(file, smoothing=smoothing.pack(strengths))
+        both = replace(narrow, wide_smoothing=wide_smoothing.pack(strengths[::-1, ::-1]))
+        files |= {name: container.pack(narrow), f"widely-{name}": container.pack(both)}
     return files
 
 
@@ -335,6 +349,8 @@ def broken_streams(codec: Codec, photo: DPCFile) -> list[tuple[str, DPCFile]]:
         ("S5", {"smoothing": b"\xff\xff\xff\x00"}),
         ("S6", {"smoothing": b"\x01\x00\x00\x00" + cells}),
         ("S6", {"smoothing": smoothing.pack(np.full((3, 4), 3, np.uint8))}),
+        ("S5", {"wide_smoothing": b"\xff\xff\xff\x00"}),
+        ("S6", {"wide_smoothing": wide_smoothing.pack(np.eye(9, dtype=np.uint8))}),
     ]
     return [(rule, replace(photo, **change)) for rule, change in changes]
 

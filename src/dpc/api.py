@@ -132,7 +132,7 @@ def inspect(data: bytes | str | os.PathLike[str] | BinaryIO) -> FileInfo:
     file = container.unpack(raw)
     path = None if file.model is None else by_id().get(file.model)
     alpha = has_alpha(file.body) if file.lossless else file.alpha is not None
-    chunks = ("quality_map", "body", "alpha", "overlay", "smoothing", "icc", "exif", "xmp", "density")
+    chunks = ("quality_map", "body", "alpha", "overlay", "smoothing", "wide_smoothing", "icc", "exif", "xmp", "density")
     return FileInfo(
         width=file.width,
         height=file.height,

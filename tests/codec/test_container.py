@@ -46,13 +46,14 @@ SMALL = DPCFile(
     alpha=b"alpha",
     overlay=b"page",
     smoothing=b"cells",
+    wide_smoothing=b"wider cells",
     icc=b"icc",
     exif=b"exif",
     xmp=b"xmp",
     density=b"12345678",
 )
 HEADER = bytes.fromhex("89445043 02 11 ac02 07 00ff6d6f 3412")
-CHUNKS = b"\x01\x06deltas\x02\x06stream\x03\x05alpha\x04\x04page\x05\x05cells"
+CHUNKS = b"\x01\x06deltas\x02\x06stream\x03\x05alpha\x04\x04page\x05\x05cells\x06\x0bwider cells"
 CHUNKS += b"\x81\x03icc\x82\x04exif\x83\x03xmp\x84\x0812345678"
 BARE = DPCFile(width=5, height=6, model=b"mode", level=0, body=b"body")
 

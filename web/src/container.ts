@@ -45,6 +45,7 @@ export interface Chunks {
   alpha?: Uint8Array;
   overlay?: Uint8Array;
   smoothing?: Uint8Array;
+  wideSmoothing?: Uint8Array;
   icc?: Uint8Array;
   exif?: Uint8Array;
   xmp?: Uint8Array;
@@ -67,6 +68,7 @@ const CHUNKS: readonly Kind[] = [
   { type: 0x03, name: "alpha", title: "alpha", shortest: 1, longest: 2 ** 29 },
   { type: 0x04, name: "overlay", title: "overlay", shortest: 1, longest: 2 ** 29 },
   { type: 0x05, name: "smoothing", title: "smoothing", shortest: 4, longest: 2 ** 19 },
+  { type: 0x06, name: "wideSmoothing", title: "wide smoothing", shortest: 4, longest: 2 ** 19 },
   { type: 0x81, name: "icc", title: "ICC profile", shortest: 1, longest: 2 ** 22 },
   { type: 0x82, name: "exif", title: "EXIF", shortest: 1, longest: 2 ** 20 },
   { type: 0x83, name: "xmp", title: "XMP", shortest: 1, longest: 2 ** 22 },
@@ -74,7 +76,7 @@ const CHUNKS: readonly Kind[] = [
 ];
 
 /** What a lossless file has none of. */
-const OF_LEARNED = new Set<keyof Chunks>(["qualityMap", "alpha", "overlay", "smoothing"]);
+const OF_LEARNED = new Set<keyof Chunks>(["qualityMap", "alpha", "overlay", "smoothing", "wideSmoothing"]);
 
 /** Bytes that are read from first to last; `at` is the next one. */
 class Reader {

@@ -9,6 +9,7 @@ import type { Graphs } from "./runtime.js";
 import { readStrengths, smooth } from "./smoothing.js";
 import { checkLength, readStrip, streamsOf, stripsOf } from "./stream.js";
 import { means, synthesise, type Step } from "./transforms.js";
+import { WIDE_FREQUENCIES, smoothWidely } from "./wide_smoothing.js";
 
 /** Pixels, the right way up: red, green, blue and opacity of each, not multiplied by the opacity. */
 export interface Pixels {
@@ -58,6 +59,10 @@ export async function decodeLearned(file: DPCFile, graphs: Graphs, step: Step): 
     return { y: await means(graphs, latents, levels[i]!, halo), levels: levels[i]! };
   };
   await synthesise(graphs, next, rgba, width, height, halo, step);
+  if (file.wideSmoothing) {
+    const strengths = readStrengths(file.wideSmoothing, width, height, WIDE_FREQUENCIES);
+    smoothWidely(rgba, width, height, strengths);
+  }
   if (file.smoothing) smooth(rgba, width, height, readStrengths(file.smoothing, width, height));
   if (file.overlay) layOver(rgba, (await readLossless(file.overlay, width, height, "overlay")).rgba);
   if (file.grey) toGrey(rgba);

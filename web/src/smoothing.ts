@@ -1,33 +1,39 @@
 /** Smoothing of docs/format.md: pixels of cells of 32 x 32 become averages of those around them that are near. */
 import { AnsDecoder, Table } from "./ans.js";
 
-const CELL = 32; // pixels
-const NEAR = [0, 6, 12, 24]; // levels within which a pixel counts, by strength
+export const CELL = 32; // pixels
+export const NEAR = [0, 6, 12, 24]; // levels within which a pixel counts, by strength
 const REACH = 4; // pixels to each side that are looked at
-const FRACTION = 16; // values of a level between the two passes
+export const FRACTION = 16; // values of a level between the two passes
 const OUTSIDE = -32768; // in place of what lies beyond the picture: near to no pixel
 const SIDE = CELL + 2 * REACH;
 
-/** Of 256, the frequencies of the strengths; by 4 times the smaller of those to the left and above, and the larger. */
-const TABLES = new Map<number, Table>(
-  (
-    [
-      [0, 0, 239, 4, 9, 4],
-      [0, 1, 186, 28, 29, 13],
-      [0, 2, 160, 13, 66, 17],
-      [0, 3, 144, 6, 28, 78],
-      [1, 1, 130, 66, 48, 12],
-      [1, 2, 110, 46, 80, 20],
-      [1, 3, 80, 24, 60, 92],
-      [2, 2, 70, 11, 160, 15],
-      [2, 3, 102, 6, 58, 90],
-      [3, 3, 54, 4, 24, 174],
-    ] as const
-  ).map(([low, high, ...row]) => [4 * low + high, new Table(Uint32Array.from(row, (n) => n * 65536))]),
-);
+/** Of 256, the frequencies of the strengths, behind the smaller and the larger one of those to the left and above. */
+export type Frequencies = readonly (readonly [number, number, number, number, number, number])[];
+
+const FREQUENCIES: Frequencies = [
+  [0, 0, 239, 4, 9, 4],
+  [0, 1, 186, 28, 29, 13],
+  [0, 2, 160, 13, 66, 17],
+  [0, 3, 144, 6, 28, 78],
+  [1, 1, 130, 66, 48, 12],
+  [1, 2, 110, 46, 80, 20],
+  [1, 3, 80, 24, 60, 92],
+  [2, 2, 70, 11, 160, 15],
+  [2, 3, 102, 6, 58, 90],
+  [3, 3, 54, 4, 24, 174],
+];
 
 /** The strengths of all cells, row by row. Corrupt for a chunk that no writer makes. */
-export function readStrengths(payload: Uint8Array, width: number, height: number): Uint8Array {
+export function readStrengths(
+  payload: Uint8Array,
+  width: number,
+  height: number,
+  frequencies: Frequencies = FREQUENCIES,
+): Uint8Array {
+  const tables = new Map(
+    frequencies.map(([low, high, ...row]) => [4 * low + high, new Table(Uint32Array.from(row, (n) => n * 65536))]),
+  );
   const [rows, columns] = [Math.ceil(height / CELL), Math.ceil(width / CELL)];
   const strengths = new Uint8Array(rows * columns);
   const decoder = new AnsDecoder(payload);
@@ -35,7 +41,7 @@ export function readStrengths(payload: Uint8Array, width: number, height: number
     for (let column = 0; column < columns; column++, at++) {
       const left = column ? strengths[at - 1]! : 0;
       const above = row ? strengths[at - columns]! : 0;
-      strengths[at] = decoder.symbol(TABLES.get(4 * Math.min(left, above) + Math.max(left, above))!);
+      strengths[at] = decoder.symbol(tables.get(4 * Math.min(left, above) + Math.max(left, above))!);
       decoder.check();
     }
   decoder.finish();

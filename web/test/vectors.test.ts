@@ -71,7 +71,7 @@ function channelsOf({ rgba }: Pixels, channels: number): Uint8Array {
   });
 }
 
-const NAMES: Record<string, string> = { qualityMap: "quality_map" };
+const NAMES: Record<string, string> = { qualityMap: "quality_map", wideSmoothing: "wide_smoothing" };
 
 for (const expected of vectors.valid)
   test(expected.file, async () => {

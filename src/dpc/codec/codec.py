@@ -35,6 +35,7 @@ from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import STRIDE, positions_of
 from dpc.codec.timing import Clock
 from dpc.codec.transforms import PREVIEW, Progress, Strip, Transforms, positions, strips
+from dpc.codec.wide_smoothing import WideSmooth
 from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, Truncated, WrongModel
 
 __all__ = [
@@ -198,7 +199,9 @@ class Codec:
         clock = Clock(*PARTS)
         part = part_of(file, region, preview, max_pixels)
         drawn = preview and self.artifact.previews and file.overlay is None
-        smooth = None if drawn or file.smoothing is None else Smooth(file.smoothing, file.height, file.width)
+        size = file.height, file.width
+        smooth = None if drawn or file.smoothing is None else Smooth(file.smoothing, *size)
+        wide = None if drawn or file.wide_smoothing is None else WideSmooth(file.wide_smoothing, *size)
         stride = PREVIEW if drawn else STRIDE
         if drawn:
             part = slice(0, -(-file.height // EIGHTH)), slice(0, -(-file.width // EIGHTH))
@@ -215,12 +218,14 @@ class Codec:
             z, r = coder.read(streams[strip.number], strip, levels)
             return strip, networks.means(z, r, strip, levels)
 
-        outer = smooth.seen(part) if smooth else part
+        inner = smooth.seen(part) if smooth else part
+        outer = wide.seen(inner) if wide else inner
         seen = networks.seen(h, w, positions_of(outer, stride))
         needed = [strip for strip in every if strip.start < seen.stop and strip.stop > seen.start]
         y_hat = ahead(read, needed, self._at_once)
         rgb = networks.synthesise(y_hat, h, w, outer, levels, progress or _silent, stride)
         with clock.part("file"):
+            rgb = wide.shown(rgb, inner) if wide else rgb
             rgb = smooth.shown(rgb, part) if smooth else rgb
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)

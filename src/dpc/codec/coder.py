@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import container, image, quality_map, rate_control, smoothing, smoothing_choice, stream
+from dpc.codec import container, image, quality_map, rate_control, smoothing, smoothing_choice, stream, wide_smoothing
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DPCFile
@@ -20,7 +21,6 @@ from dpc.codec.timing import Clock
 from dpc.codec.transforms import Progress, Strip, Transforms, strips
 
 NEAR_ENOUGH = 1.01  # of a rate that is asked for
-ROOM = 0.995  # of the most bytes: the rest is for what is smoothed
 
 MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
@@ -78,28 +78,32 @@ class Coder:
         packed = None if self._deltas is None else quality_map.pack(self._deltas)
         return container.pack(DPCFile(**about, model=self._artifact.id, level=level, quality_map=packed, body=body))
 
-    def reached(self, task: Task, about: dict[str, Any], share: float = 1.0) -> bytes:
-        """The file that the task's target asks for; share: of the most bytes, where it names any."""
-        target = task.target
-        if target.max_bytes is not None:
-            target = replace(target, max_bytes=max(1, int(share * target.max_bytes)))
-        return rate_control.reach(target, lambda level: self.file(about, level), self._top, task.pixels)
+    def reached(self, task: Task, about: dict[str, Any]) -> bytes:
+        """The file that the task's target asks for."""
+        return rate_control.reach(task.target, lambda level: self.file(about, level), self._top, task.pixels)
 
     def smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
-        """The same file with what is to be smoothed in it, as at the quality that it has, where that fits the target.
+        """The file that says what is to be smoothed, where that fits the target; where a size is asked for, of it all.
 
         data: the best file without.
         """
         if task.fast:
             return data
-        first = data if task.target.max_bytes is None else self.reached(task, about, ROOM)
-        level = container.peek(first).level or 0
+        level = container.peek(data).level or 0
         bare = {name: about[name] for name in ("width", "height")}
+        shown = cache(lambda: self._decode(self.file(bare, level)))
+        added = {}
         with self._clock.part("file"):
-            strengths = smoothing_choice.chosen(self._rgb, lambda: self._decode(self.file(bare, level)))
-            if strengths is None:
+            wide = smoothing_choice.chosen_wide(self._rgb, shown)
+            if wide is not None:
+                added["wide_smoothing"] = wide_smoothing.pack(wide)
+                wide_smoothing.smooth(shown(), wide, (slice(0, about["height"]), slice(0, about["width"])))
+            strengths = smoothing_choice.chosen(self._rgb, shown)
+            if strengths is not None:
+                added["smoothing"] = smoothing.pack(strengths)
+            if not added:
                 return data
-            found = self.file(about | {"smoothing": smoothing.pack(strengths)}, level)
+            found = self.file(about | added, level) if task.size is None else self.reached(task, about | added)
         most = task.target.max_bytes or NEAR_ENOUGH * max(task.size or 0, len(data))
         return found if task.size is None or len(found) <= most else data
 

@@ -98,6 +98,7 @@ class DPCFile(Header):
     alpha: opacity (codec/opacity.py); None when every pixel is opaque; never in a lossless file.
     overlay: pixels that are blended over the body's (codec/overlay.py); never in a lossless file.
     smoothing: where the body's picture is smoothed, and how much (codec/smoothing.py); never in a lossless file.
+    wide_smoothing: the same for what is wider, before it (codec/wide_smoothing.py); never in a lossless file.
 
     Ancillary chunks, which a reader may skip:
     icc: the colour profile, `deflated`; there if, and only if, colour is Colour.ICC.
@@ -111,6 +112,7 @@ class DPCFile(Header):
     alpha: bytes | None = None
     overlay: bytes | None = None
     smoothing: bytes | None = None
+    wide_smoothing: bytes | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -261,7 +263,7 @@ def _check_together(file: DPCFile) -> None:
     """Corrupt where header and chunks contradict each other."""
     if (file.model is None) != (file.level is None):
         raise Corrupt(f"model is {file.model!r} and level {file.level}; give both, or for a lossless file neither")
-    for name in ("quality_map", "alpha", "overlay", "smoothing"):
+    for name in ("quality_map", "alpha", "overlay", "smoothing", "wide_smoothing"):
         if file.lossless and getattr(file, name) is not None:
             raise Corrupt(f"a lossless file has no {_title(name)} chunk of its own; {DAMAGED}")
     if (file.colour == Colour.ICC) != (file.icc is not None):
@@ -376,6 +378,7 @@ _CHUNKS = (
     _Chunk(0x03, "alpha", "alpha", 1, 1 << 29, _PARTS),
     _Chunk(0x04, "overlay", "overlay", 1, 1 << 29, _PARTS),
     _Chunk(0x05, "smoothing", "smoothing", 4, 1 << 19, _PARTS),
+    _Chunk(0x06, "wide_smoothing", "wide smoothing", 4, 1 << 19, _PARTS),
     _Chunk(0x81, "icc", "ICC profile", 1, 1 << 22, "convert the picture to sRGB and remove its profile"),
     _Chunk(0x82, "exif", "EXIF", 1, 1 << 20, "encode without EXIF (exif=False)"),
     _Chunk(0x83, "xmp", "XMP", 1, 1 << 22, "encode without XMP"),

@@ -24,6 +24,7 @@ __all__ = [
     "Smooth",
     "cells_of",
     "cut",
+    "models_of",
     "pack",
     "patches",
     "rows_at_once",
@@ -41,6 +42,8 @@ CELLS_AT_ONCE = 256  # or one row of them, for memory
 
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
+Frequencies = dict[tuple[int, int], tuple[int, int, int, int]]
+Models = dict[tuple[int, int], Any]
 
 
 def cells_of(height: int, width: int) -> tuple[int, int]:
@@ -161,7 +164,7 @@ def _near(values: UInt16, limits: NDArray[np.int16]) -> tuple[UInt16, UInt16]:
 # strengths <-> bytes
 
 # Of 256, the frequencies of the strengths 0 to 3; by the smaller and the larger strength to the left and above.
-_FREQUENCIES = {
+_FREQUENCIES: Frequencies = {
     (0, 0): (239, 4, 9, 4),
     (0, 1): (186, 28, 29, 13),
     (0, 2): (160, 13, 66, 17),
@@ -173,33 +176,39 @@ _FREQUENCIES = {
     (2, 3): (102, 6, 58, 90),
     (3, 3): (54, 4, 24, 174),
 }
-_MODELS = {
-    # constriction gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly
-    pair: constriction.stream.model.Categorical((np.array(row) * 65536.0 - 1), perfect=False)
-    for pair, row in _FREQUENCIES.items()
-}
 
 
-def _model(strengths: UInt8, i: int, j: int) -> Any:
+def models_of(frequencies: Frequencies) -> Models:
+    """constriction gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly."""
+    return {
+        pair: constriction.stream.model.Categorical((np.array(row) * 65536.0 - 1), perfect=False)
+        for pair, row in frequencies.items()
+    }
+
+
+_MODELS = models_of(_FREQUENCIES)
+
+
+def _model(models: Models, strengths: UInt8, i: int, j: int) -> Any:
     """That of a cell, by the cells to the left and above; 0 beyond the picture."""
     left = int(strengths[i, j - 1]) if j else 0
     above = int(strengths[i - 1, j]) if i else 0
-    return _MODELS[min(left, above), max(left, above)]
+    return models[min(left, above), max(left, above)]
 
 
-def pack(strengths: UInt8) -> bytes:
+def pack(strengths: UInt8, models: Models = _MODELS) -> bytes:
     """The payload of the chunk: what `unpack` reads."""
     encoder = Encoder(Tables([]))
     for i, j in np.ndindex(strengths.shape):
-        encoder.add_symbols(strengths[i : i + 1, j].astype(np.int32), _model(strengths, i, j))
+        encoder.add_symbols(strengths[i : i + 1, j].astype(np.int32), _model(models, strengths, i, j))
     return encoder.finish()
 
 
-def unpack(payload: bytes, rows: int, columns: int) -> UInt8:
+def unpack(payload: bytes, rows: int, columns: int, models: Models = _MODELS) -> UInt8:
     """The strengths in a payload, (rows, columns). Corrupt where it breaks a rule of docs/format.md."""
     decoder = Decoder(Tables([]), payload)
     strengths = np.zeros((rows, columns), np.uint8)
     for i, j in np.ndindex(strengths.shape):
-        strengths[i, j] = decoder.read_symbols(_model(strengths, i, j), 1)[0]
+        strengths[i, j] = decoder.read_symbols(_model(models, strengths, i, j), 1)[0]
     decoder.finish()
     return strengths

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpc.codec.quality_map import activity
-from dpc.codec.smoothing import CELL, NEAR, cells_of, cut, patches, rows_at_once, smoothed
+from dpc.codec.smoothing import CELL, FRACTION, NEAR, cells_of, cut, patches, rows_at_once, smoothed
+from dpc.codec.wide_smoothing import BLOCK, STRENGTHS, averaged, blocks, blocks_of
 
 UInt8 = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -20,7 +21,7 @@ SHARE = 0.3  # a cell with this share of activities below HIDES is looked at
 MARGIN = 8  # rows around those that are looked at, so that their activity is right
 LESS = 0.9  # the most of the error that may be left
 KEPT = 0.7  # the least of the texture that must be left
-SLACK = 0.2  # levels squared a pixel: texture that may go anyway
+SLACK, WIDE_SLACK = 0.2, 0.05  # levels squared a pixel or block: texture that may go anyway
 MIDDLE = 2  # the strength that is tried first; the stronger one where it helps, the weaker one elsewhere
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -45,6 +46,60 @@ def chosen(original: UInt8, shown: Callable[[], UInt8]) -> UInt8 | None:
             found = _strengths(original, decoded, weights, cells, first)
             strengths[first : first + step][tuple(cells.T)] = found
     return strengths if strengths.any() else None
+
+
+def chosen_wide(original: UInt8, shown: Callable[[], UInt8]) -> UInt8 | None:
+    """The same for the wide smoothing, by the errors of blocks: what is finer is no concern of it."""
+    height, width = original.shape[:2]
+    if min(height, width) < LEAST:
+        return None
+    rows, columns = cells_of(height, width)
+    weights = np.empty(blocks_of(height, width), np.float32)
+    step = rows_at_once(columns)
+    for first in range(0, rows, step):
+        means = _block_means(_weights(original, first, step))
+        weights[first * CELL // BLOCK :][: len(means)] = means
+    plain = _by_cell(weights > 0.5 / HIDES) >= SHARE * (CELL // BLOCK) ** 2
+    if not plain.any():
+        return None
+    wanted, values = blocks(original), blocks(shown())
+    texture = _block_texture(wanted)
+    best = LESS * _block_errors(wanted, values, weights)
+    strengths = np.zeros((rows, columns), np.uint8)
+    for strength in STRENGTHS:
+        found = averaged(values, np.full(weights.shape, strength, np.uint8))
+        error = _block_errors(wanted, found, weights)
+        kept = _block_texture(found) >= KEPT * texture - WIDE_SLACK * (CELL // BLOCK) ** 2
+        good = plain & kept & (error < best)
+        best[good], strengths[good] = error[good], strength
+    return strengths if strengths.any() else None
+
+
+def _block_means(values: Float) -> Float:
+    """Of (h, w), those of whole blocks by theirs, of cut ones by what there is."""
+    down, across = (np.arange(0, n, BLOCK) for n in values.shape)
+    sums, counts = (np.add.reduceat(np.add.reduceat(of, down, 0), across, 1) for of in (values, np.ones_like(values)))
+    return np.asarray(sums / counts)
+
+
+def _by_cell(of_blocks: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums over the blocks of each cell."""
+    down, across = (np.arange(0, n, CELL // BLOCK) for n in of_blocks.shape)
+    return np.asarray(np.add.reduceat(np.add.reduceat(of_blocks, down, 0, np.float64), across, 1))
+
+
+def _block_errors(wanted: NDArray[np.int32], values: NDArray[np.int32], weights: Float) -> NDArray[np.float64]:
+    """The squared error of each cell, weighted."""
+    return _by_cell(np.square((wanted - values).astype(np.float32) / FRACTION).sum(2) * weights)
+
+
+def _block_texture(values: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The squared differences of neighbouring blocks' luma in each cell, with the blocks right of it and below."""
+    luma = values.astype(np.float32) @ (_LUMA / FRACTION)
+    squares = np.zeros(luma.shape, np.float32)
+    squares[:, :-1] += np.square(np.diff(luma, axis=1))
+    squares[:-1] += np.square(np.diff(luma, axis=0))
+    return _by_cell(squares)
 
 
 def _weights(original: UInt8, first: int, step: int) -> Float:
