@@ -25,17 +25,16 @@ from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
 from dpc.codec.container import DEFAULT_MAX_PIXELS, DPCFile
+from dpc.codec.filters import Filters
 from dpc.codec.icc import deflated
 from dpc.codec.pages import Pages
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.returned import EIGHTH, Region, decode_lossless, eighth, finished, part_of, reduced
-from dpc.codec.smoothing import Smooth
 from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import STRIDE, positions_of
 from dpc.codec.timing import Clock
 from dpc.codec.transforms import PREVIEW, Progress, Strip, Transforms, positions, strips
-from dpc.codec.wide_smoothing import WideSmooth
 from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, Truncated, WrongModel
 
 __all__ = [
@@ -199,9 +198,7 @@ class Codec:
         clock = Clock(*PARTS)
         part = part_of(file, region, preview, max_pixels)
         drawn = preview and self.artifact.previews and file.overlay is None
-        size = file.height, file.width
-        smooth = None if drawn or file.smoothing is None else Smooth(file.smoothing, *size)
-        wide = None if drawn or file.wide_smoothing is None else WideSmooth(file.wide_smoothing, *size)
+        filters = None if drawn else Filters(file)
         stride = PREVIEW if drawn else STRIDE
         if drawn:
             part = slice(0, -(-file.height // EIGHTH)), slice(0, -(-file.width // EIGHTH))
@@ -218,15 +215,13 @@ class Codec:
             z, r = coder.read(streams[strip.number], strip, levels)
             return strip, networks.means(z, r, strip, levels)
 
-        inner = smooth.seen(part) if smooth else part
-        outer = wide.seen(inner) if wide else inner
+        outer = filters.seen(part) if filters else part
         seen = networks.seen(h, w, positions_of(outer, stride))
         needed = [strip for strip in every if strip.start < seen.stop and strip.stop > seen.start]
         y_hat = ahead(read, needed, self._at_once)
         rgb = networks.synthesise(y_hat, h, w, outer, levels, progress or _silent, stride)
         with clock.part("file"):
-            rgb = wide.shown(rgb, inner) if wide else rgb
-            rgb = smooth.shown(rgb, part) if smooth else rgb
+            rgb = filters.shown(rgb, part) if filters else rgb
             if file.overlay is not None:
                 overlay.laid_over(rgb, file.overlay, file.width, file.height, part)
             alpha = None if file.alpha is None else opacity.from_bytes(file.alpha, file.width, file.height)
