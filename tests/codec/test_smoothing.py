@@ -129,6 +129,8 @@ def test_a_file_says_where_and_stays_within_its_bytes() -> None:
         assert file.smoothing is not None
         assert len(data) <= 9000 or "max_bytes" not in target
         assert len(data) <= 1.01 * 0.5 * rgb.size / 24 or "bpp" not in target
+        level = 1 + 99 * (file.level or 0) / (model.artifact.sizes.fine_levels - 1)
+        assert model.encode(rgb, lossless=False, quality=level) == data, "as at the quality that it has"
         fast = model.encode(rgb, lossless=False, fast=True, **target)  # type: ignore[arg-type]
         assert container.unpack(fast).smoothing is None
         shown = model.decode(data, as_array=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,8 @@ from dpc.codec.timing import Clock
 from dpc.codec.transforms import Progress, Strip, Transforms, strips
 
 NEAR_ENOUGH = 1.01  # of a rate that is asked for
+ROOM = 0.995  # of the size: the rest is for what is smoothed
+TRIES = 3  # levels at which that is chosen, where it takes more
 
 MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
 
@@ -78,18 +80,39 @@ class Coder:
         packed = None if self._deltas is None else quality_map.pack(self._deltas)
         return container.pack(DPCFile(**about, model=self._artifact.id, level=level, quality_map=packed, body=body))
 
-    def reached(self, task: Task, about: dict[str, Any]) -> bytes:
-        """The file that the task's target asks for."""
-        return rate_control.reach(task.target, lambda level: self.file(about, level), self._top, task.pixels)
+    def reached(self, task: Task, about: dict[str, Any], share: float = 1.0) -> bytes:
+        """The file that the task's target asks for; share: of the size, where it names any."""
+        target = task.target
+        if target.max_bytes is not None:
+            target = replace(target, max_bytes=max(1, int(share * target.max_bytes)))
+        elif target.bpp is not None:
+            target = replace(target, bpp=share * target.bpp)
+        return rate_control.reach(target, lambda level: self.file(about, level), self._top, task.pixels)
 
     def smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
-        """The file that says what is to be smoothed, where that fits the target; where a size is asked for, of it all.
+        """The file with what is to be smoothed in it, as at the quality that it has, where that fits the target.
 
         data: the best file without.
         """
         if task.fast:
             return data
-        level = container.peek(data).level or 0
+        rate, most = task.target.max_bytes is None, task.target.max_bytes or NEAR_ENOUGH * (task.size or 0)
+        level = container.peek(data if task.size is None else self.reached(task, about, ROOM)).level or 0
+        for _ in range(TRIES):
+            added = self._smoothing(about, level)
+            if not added:
+                return data
+            found = self.file(about | added, level)
+            out_of_reach = rate and len(data) > most  # of any file, which then need not be the smallest
+            if task.size is None or out_of_reach or len(found) <= most:
+                return found
+            level = min(level - 1, container.peek(self.reached(task, about | added)).level or 0)
+            if level < 0:
+                break
+        return data
+
+    def _smoothing(self, about: dict[str, Any], level: int) -> dict[str, bytes]:
+        """The chunks that say what is smoothed at a level."""
         bare = {name: about[name] for name in ("width", "height")}
         shown = cache(lambda: self._decode(self.file(bare, level)))
         added = {}
@@ -101,11 +124,7 @@ class Coder:
             strengths = smoothing_choice.chosen(self._rgb, shown)
             if strengths is not None:
                 added["smoothing"] = smoothing.pack(strengths)
-            if not added:
-                return data
-            found = self.file(about | added, level) if task.size is None else self.reached(task, about | added)
-        most = task.target.max_bytes or NEAR_ENOUGH * max(task.size or 0, len(data))
-        return found if task.size is None or len(found) <= most else data
+        return added
 
     def _body(self, level: int) -> bytes:
         levels = Levels(level, self._top, self._deltas)
