@@ -76,14 +76,21 @@ def smooth(rgb: UInt8, strengths: UInt8, part: Box) -> None:
     strengths: of all cells of the picture, (rows, columns). Pixels less than AROUND blocks from the border of the part
     come out right only where it is the picture's.
     """
-    values = blocks(rgb)
-    height, width = values.shape[:2]
-    rows, columns = (np.arange(n) * BLOCK + of.start for n, of in zip((height, width), part, strict=True))
-    of_blocks = strengths[np.ix_(rows // CELL, columns // CELL)]
-    if of_blocks.any():
-        change = averaged(values, of_blocks) - values
-        if change.any():
-            _put(rgb, change)
+    shape = blocks_of(*rgb.shape[:2])
+    places = (np.arange(n) * BLOCK + of.start for n, of in zip(shape, part, strict=True))
+    of_blocks = strengths[np.ix_(*(place // CELL for place in places))]
+    if not of_blocks.any():
+        return
+    box = tuple(_used(np.any(of_blocks, axis), AROUND) for axis in (1, 0))
+    seen = rgb[tuple(slice(of.start * BLOCK, of.stop * BLOCK) for of in box)]
+    values = blocks(seen)
+    _put(seen, averaged(values, of_blocks[box]) - values)
+
+
+def _used(marks: Any, around: int) -> slice:
+    """From the first of some marks (N) to the last one, with so many around them."""
+    at = np.flatnonzero(marks)
+    return slice(max(0, int(at[0]) - around), min(len(marks), int(at[-1]) + 1 + around))
 
 
 def blocks_of(height: int, width: int) -> tuple[int, int]:
@@ -91,13 +98,15 @@ def blocks_of(height: int, width: int) -> tuple[int, int]:
     return -(-height // BLOCK), -(-width // BLOCK)
 
 
-def blocks(values: NDArray[Any]) -> Int32:
+def blocks(values: UInt8) -> Int32:
     """The sums of blocks, (rows, columns, c), of (H, W, c); beyond the picture its last row and column go on."""
     height, width = values.shape[:2]
     beyond = (0, -height % BLOCK), (0, -width % BLOCK), (0, 0)
     whole = np.pad(values, beyond, mode="edge") if any(map(sum, beyond)) else values
-    rows, columns = blocks_of(height, width)
-    return whole.reshape(rows, BLOCK, columns, BLOCK, -1).sum((1, 3), np.int32)
+    wide = whole[::BLOCK].astype(np.uint16)
+    for row in range(1, BLOCK):
+        wide += whole[row::BLOCK]
+    return np.asarray(sum(wide[:, column::BLOCK].astype(np.int32) for column in range(BLOCK)))
 
 
 def averaged(values: Int32, strengths: UInt8) -> Int32:
@@ -105,42 +114,46 @@ def averaged(values: Int32, strengths: UInt8) -> Int32:
 
     values: in sixteenths of a level, (rows, columns, 3). strengths: of each, (rows, columns).
     """
-    limits = np.array(NEAR, np.int32)[strengths] * np.int32(FRACTION)
+    limits = (np.array(NEAR, np.int16) * np.int16(FRACTION))[strengths]
+    planes = np.ascontiguousarray(np.moveaxis(values, 2, 0), np.int16)
     for spacing, least in SPACINGS:
         if not (strengths >= least).any():
             break
-        within = np.where(strengths >= least, limits, 0)
-        down = _averaged(values, within, spacing)
-        values = _averaged(down.swapaxes(0, 1), within.T, spacing).swapaxes(0, 1)
-    return values
+        within = np.where(strengths >= least, limits, np.int16(-1))
+        planes = _averaged(planes, within, spacing)
+        planes = _averaged(planes.swapaxes(1, 2), within.T, spacing).swapaxes(1, 2)
+    return np.ascontiguousarray(np.moveaxis(planes, 0, 2), np.int32)
 
 
-def _averaged(values: Int32, limits: Int32, spacing: int) -> Int32:
-    """Along the first axis; a limit of 0 leaves a block as it is."""
-    sums, counts = values.copy(), np.ones(values.shape[:2], np.int32)
+def _averaged(planes: NDArray[np.int16], limits: NDArray[np.int16], spacing: int) -> NDArray[np.int16]:
+    """Along the second axis of (3, n, m), below 4096; a limit below 0, of (n, m), leaves a block as it is."""
+    sums, counts = planes.astype(np.uint16), np.ones(limits.shape, np.uint16)
     for distance in range(spacing, REACH * spacing + 1, spacing):
-        if 2 * distance >= len(values):
+        if 2 * distance >= len(limits):
             break
-        middle = slice(distance, len(values) - distance)
-        before, after, centre = values[: -2 * distance], values[2 * distance :], values[middle]
-        off = np.maximum(np.abs(before - centre), np.abs(after - centre)).max(2)
-        taken = (off <= limits[middle]) & (limits[middle] > 0)
-        sums[middle] += (before + after) * taken[..., None]
-        counts[middle] += 2 * taken
-    return np.asarray((sums + counts[..., None] // 2) // counts[..., None])
+        middle = slice(distance, len(limits) - distance)
+        before, after, centre = planes[:, : -2 * distance], planes[:, 2 * distance :], planes[:, middle]
+        near = (np.abs(before - centre) <= limits[middle]) & (np.abs(after - centre) <= limits[middle])
+        taken = (near[0] & near[1] & near[2]).astype(np.uint16)
+        sums[:, middle] += (before + after).view(np.uint16) * taken
+        counts[middle] += np.uint16(2) * taken
+    return np.asarray((sums + counts // 2) // counts).astype(np.int16)
 
 
 def _put(rgb: UInt8, change: Int32) -> None:
     """Lay the change of blocks (rows, columns, 3), in sixteenths of a level, over the picture (H, W, 3)."""
-    height, width = rgb.shape[:2]
-    left, right, share = _between(np.arange(width), change.shape[1])
-    used = np.flatnonzero(change.any((1, 2)))
-    first, last = (used[0] - 1) * BLOCK, (used[-1] + 2) * BLOCK  # further away nothing changes
-    for top in range(max(0, first), min(height, last), BAND):
-        upper, lower, down = _between(np.arange(top, min(top + BAND, last, height)), len(change))
+    if not change.any():
+        return
+    (first, last), (start, stop) = (
+        (of.start * BLOCK, min(of.stop * BLOCK, size))  # further away nothing changes
+        for of, size in zip((_used(np.any(change, (axis, 2)), 1) for axis in (1, 0)), rgb.shape, strict=False)
+    )
+    left, right, across = _between(np.arange(start, stop), change.shape[1])
+    for top in range(first, last, BAND):
+        upper, lower, down = _between(np.arange(top, min(top + BAND, last)), len(change))
         rows = change[upper] * (8 - down)[:, None, None] + change[lower] * down[:, None, None]
-        found = np.asarray(rows[:, left] * (8 - share)[:, None] + rows[:, right] * share[:, None], np.int32)
-        part = rgb[top : top + len(found)]
+        found = np.asarray(rows[:, left] * (8 - across)[:, None] + rows[:, right] * across[:, None], np.int32)
+        part = rgb[top : top + len(found), start:stop]
         part[...] = np.clip(part + ((found + (1 << SHIFT - 1)) >> SHIFT), 0, 255)
 
 
