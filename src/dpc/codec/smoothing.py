@@ -179,8 +179,9 @@ _FREQUENCIES: Frequencies = {
 
 
 def models_of(frequencies: Frequencies) -> Models:
-    """constriction gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly."""
+    """The coder's model for each pair of neighbours."""
     return {
+        # constriction gives every symbol one unit and shares out the rest, so frequency - 1 comes out exactly
         pair: constriction.stream.model.Categorical((np.array(row) * 65536.0 - 1), perfect=False)
         for pair, row in frequencies.items()
     }
