@@ -125,7 +125,7 @@ def test_a_page_whose_bytes_were_guessed_too_low_loses_more_noise(monkeypatch: p
     clean = denoising.page(noisy)
     assert clean is not None
     monkeypatch.setattr(lossless, "guessed", lambda rgb, alpha: 1.0)
-    monkeypatch.setattr(merging, "TOLERANCES", (4,))
+    monkeypatch.setattr(merging, "JOINED_STEPS", (merging.Step(255, 0, 1),))
     picture = image.load(noisy)
     about = {"width": noisy.shape[1], "height": noisy.shape[0], "grey": False, "colour": picture.colour}
     pages = (denoising.cleaned(noisy, strength) for strength in range(len(denoising.STRENGTHS)))

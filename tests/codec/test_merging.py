@@ -55,7 +55,7 @@ def test_photographs_and_pages_with_photographs_are_left_alone() -> None:
     assert not Colours(photo).few
     page[100:260, 100:260] = photo
     assert not Colours(page).few
-    assert merging.fitting(page, lambda _: b"", 10, lambda _: 0) is None
+    assert merging.fitting(page, lambda _, price: b"", 10, lambda _: 0) is None
     assert Colours(PAGE).few and not Colours(np.full((8, 8, 3), 7, np.uint8)).few
 
 
@@ -71,7 +71,7 @@ def test_a_large_page_with_many_small_gradients_is_no_photograph() -> None:
 def test_the_finest_that_fits_is_taken() -> None:
     tried: list[int] = []
 
-    def encode(rgb: UInt8) -> bytes:
+    def encode(rgb: UInt8, price: int) -> bytes:
         tried.append(len(np.unique(rgb.reshape(-1, 3), axis=0)))
         return bytes(tried[-1])
 
@@ -85,7 +85,7 @@ def test_the_finest_that_fits_is_taken() -> None:
             assert found is not None and len(found) == expected
         assert len(tried) <= len(counts)
     tried.clear()
-    assert merging.fitting(PAGE, encode, 1, lambda _: 2.0) is None and not tried  # hopeless: nothing is encoded
+    assert merging.fitting(PAGE, encode, 1, lambda _: 2.1) is None and not tried  # hopeless: nothing is encoded
     assert merging.fitting(PAGE, encode, counts[-1] - 1, lambda _: counts[-1]) is None and tried
 
 
@@ -109,7 +109,7 @@ def test_no_more_than_so_many_colours_of_the_picture_stay(count: int) -> None:
 
 
 def test_the_coarsest_are_tried_only_where_they_are_asked_for() -> None:
-    def encode(rgb: UInt8) -> bytes:
+    def encode(rgb: UInt8, price: int = 0) -> bytes:
         return bytes(100 * len(np.unique(rgb.reshape(-1, 3), axis=0)))
 
     def guess(rgb: UInt8) -> float:
@@ -122,6 +122,50 @@ def test_the_coarsest_are_tried_only_where_they_are_asked_for() -> None:
     assert coarse is not None and len(coarse) <= 300
     assert merging.fitting(PAGE, encode, least, guess, coarse=True) == merging.fitting(PAGE, encode, least, guess)
     assert merging.fitting(PAGE, encode, 100, guess, coarse=True) is None
+
+
+def test_joined_colours_are_tried_from_many_at_a_low_price_to_few_at_a_high_one() -> None:
+    tried: list[tuple[int, int]] = []
+
+    def encode(rgb: UInt8, price: int) -> bytes:
+        tried.append((len(np.unique(rgb.reshape(-1, 3), axis=0)), price))
+        return bytes(100 * tried[-1][0] - price)
+
+    def guess(rgb: UInt8) -> float:
+        return 100.0 * len(np.unique(rgb.reshape(-1, 3), axis=0))
+
+    found = merging.fitting(PAGE, encode, 1e9, guess, joined=True)
+    most = len(Colours(PAGE).kept(merging.TOLERANCES[0]))
+    assert found is not None and tried[-1] == (min(255, most), 8)
+    found = merging.fitting(PAGE, encode, 2400, guess, joined=True)
+    assert found is not None and tried[-1] == (24, 64)
+    assert merging.fitting(PAGE, encode, 2300, guess, joined=True) is None
+    coarse = merging.fitting(PAGE, encode, 2300, guess, joined=True, coarse=True)
+    assert coarse is not None and len(coarse) == 2000 - merging.TOLERANCES[-1]
+    few = (PAGE // 128 * 128).astype(np.uint8)  # fewer than the least of these
+    assert merging.fitting(few, encode, 1e9, guess, joined=True) is not None
+
+
+def test_where_a_tolerance_leaves_too_many_colours_as_many_as_there_may_be_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    colours = Colours(PAGE)
+    counts = {tolerance: len(colours.kept(tolerance)) for tolerance in merging.TOLERANCES}
+    assert counts[16] > counts[24]
+    monkeypatch.setattr(merging, "MANY_COLOURS", counts[24])
+    tried: list[tuple[int, int]] = []
+
+    def encode(rgb: UInt8, price: int) -> bytes:
+        tried.append((len(np.unique(rgb.reshape(-1, 3), axis=0)), price))
+        return bytes(100 * tried[-1][0] - price)
+
+    def guess(rgb: UInt8) -> float:
+        return 100.0 * len(np.unique(rgb.reshape(-1, 3), axis=0))
+
+    for price in (8, 20, 24):
+        size = 100 * counts[24] - price
+        found = merging.fitting(PAGE, encode, size, guess)
+        assert found is not None and len(found) == size and (counts[24], price) in tried
 
 
 def test_half_of_the_error_is_asked_for() -> None:

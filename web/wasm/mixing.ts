@@ -27,6 +27,7 @@ const FULL: i32 = 127; // within a round a count stops here: halved, it is still
 const HAPPENED: i32 = 128; // marks a count that grew in this round
 const MARKS: i32 = HAPPENED | (HAPPENED << 8);
 const TOTAL: u64 = 1 << 24;
+const OFF: i32 = 16 * 24 * 24; // sixteenths of a squared level: a pixel shown in another colour is off by no more
 
 /** Tables that the caller writes: int32, one after the other; the factors are taken modulo SLOTS. */
 export const LOGS: i32 = 1024; // 61
@@ -36,8 +37,10 @@ export const DECISIONS: i32 = FACTORS + 4 * CONTEXTS * NEIGHBOURS; // 258
 export const ACROSS: i32 = DECISIONS + 4 * 260; // 26, columns from a pixel to its neighbours
 export const DOWN: i32 = ACROSS + 4 * NEIGHBOURS; // 26, rows
 export const SIZES: i32 = DOWN + 4 * NEIGHBOURS; // 6, neighbours that a context sees
+export const COSTS: i32 = SIZES + 4 * 8; // 4097, of probabilities in sixteenths, in 256ths of a bit
+export const PALETTE: i32 = COSTS + 4 * 4100; // int16, 256 x 4: the colours as they are compared, and nothing
 
-const OFFSETS: i32 = SIZES + 4 * 8; // 26, from a pixel to its neighbours in the plane
+const OFFSETS: i32 = PALETTE + 8 * 256; // 26, from a pixel to its neighbours in the plane
 const STAYED: i32 = OFFSETS + 4 * 32; // 256
 const LEFT: i32 = STAYED + 4 * 256; // 256
 const WEIGHTS: i32 = LEFT + 4 * 256; // KINDS x SETS x CONTEXTS
@@ -68,6 +71,8 @@ let stream: i32 = 0;
 
 // the coder
 let writing: bool = false;
+let choosing: bool = false;
+let price: i64 = 0; // of a bit, in squared levels
 let state: u64 = 0;
 let next: i32 = 0;
 let count: i32 = 0;
@@ -132,6 +137,21 @@ export function encode(height: i32, width: i32, colours: i32): i32 {
   return broken ? -1 : count;
 }
 
+/**
+ * Shows the pixels in cheaper colours, in place: the error that is added is weighed against the bits that are saved.
+ * The caller writes PALETTE, and where a stream lies int16 four by four: a pixel's colour, and whether its number stays.
+ * price: of a bit, in squared levels. 0: done; 1: no memory.
+ */
+export function choose(height: i32, width: i32, colours: i32, cost: i32): i32 {
+  writing = true;
+  choosing = true;
+  broken = false;
+  price = cost;
+  run(height, width, colours);
+  choosing = false;
+  return broken ? 1 : 0;
+}
+
 function grow(end: i32): bool {
   const pages = <i32>((<u32>end + 65535) >> 16) - memory.size();
   return pages <= 0 || memory.grow(pages) >= 0;
@@ -144,6 +164,7 @@ function refill(): void {
 
 /** Codes a decision; p: the probability of 1, out of ONE. */
 function code(p: i32, bit: i32): i32 {
+  if (choosing) return bit;
   if (writing) {
     if (count % 1024 == 0 && !grow(stream + 4 * (count + 1024))) broken = true;
     if (broken) return bit;
@@ -190,15 +211,19 @@ function hash(i: i32): void {
   }
 }
 
+/** The probability that a pixel with neighbours of the one colour c has another one, out of ONE. */
+function leaving(c: i32): i32 {
+  const left = int(LEFT, c);
+  const p = <i32>((<i64>ONE * (2 * left + 1)) / (2 * (int(STAYED, c) + left) + 40));
+  return min(max(p, 1), ONE / 2);
+}
+
 /** Whether the pixels of `flat`, each with neighbours of the one colour in `found`, have another one. */
 function leave(n: i32): void {
   for (let j = 0; j < n; j++) {
     const i = int(flat, j);
     const c = byte(found, i);
-    const s = int(STAYED, c);
-    const l = int(LEFT, c);
-    const p = <i32>((<i64>ONE * (2 * l + 1)) / (2 * (s + l) + 40));
-    putByte(bits, i, code(min(max(p, 1), ONE / 2), byte(wanted, i)));
+    putByte(bits, i, code(leaving(c), byte(wanted, i)));
   }
   for (let j = 0; j < n; j++) {
     const i = int(flat, j);
@@ -220,9 +245,7 @@ function decide(list: i32, n: i32, kind: i32, shift: i64): void {
   for (let j = 0; j < n; j++) {
     const at = CONTEXTS * j;
     const first = CONTEXTS * byte(sets, j);
-    let u: i64 = 0;
-    for (let k = 0; k < CONTEXTS; k++) u += <i64>int(weights, first + k) * int(logits, at + k);
-    const p = int(SQUASH, <i32>min(max(u >> 16, -STEEP), STEEP) + STEEP);
+    const p = mixed(weights + 4 * first, at);
     const bit = code(p, byte(wanted, int(list, j)));
     putByte(bits, int(list, j), bit);
     const error: i64 = bit * ONE - p;
@@ -238,6 +261,13 @@ function decide(list: i32, n: i32, kind: i32, shift: i64): void {
   }
   for (let j = 0; j < n; j++) tally(CONTEXTS * j, byte(bits, int(list, j)));
   for (let at = 0; at < CONTEXTS * n; at++) settle(int(slots, at));
+}
+
+/** The probability of 1 by weights and the logits of a pixel, from `at` on. */
+function mixed(weights: i32, at: i32): i32 {
+  let u: i64 = 0;
+  for (let k = 0; k < CONTEXTS; k++) u += <i64>int(weights, k) * int(logits, at + k);
+  return int(SQUASH, <i32>min(max(u >> 16, -STEEP), STEEP) + STEEP);
 }
 
 /** The set of weights of a pixel's decision; its slots and logits are kept. */
@@ -290,6 +320,84 @@ function numbers(n: i32, depth: i32): void {
   for (let j = 0; j < n; j++) putByte(found, int(open, j), int(decision, int(open, j)) - 1 - (1 << depth));
 }
 
+/** What a decision with this probability costs, in 256ths of a bit. */
+function cost(p: i32): i64 {
+  return int(COSTS, p >> 4);
+}
+
+/** The probability of 1 of decision d of pixel i of the step, before the step's rounds. kind: for the weights. */
+function ahead(i: i32, d: i32, kind: i32): i32 {
+  put(decision, i, d);
+  const set = look(i, 0);
+  return mixed(WEIGHTS + 4 * CONTEXTS * (kind * SETS + set), 0);
+}
+
+/** How far colour c is from what a pixel is to show: sixteenths of a squared level, of lightness and of both hues. */
+function off(pixel: i32, c: i32): i32 {
+  const own = stream + 8 * pixel;
+  const other = PALETTE + 8 * c;
+  const light = <i32>load<i16>(own) - <i32>load<i16>(other);
+  const red = <i32>load<i16>(own + 2) - <i32>load<i16>(other + 2);
+  const blue = <i32>load<i16>(own + 4) - <i32>load<i16>(other + 4);
+  return light * light + 8 * (red * red + blue * blue);
+}
+
+/** An error and its bits as one number. */
+function burden(error: i32, bits: i64): i64 {
+  return 256 * <i64>error + 16 * price * bits;
+}
+
+/**
+ * The number that pixel i of the step is shown in: its own one, the one to the left, the one above, or the likeliest
+ * other one. depth: bits of a number.
+ */
+function cheapest(i: i32, pixel: i32, isFlat: bool, depth: i32, colours: i32): i32 {
+  const left = byte(found, i);
+  const up = byte(above, i);
+  const own = byte(truth, i);
+  if (load<i16>(stream + 8 * pixel + 6) || (isFlat && own == left)) return own;
+  const most = off(pixel, own) + OFF;
+  let best = own;
+  let least = i64.MAX_VALUE;
+  if (isFlat) hash(i);
+  let p = isFlat ? leaving(left) : ahead(i, 0, 0);
+  let spent = cost(p); // to say that it is neither the left one nor the upper one
+  let error = off(pixel, left);
+  if (error <= most) {
+    best = left;
+    least = burden(error, cost(ONE - p));
+  }
+  if (!isFlat && up != left) {
+    p = ahead(i, 1, 1);
+    error = off(pixel, up);
+    const all = burden(error, spent + cost(ONE - p));
+    if (error <= most && all < least) {
+      best = up;
+      least = all;
+    }
+    spent += cost(p);
+  }
+  for (let likely = 0; likely < 2 && least > burden(0, spent); likely++) {
+    let node = 1;
+    let bits = spent;
+    for (let bit = depth - 1; bit >= 0; bit--) {
+      p = ahead(i, 1 + node, 2 + bit);
+      const one = likely ? p > ONE / 2 : (own >> bit) & 1;
+      bits += cost(one ? p : ONE - p);
+      node = 2 * node + (one ? 1 : 0);
+    }
+    const number = node - (1 << depth);
+    if (number >= colours || number == left || number == up) continue;
+    error = off(pixel, number);
+    const all = burden(error, bits);
+    if (error <= most && all < least) {
+      best = number;
+      least = all;
+    }
+  }
+  return best;
+}
+
 function run(height: i32, width: i32, colours: i32): void {
   const depth = 32 - clz(colours - 1);
   const tallest = min(height, BAND);
@@ -317,7 +425,6 @@ function run(height: i32, width: i32, colours: i32): void {
         putByte(found, n, c);
         putByte(above, n, byte(plane, here - stride));
         if (writing) putByte(truth, n, byte(pixels, row * width + x));
-        putByte(wanted, n, byte(truth, n) != c ? 1 : 0);
         putByte(bits, n, 0);
         let m = 1;
         while (m < NEIGHBOURS && byte(plane, here + int(OFFSETS, m)) == c) m++;
@@ -325,8 +432,10 @@ function run(height: i32, width: i32, colours: i32): void {
         else {
           put(edges, rest++, n);
           hash(n);
-          put(decision, n, 0);
         }
+        if (choosing) putByte(truth, n, cheapest(n, row * width + x, m == NEIGHBOURS, depth, colours));
+        putByte(wanted, n, byte(truth, n) != c ? 1 : 0);
+        put(decision, n, 0);
         n++;
       }
     if (flats) leave(flats);
@@ -358,7 +467,7 @@ function run(height: i32, width: i32, colours: i32): void {
       putByte(plane, int(places, j), c);
     }
   }
-  if (writing) return;
+  if (writing && !choosing) return;
   for (let row = 0; row < height; row++) {
     const at = ((row / BAND) * (BAND + LAG) + LAG + (row % BAND)) * stride + MARGIN;
     memory.copy(pixels + row * width, plane + at, width);

@@ -20,7 +20,19 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import artifact, container, exact, image, inks, opacity, overlay, quality_map, rate_control, stream
+from dpc.codec import (
+    artifact,
+    container,
+    denoising,
+    exact,
+    image,
+    inks,
+    opacity,
+    overlay,
+    quality_map,
+    rate_control,
+    stream,
+)
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.coder import Coder, MapOf, Task
@@ -122,13 +134,20 @@ class Codec:
         task = Task(picture, about, target, map_of, clock, fast)
         if whole and target.holds(len(whole), task.pixels):
             return whole
-        merged = exact.merged_file(picture, about, task.size) if whole and task.size is not None else None
+        clean = cache(lambda: None if roi is not None else denoising.page(picture.rgb))
+        merged = None
+        if whole and task.size is not None:
+            merged = exact.merged_file(picture, about, task.size, noisy=clean() is not None)
         letters = cache(lambda: inks.find(picture.rgb, picture.alpha))
         if merged and (not inks.graded(picture.rgb) or letters() is None):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
-        data = None if lossless is False else self._page(task, plain, whole, merged, letters, masked=roi is not None)
+        data = (
+            None
+            if lossless is False
+            else self._page(task, plain, whole, merged, clean, letters, masked=roi is not None)
+        )
         data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
@@ -145,6 +164,7 @@ class Codec:
         plain: bytes,
         whole: bytes | None,
         merged: bytes | None,
+        clean: Callable[[], NDArray[np.uint8] | None],
         letters: Callable[[], inks.Drawn | None],
         *,
         masked: bool,
@@ -157,7 +177,7 @@ class Codec:
         def coder_of(rgb: NDArray[np.uint8]) -> Coder:
             return self._coder(task, rgb, _silent)
 
-        return Pages(task, plain, whole, merged, self._shown, coder_of, letters, masked=masked).best()
+        return Pages(task, plain, whole, merged, clean, self._shown, coder_of, letters, masked=masked).best()
 
     def _shown(self, data: bytes) -> NDArray[np.uint8]:
         return cast(NDArray[np.uint8], self.decode(data, as_array=True, max_pixels=None))

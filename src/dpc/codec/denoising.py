@@ -35,7 +35,9 @@ PLAIN = 0.65  # share of such neighbours from which a picture is looked at
 ROWS = 48  # of the picture that are looked at first
 SAMPLES, SAMPLE = 4, 40  # parts of the picture that are averaged first, and the rows of each
 SAMPLED = 0.5  # share of ground in them from which the whole is
-TOLERANCE = 16  # levels by which colours are merged in the page that is chosen, about
+COLOURS = 32  # of the page that is chosen, about
+KEPT = 12  # such a tolerance at most where the noise is kept
+CHEAPER = 0.65  # of the bytes that are guessed, what such a page may take with colours that cost less
 ROWS_AT_ONCE = 16 * merging.BLOCK  # that are compared at once
 LOST = 0.3  # of the squared error that a page saves, what it may lose in blocks where the other way is nearer
 FAINT = 1.0  # squared levels, a block's mean: gone is what has more, and WORSE times that of the other way
@@ -72,12 +74,13 @@ def pages(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: float
 
     rgb, clean: the picture, and what page() made of it. guess: about the bytes of a page of few colours.
     """
+    last = len(STRENGTHS) - 1
     fits = False
-    for strength in range(len(STRENGTHS)):
+    for strength in range(last + 1):
         found = clean if strength == USUAL else cleaned(rgb, strength)
         colours = merging.Colours(found)
-        fits = fits or strength == len(STRENGTHS) - 1 or (colours.few and guess(colours.merged(TOLERANCE)) <= size)
-        if fits:
+        fits = fits or (colours.few and CHEAPER * guess(colours.joined(COLOURS)) <= size)
+        if fits or strength == last:
             yield found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import container, denoising, image, lossless, merging
+from dpc.codec import container, denoising, image, lossless, merging, rdo
 from dpc.codec.container import DPCFile
 from dpc.errors import OptionError
 
@@ -43,20 +43,24 @@ def merged_file(
     size: float,
     clean: NDArray[np.uint8] | None = None,
     *,
+    noisy: bool = False,
     coarse: bool = False,
 ) -> bytes | None:
     """The file of at most so many bytes whose colours are merged as little as may be; None where there is none.
 
-    clean: (H, W, 3), takes the place of the picture's colours. coarse: as merging.fitting has it.
+    clean: (H, W, 3), takes the place of the picture's colours. noisy: they have noise, which there is another way for
+    where much would have to be merged. coarse: as merging.fitting has it.
     """
     shown = picture.rgb if clean is None else clean
     if lossless.flatness(shown) < lossless.FLAT:
         return None
     return merging.fitting(
         shown,
-        lambda rgb: _stored(rgb, picture, about, merged=True),
+        lambda rgb, price: _stored(rdo.optimised(rgb, shown, price, picture.alpha), picture, about, merged=True),
         size,
         lambda rgb: lossless.guessed(rgb, picture.alpha),
+        joined=clean is not None,
+        coarsest=denoising.KEPT if noisy else merging.TOLERANCES[-1],
         coarse=coarse,
     )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dpc.codec import mixing
 
 UInt8 = NDArray[np.uint8]
+Int16 = NDArray[np.int16]
 
 
 class _Program(NamedTuple):
@@ -37,12 +38,16 @@ class _Run:
         if not self.call("reserve", height, width, size):
             raise MemoryError(f"no memory for a picture of {width}x{height} colours")
         for name, table in program.tables.items():
-            place: Any = self._exports[name]
-            self.write(place.value(self._store), table)
+            self.write(self.place(name), table)
 
     def call(self, name: str, *values: int) -> int:
         function: Any = self._exports[name]
         return int(function(self._store, *values))
+
+    def place(self, name: str) -> int:
+        """Where a table lies."""
+        found: Any = self._exports[name]
+        return int(found.value(self._store))
 
     def write(self, place: int, data: bytes) -> None:
         self._memory.write(self._store, data, place)
@@ -75,6 +80,34 @@ def encode(numbers: UInt8, colours: int) -> tuple[NDArray[np.uint32], NDArray[np
         return None
     decisions = np.frombuffer(run.read(run.call("streamAt"), 4 * count), "<u4")
     return decisions >> np.uint32(1), (decisions & 1).astype(bool)
+
+
+def choose(numbers: UInt8, palette: Int16, wanted: Int16, price: int) -> UInt8 | None:
+    """The numbers of the pixels, (height, width), or cheaper ones whose colours are near enough to what is wanted.
+
+    palette: (colours, 4), as colours are compared: lightness in quarters of a level, two hues in levels, and nothing.
+    wanted: (height, width, 4), the same of each pixel, and whether its number stays. price: the squared error, in
+    levels, that a bit is worth.
+    """
+    height, width = numbers.shape
+    run = _started(height, width, wanted.nbytes)
+    if run is None:
+        return None
+    for name, table in (("COSTS", _costs()), ("PALETTE", palette.astype("<i2"))):
+        run.write(run.place(name), table.tobytes())
+    run.write(run.call("pixelsAt"), numbers.tobytes())
+    run.write(run.call("streamAt"), wanted.astype("<i2").tobytes())
+    if run.call("choose", height, width, len(palette), price):
+        return None
+    return np.frombuffer(run.read(run.call("pixelsAt"), height * width), np.uint8).reshape(height, width)
+
+
+@cache
+def _costs() -> NDArray[np.int32]:
+    """Bits of a decision in 256ths, by its probability in 4096ths; that of none is below one."""
+    shares = np.arange(4097) / 4096
+    shares[0] = 2.0**-16
+    return np.rint(-256 * np.log2(shares)).astype("<i4")
 
 
 def _started(height: int, width: int, size: int) -> _Run | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Numbers = NDArray[Any]
 
 TOLERANCES = (4, 8, 12, 16, 24, 32, 48, 64, 72, 80, 88)
 """By how many levels the luma of a merged colour may be off, and by half of that R-G and B-G; the finest first."""
+MANY_COLOURS = 255
+PRICES = (8, 20)
+"""Where a tolerance leaves more colours than an indexed body may have: so many, and what a bit is worth then."""
 FEW = (24, 20, 16, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 """Colours of the coarsest pages, where nothing else fits: letters lose their half tones."""
 JOINED = 512  # colours at most among which the pairs are looked for that are joined to get these
@@ -33,38 +36,56 @@ PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours,
 MANY = 48
 ALLOWED = 0.03  # share of such blocks that a page may have
 NEAR = 1.1  # of the size: what is expected to take no more is tried
-SURE = 0.75  # of what is guessed a file never takes less
+SURE = 0.5  # of what is guessed a file never takes less
 AT_ONCE = 64  # colours that are compared with all that stay
 LARGEST = 1 << 23  # pixels, for time and memory
 
 
+class Step(NamedTuple):
+    """A way to merge colours: down to so many, or, with 0, by a tolerance. price: of a bit, in squared levels."""
+
+    colours: int
+    tolerance: int
+    price: int
+
+
+JOINED_STEPS = tuple(
+    Step(colours, 0, price)
+    for colours, prices in ((255, (8, 16)), (128, (16, 32)), (64, (32,)), (48, (32, 48)), (32, (48, 64)), (24, (64,)))
+    for price in prices
+)
+
+
 def fitting(
     rgb: UInt8,
-    encode: Callable[[UInt8], bytes],
+    encode: Callable[[UInt8, int], bytes],
     size: float,
     guess: Callable[[UInt8], float],
     *,
     finest: int = 0,
+    coarsest: int = TOLERANCES[-1],
+    joined: bool = False,
     coarse: bool = False,
 ) -> bytes | None:
     """The file of at most `size` bytes whose colours are merged the least; None where there is none.
 
-    rgb: (H, W, 3). encode: the file of such a picture. guess: about its bytes, found faster; where even three quarters
-    of that are too many, nothing is encoded. finest: the least tolerance that is tried. coarse: whether the coarsest
-    are tried too, FEW colours: these may be less like the picture than what the networks make of it. None too for a
-    picture with photographs in it.
+    rgb: (H, W, 3). encode: the file of such a picture, or of one near to it that costs less, where a bit is worth so
+    many levels squared, which are as many as the tolerance. guess: about its bytes, found faster; where even half of
+    that are too many, nothing is encoded. finest, coarsest: the least and the largest tolerance that are tried. joined:
+    colours are joined to so many instead, which is better where noise has made many of few ones. coarse: whether FEW
+    colours are tried too: these may be less like the picture than what the networks make of it. None too for a picture
+    with photographs in it.
     """
     if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
         return None
-    tolerances = [tolerance for tolerance in TOLERANCES if tolerance >= finest]
-    most = len(colours.kept(tolerances[-1])) if coarse else 0
-    steps = (*tolerances, *(count for count in FEW if count < most))
+    steps = _steps(colours, finest, coarsest, joined, coarse)
     last = len(steps) - 1
     guesses: dict[int, float] = {}
     files: dict[int, bytes] = {}
 
     def shown(step: int) -> UInt8:
-        return colours.merged(steps[step]) if step < len(tolerances) else colours.joined(steps[step])
+        count, tolerance, _ = steps[step]
+        return colours.joined(count) if count else colours.merged(tolerance)
 
     def guessed(step: int) -> float:
         if step not in guesses:
@@ -73,7 +94,7 @@ def fitting(
 
     def fits(step: int) -> bool:
         if step not in files:
-            files[step] = encode(shown(step))
+            files[step] = encode(shown(step), steps[step].price)
         return len(files[step]) <= size
 
     def expected(scale: float) -> int:
@@ -92,11 +113,29 @@ def fitting(
             fitting = step
         else:
             over = step
-        scale = len(files[step]) / max(1.0, guessed(step))
+        known = fitting if fitting <= last else step
+        scale = len(files[known]) / max(1.0, guessed(known))
         if fitting <= last and (fitting == over + 1 or scale * guessed(fitting - 1) > NEAR * size):
             return files[fitting]
         step = min(max(expected(scale), over + 1), fitting - 1)
     return None
+
+
+def _steps(colours: Colours, finest: int, coarsest: int, joined: bool, coarse: bool) -> list[Step]:
+    """The ways to merge, the finest first."""
+    tolerances = [tolerance for tolerance in TOLERANCES if finest <= tolerance <= coarsest]
+    steps = [Step(0, tolerance, tolerance) for tolerance in tolerances]
+    if joined:
+        most = len(colours.kept(TOLERANCES[0], JOINED))
+        steps = list(dict.fromkeys(step._replace(colours=min(step.colours, most)) for step in JOINED_STEPS))
+    else:
+        many = sum(len(colours.kept(tolerance, JOINED)) > MANY_COLOURS for tolerance in tolerances)
+        if 0 < many < len(steps):
+            steps[many:many] = [Step(MANY_COLOURS, 0, price) for price in PRICES if price < steps[many].price]
+    if coarse:
+        most = steps[-1].colours or len(colours.kept(tolerances[-1]))
+        steps += [Step(count, 0, TOLERANCES[-1]) for count in FEW if count < most]
+    return steps
 
 
 def squares(rgb: UInt8, shown: UInt8, alpha: UInt8 | None) -> float:
@@ -134,6 +173,7 @@ class Colours:
         self.few = 1 < len(values) <= MOST_COLOURS and self._painted(colours) <= ALLOWED
         if not self.few:
             return
+        self._kept: dict[tuple[int, int], NDArray[np.int64]] = {}
         r, g, b = self._values.astype(np.int32).T
         # in quarters of a level; colour differences count twice, as a hue that changes is seen before a lightness
         self._seen = np.stack([r + 2 * g + b, 8 * (r - g), 8 * (b - g)], 1)
@@ -159,17 +199,30 @@ class Colours:
 
     def kept(self, tolerance: int, most: int = MOST_COLOURS) -> NDArray[np.int64]:
         """Which colours stay at a tolerance, their numbers, the most frequent first; one more than `most` at most."""
+        if (tolerance, most) not in self._kept:
+            self._kept[tolerance, most] = self._staying(tolerance, most)
+        return self._kept[tolerance, most]
+
+    def _staying(self, tolerance: int, most: int) -> NDArray[np.int64]:
         ink = max(INK, tolerance - COARSE)
+        within = 4 * np.where(self._ink, min(tolerance, ink), tolerance)
         stays = np.empty_like(self._seen)
         kept: list[int] = []
-        for i in np.argsort(-self._counts, kind="stable"):
-            within = 4 * (min(tolerance, ink) if self._ink[i] else tolerance)
-            near = np.abs(stays[: len(kept)] - self._seen[i]).max(1) <= within
-            if self._stays[i] or not near.any():
-                stays[len(kept)] = self._seen[i]
-                kept.append(i)
-                if len(kept) > most:
-                    break
+
+        def near(colours: NDArray[np.int64], first: int) -> NDArray[np.bool_]:
+            """Whether any that stays, from the first one on, is near to each of the colours."""
+            apart = _largest(stays[first : len(kept)] - self._seen[colours, None])
+            return np.asarray((apart <= within[colours, None]).any(1))
+
+        order = np.argsort(-self._counts, kind="stable")
+        for start in range(0, len(order), AT_ONCE):
+            part, before = order[start : start + AT_ONCE], len(kept)
+            for i in part[self._stays[part] | ~near(part, 0)]:
+                if self._stays[i] or not near(np.array([i]), before)[0]:
+                    stays[len(kept)] = self._seen[i]
+                    kept.append(i)
+                    if len(kept) > most:
+                        return np.array(kept)
         return np.array(kept)
 
     def _nearest(self, kept: NDArray[np.int64], among: Numbers, apart: Callable[[Numbers], Numbers]) -> Numbers:

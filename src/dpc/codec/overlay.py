@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpc.codec import lossless, merging, regions
+from dpc.codec import lossless, merging, rdo, regions
 
 UInt8 = NDArray[np.uint8]
 
@@ -58,8 +58,12 @@ class Page:
         def shown(rgb: UInt8) -> UInt8:
             return np.where(self.flat[..., None], rgb, 0).astype(np.uint8)
 
-        def encode(rgb: UInt8) -> bytes:
+        alone = shown(self.rgb)
+
+        def encode(rgb: UInt8, price: int = 0) -> bytes:
             picture = shown(rgb)
+            if price:
+                picture = rdo.optimised(picture, alone, price, alpha)
             data = lossless.to_bytes(picture, alpha)
             pictures[data] = picture
             return data
@@ -67,7 +71,6 @@ class Page:
         def guess(rgb: UInt8) -> float:
             return lossless.guessed(shown(rgb), alpha)
 
-        alone = shown(self.rgb)
         exact = b"" if finest else encode(alone)
         data = exact if exact and len(exact) <= size else None
         if data is None:

@@ -37,7 +37,8 @@ class Pages:
     """What may take the place of a task's learned file.
 
     plain: that file. whole: the one without loss, where it may be the smaller one. merged: the one of the size that is
-    asked for whose colours are merged, where there is one. shown: what a file shows, as an array. coder_of: makes the
+    asked for whose colours are merged, where there is one. clean: gives the page that the picture shows without its
+    noise, None where it is no such page. shown: what a file shows, as an array. coder_of: makes the
     coder of a picture, (H, W, 3). letters: gives those on gradients or photographs. masked: whether a mask says where
     quality goes; then noise and colours of ground stay, and no part of the picture pays for another.
     """
@@ -48,6 +49,7 @@ class Pages:
         plain: bytes,
         whole: bytes | None,
         merged: bytes | None,
+        clean: Callable[[], UInt8 | None],
         shown: Callable[[bytes], UInt8],
         coder_of: Callable[[UInt8], Coder],
         letters: Callable[[], inks.Drawn | None],
@@ -55,6 +57,7 @@ class Pages:
         masked: bool,
     ) -> None:
         self._task, self._plain, self._whole, self._masked = task, plain, whole, masked
+        self._clean = clean
         self._merged, self._shown, self._coder_of, self._letters = merged, shown, coder_of, letters
 
     def best(self) -> bytes | None:
@@ -71,11 +74,12 @@ class Pages:
         return (None if kept and kept == self._whole else self._inked(most, kept or self._plain)) or kept
 
     def _kept(self, most: float) -> bytes | None:
-        picture, about, clean = self._task.picture, self._task.about, self._clean
+        picture, about, clean = self._task.picture, self._task.about, self._clean()
         found = self._overlaid(most) if clean is None else None
         if self._whole and most != self._task.size:  # at the size that is asked for these were tried first
             least = min(most, len(found)) if found else most
-            kept = self._whole if len(self._whole) <= least else exact.merged_file(picture, about, least)
+            kept = self._whole if len(self._whole) <= least else None
+            kept = kept or exact.merged_file(picture, about, least, noisy=clean is not None)
             if kept:
                 return kept
         if clean is not None:
@@ -94,11 +98,6 @@ class Pages:
             return kept
         picture = self._task.picture
         return kept if judge(picture.rgb, self._shown(kept), self._shown(other), picture.alpha) else None
-
-    @cached_property
-    def _clean(self) -> UInt8 | None:
-        """The page that the picture shows without its noise; None where it is no such page."""
-        return None if self._masked else denoising.page(self._task.picture.rgb)
 
     @cached_property
     def _by_networks(self) -> UInt8:
