@@ -136,11 +136,11 @@ def test_joined_colours_are_tried_from_many_at_a_low_price_to_few_at_a_high_one(
 
     found = merging.fitting(PAGE, encode, 1e9, guess, joined=True)
     most = len(Colours(PAGE).kept(merging.TOLERANCES[0]))
-    assert found is not None and tried[-1] == (min(255, most), 8)
-    found = merging.fitting(PAGE, encode, 2400, guess, joined=True)
-    assert found is not None and tried[-1] == (24, 64)
+    assert found is not None and tried[-3:] == [(min(255, most), price) for price in (8, 4, 2)]  # there is room
+    found = merging.fitting(PAGE, encode, 2350, guess, joined=True)
+    assert found is not None and len(found) == 2400 - 64 and (24, 64) in tried
     assert merging.fitting(PAGE, encode, 2300, guess, joined=True) is None
-    coarse = merging.fitting(PAGE, encode, 2300, guess, joined=True, coarse=True)
+    coarse = merging.fitting(PAGE, encode, 1930, guess, joined=True, coarse=True)
     assert coarse is not None and len(coarse) == 2000 - merging.TOLERANCES[-1]
     few = (PAGE // 128 * 128).astype(np.uint8)  # fewer than the least of these
     assert merging.fitting(few, encode, 1e9, guess, joined=True) is not None
@@ -166,6 +166,15 @@ def test_where_a_tolerance_leaves_too_many_colours_as_many_as_there_may_be_are_t
         size = 100 * counts[24] - price
         found = merging.fitting(PAGE, encode, size, guess)
         assert found is not None and len(found) == size and (counts[24], price) in tried
+
+
+def test_a_lower_price_is_taken_where_there_is_room_for_it() -> None:
+    def encode(rgb: UInt8, price: int) -> bytes:
+        return bytes(1000 - 5 * price)
+
+    for size, price in ((800, 40), (849, 40), (900, 20), (1000, 10), (950, 10), (870, 30)):
+        found = merging._lower(encode(PAGE, 40), lambda price: encode(PAGE, price), 40, size)
+        assert len(found) == 1000 - 5 * price
 
 
 def test_half_of_the_error_is_asked_for() -> None:

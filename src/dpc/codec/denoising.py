@@ -35,7 +35,7 @@ PLAIN = 0.65  # share of such neighbours from which a picture is looked at
 ROWS = 48  # of the picture that are looked at first
 SAMPLES, SAMPLE = 4, 40  # parts of the picture that are averaged first, and the rows of each
 SAMPLED = 0.5  # share of ground in them from which the whole is
-COLOURS = 32  # of the page that is chosen, about
+TOLERANCE = 48  # levels by which colours are merged in the page that is chosen, about
 KEPT = 12  # such a tolerance at most where the noise is kept
 CHEAPER = 0.65  # of the bytes that are guessed, what such a page may take with colours that cost less
 ROWS_AT_ONCE = 16 * merging.BLOCK  # that are compared at once
@@ -78,8 +78,8 @@ def pages(rgb: UInt8, clean: UInt8, guess: Callable[[UInt8], float], size: float
     fits = False
     for strength in range(last + 1):
         found = clean if strength == USUAL else cleaned(rgb, strength)
-        colours = merging.Colours(found)
-        fits = fits or (colours.few and CHEAPER * guess(colours.joined(COLOURS)) <= size)
+        colours = merging.Colours(found, page=True)
+        fits = fits or (colours.few and CHEAPER * guess(colours.merged(TOLERANCE)) <= size)
         if fits or strength == last:
             yield found
 

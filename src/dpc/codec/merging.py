@@ -8,7 +8,7 @@ sharp, and plain ground stays as it was. docs/research/tried.md has the figures.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ BLOCK = 16  # pixels a side
 PAINTED = 0.7  # a block with this share of rare colours, and with MANY colours, is part of a photograph
 MANY = 48
 ALLOWED = 0.03  # share of such blocks that a page may have
+REFINED, FULL = 2, 0.98  # prices that are tried then, while a file takes no more of the size than this share
 NEAR = 1.1  # of the size: what is expected to take no more is tried
 SURE = 0.5  # of what is guessed a file never takes less
 AT_ONCE = 64  # colours that are compared with all that stay
@@ -51,7 +52,15 @@ class Step(NamedTuple):
 
 JOINED_STEPS = tuple(
     Step(colours, 0, price)
-    for colours, prices in ((255, (8, 16)), (128, (16, 32)), (64, (32,)), (48, (32, 48)), (32, (48, 64)), (24, (64,)))
+    for colours, prices in (
+        (255, (8, 16)),
+        (128, (16, 32)),
+        (96, (32,)),
+        (64, (40, 64)),
+        (48, (64,)),
+        (32, (64,)),
+        (24, (64,)),
+    )
     for price in prices
 )
 
@@ -72,11 +81,11 @@ def fitting(
     rgb: (H, W, 3). encode: the file of such a picture, or of one near to it that costs less, where a bit is worth so
     many levels squared, which are as many as the tolerance. guess: about its bytes, found faster; where even half of
     that are too many, nothing is encoded. finest, coarsest: the least and the largest tolerance that are tried. joined:
-    colours are joined to so many instead, which is better where noise has made many of few ones. coarse: whether FEW
-    colours are tried too: these may be less like the picture than what the networks make of it. None too for a picture
-    with photographs in it.
+    colours are joined to so many instead, which is better where noise has made many of few ones; rgb is known to be a
+    page. coarse: whether FEW colours are tried too: these may be less like the picture than what the networks make of
+    it. None too for a picture with photographs in it.
     """
-    if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb)).few:
+    if rgb.shape[0] * rgb.shape[1] > LARGEST or not (colours := Colours(rgb, page=joined)).few:
         return None
     steps = _steps(colours, finest, coarsest, joined, coarse)
     last = len(steps) - 1
@@ -116,9 +125,22 @@ def fitting(
         known = fitting if fitting <= last else step
         scale = len(files[known]) / max(1.0, guessed(known))
         if fitting <= last and (fitting == over + 1 or scale * guessed(fitting - 1) > NEAR * size):
-            return files[fitting]
+            return _lower(files[fitting], partial(encode, shown(fitting)), steps[fitting].price, size)
         step = min(max(expected(scale), over + 1), fitting - 1)
     return None
+
+
+def _lower(file: bytes, encode: Callable[[int], bytes], price: int, size: float) -> bytes:
+    """The file at about the lowest price that fits; file: the one at this price, which does."""
+    step = price // 2
+    for _ in range(REFINED):
+        if len(file) > FULL * size or not step:
+            break
+        finer = encode(price - step)
+        if len(finer) <= size:
+            file, price = finer, price - step
+        step //= 2
+    return file
 
 
 def _steps(colours: Colours, finest: int, coarsest: int, joined: bool, coarse: bool) -> list[Step]:
@@ -163,14 +185,17 @@ def colours_of(shown: UInt8) -> UInt8:
 
 
 class Colours:
-    """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone."""
+    """The colours of a picture, (H, W, 3) uint8. few: they are few, and almost no part holds rare ones alone.
 
-    def __init__(self, rgb: UInt8) -> None:
+    page: it is known to be no photograph; then no part is looked at.
+    """
+
+    def __init__(self, rgb: UInt8, *, page: bool = False) -> None:
         colours = packed(rgb)
         values, where, self._counts = np.unique(colours, return_inverse=True, return_counts=True)
         self._where = where.reshape(colours.shape)
         self._values = np.stack([values >> 16, values >> 8 & 255, values & 255], 1).astype(np.uint8)
-        self.few = 1 < len(values) <= MOST_COLOURS and self._painted(colours) <= ALLOWED
+        self.few = 1 < len(values) <= MOST_COLOURS and (page or self._painted(colours) <= ALLOWED)
         if not self.few:
             return
         self._kept: dict[tuple[int, int], NDArray[np.int64]] = {}
