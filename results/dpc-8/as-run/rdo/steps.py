@@ -1,6 +1,16 @@
-import sys; sys.path.insert(0,'/root/rdo')
-from rdo import *
-from dpc.codec import rdo, denoising
+"""steps.py STRENGTH[,STRENGTH...] PICTURE...: bytes and squared error by numbers of joined colours, tolerances and prices."""
+import sys
+
+import numpy as np
+from PIL import Image
+
+from dpc.codec import denoising, indexed, merging, rdo
+
+
+def err(a, b):
+    return float(np.square(a.astype(float) - b).mean())
+
+
 strs=list(map(int,sys.argv[1].split(',')))
 for f in sys.argv[2:]:
     rgb=np.asarray(Image.open(f).convert('RGB'))
