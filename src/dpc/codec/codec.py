@@ -135,11 +135,8 @@ class Codec:
         if whole and target.holds(len(whole), task.pixels):
             return whole
         clean = cache(lambda: None if roi is not None else denoising.page(picture.rgb))
-        merged = None
-        if whole and task.size is not None:
-            merged = exact.merged_file(picture, about, task.size, noisy=clean() is not None)
         letters = cache(lambda: inks.find(picture.rgb, picture.alpha))
-        if merged and (not inks.graded(picture.rgb) or letters() is None):
+        if (merged := self._merged(task, whole, clean)) and (not inks.graded(picture.rgb) or letters() is None):
             return merged
         coder = self._coder(task, picture.rgb, progress or _silent)
         plain = coder.reached(task, about)
@@ -151,12 +148,14 @@ class Codec:
         data = data or coder.smoothed(task, about, plain)
         self.times = clock.times
         target.check(data, about)
-        if note and container.peek(data).level is not None:
-            if line := target.outgrown(about, task.pixels):
-                note(line)
-            elif whole and exact.loses_letters(picture.rgb, whole, data):
-                note(HINT.format(len(whole)))
+        _hint(note, task, whole, data)
         return data
+
+    def _merged(self, task: Task, whole: bytes | None, clean: Callable[[], NDArray[np.uint8] | None]) -> bytes | None:
+        """The file of the size that is asked for whose colours are merged, where there is one."""
+        if not whole or task.size is None:
+            return None
+        return exact.merged_file(task.picture, task.about, task.size, noisy=clean() is not None)
 
     def _page(
         self,
@@ -334,6 +333,16 @@ def _became(picture: image.Picture, lossless: bool | None) -> list[str]:
     if not (lossless and picture.became):
         return []
     return [f"the picture was converted to {' and '.join(picture.became)} first; what came out is kept without loss"]
+
+
+def _hint(note: Note | None, task: Task, whole: bytes | None, data: bytes) -> None:
+    """Say what there is to say of a learned file."""
+    if note is None or container.peek(data).level is None:
+        return
+    if line := task.target.outgrown(task.about, task.pixels):
+        note(line)
+    elif whole and exact.loses_letters(task.picture.rgb, whole, data):
+        note(HINT.format(len(whole)))
 
 
 def _silent(_: float) -> None:

@@ -49,6 +49,10 @@ class Step(NamedTuple):
     tolerance: int
     price: int
 
+    def shown(self, of: Colours) -> UInt8:
+        """The picture of these colours with fewer of them."""
+        return of.joined(self.colours) if self.colours else of.merged(self.tolerance)
+
 
 JOINED_STEPS = tuple(
     Step(colours, 0, price)
@@ -92,18 +96,14 @@ def fitting(
     guesses: dict[int, float] = {}
     files: dict[int, bytes] = {}
 
-    def shown(step: int) -> UInt8:
-        count, tolerance, _ = steps[step]
-        return colours.joined(count) if count else colours.merged(tolerance)
-
     def guessed(step: int) -> float:
         if step not in guesses:
-            guesses[step] = guess(shown(step))
+            guesses[step] = guess(steps[step].shown(colours))
         return guesses[step]
 
     def fits(step: int) -> bool:
         if step not in files:
-            files[step] = encode(shown(step), steps[step].price)
+            files[step] = encode(steps[step].shown(colours), steps[step].price)
         return len(files[step]) <= size
 
     def expected(scale: float) -> int:
@@ -125,7 +125,7 @@ def fitting(
         known = fitting if fitting <= last else step
         scale = len(files[known]) / max(1.0, guessed(known))
         if fitting <= last and (fitting == over + 1 or scale * guessed(fitting - 1) > NEAR * size):
-            return _lower(files[fitting], partial(encode, shown(fitting)), steps[fitting].price, size)
+            return _lower(files[fitting], partial(encode, steps[fitting].shown(colours)), steps[fitting].price, size)
         step = min(max(expected(scale), over + 1), fitting - 1)
     return None
 
