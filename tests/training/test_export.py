@@ -31,7 +31,7 @@ from dpc.codec.runtime import Sessions  # noqa: E402
 from dpc.errors import ModelError  # noqa: E402
 from dpc.networks import wavelet  # noqa: E402
 from dpc.networks.context import features  # noqa: E402
-from dpc.networks.integer import IntegerConv  # noqa: E402
+from dpc.networks.integer import IntegerConv, _Bytes, straight  # noqa: E402
 from dpc.networks.model import Model, checkerboard  # noqa: E402
 from dpc.networks.sizes import Network  # noqa: E402
 from dpc.training.export import exact, graphs, proof  # noqa: E402
@@ -39,6 +39,7 @@ from dpc.training.export.exact import NotExact, balanced, integers  # noqa: E402
 from dpc.training.export.export import export, half_precision, load  # noqa: E402
 from dpc.training.export.graph import BYTE, FLOAT, Graph  # noqa: E402
 from dpc.training.export.proof import proved, reach  # noqa: E402
+from dpc.training.export.reverse import reverse  # noqa: E402
 from dpc.training.export.tables import steady  # noqa: E402
 
 Array = npt.NDArray[Any]
@@ -146,6 +147,69 @@ def test_the_synthesis_is_that_of_torch_up_to_the_grids(model: Model, made: Arti
     (image,) = made.run("synthesis", y_hat=y.numpy(), weights=weights.numpy())
     assert image.shape == (1, 128, 192, 3) and image.dtype == np.uint8
     assert np.abs(image[0] - wanted).mean() < 0.6 and np.abs(image[0] - wanted).max() < 6
+
+
+@pytest.mark.parametrize("quality", ["everywhere", "varied"])
+def test_the_gradient_is_that_of_torch(
+    model: Model, made: Artifact, quality: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for bytes at their limits, where training holds the gradient and the graph lets it pass."""
+
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0] * ctx.saved_tensors[0], None, None, None
+
+    def forward(ctx: Any, x: Any, bits: int, low: int, high: int) -> Any:
+        steps = x.mul(2.0**bits).round().clamp(low, high)
+        ctx.save_for_backward((steps > 0) | (low < 0))
+        return steps.mul(2.0**-bits)
+
+    monkeypatch.setattr(_Bytes, "forward", staticmethod(forward))
+    monkeypatch.setattr(_Bytes, "backward", staticmethod(backward))
+    rng = np.random.default_rng(5)
+    level = np.full((H, W), 200) if quality == "everywhere" else rng.integers(0, 449, (H, W))
+    weights = made.interpolation(level[:1, :1] if quality == "everywhere" else level)
+    y_hat = model.g_a(photo(128, 192)).requires_grad_()
+    target = rng.integers(0, 256, (1, 3, 16 * H, 16 * W)).astype(np.uint8)
+    pixel, four, eight = (
+        rng.random(shape, np.float32) for shape in ((1, 16, 32, 48), (1, 1, 32, 48), (1, 1, 2 * H, 2 * W))
+    )
+    with torch.enable_grad():
+        wide = torch.from_numpy(np.broadcast_to(weights, (1, 8, H, W)).copy())
+        x_hat = model.g_s(y_hat, wide)
+        e = 255 * straight(x_hat, x_hat.clamp(0, 1)) - torch.from_numpy(target).float()
+        e = torch.stack(
+            [0.299 * e[:, 0] + 0.587 * e[:, 1] + 0.114 * e[:, 2], (e[:, 0] - e[:, 1]) / 2, (e[:, 2] - e[:, 1]) / 2], 1
+        )
+        d = (torch.pixel_shuffle(torch.from_numpy(pixel), 4) * e.square()).sum()
+        for side, share in ((4, four), (8, eight)):
+            coarse = torch.nn.functional.avg_pool2d(e, side).square()
+            d = d + side * side * (torch.from_numpy(share) * coarse).sum()
+        (wanted,) = torch.autograd.grad(d / 3, y_hat)
+    cells = torch.pixel_unshuffle(torch.from_numpy(target).float(), 4).numpy().astype(np.uint8)
+    given = {"y_hat": y_hat.detach().numpy(), "weights": weights, "target": cells}
+    (got,) = made.run("gradient", **given, pixel=pixel, four=four, eight=eight)
+    border = np.ones((H, W), bool)
+    border[1:-1, 1:-1] = False
+    for place in (border, ~border):
+        a, b = got[0][:, place], wanted[0].numpy()[:, place]
+        assert (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()) > 0.99
+        assert abs(np.linalg.norm(a) / np.linalg.norm(b) - 1) < 0.05
+
+
+def test_the_finer_gain_is_that_of_the_means(model: Model, made: Artifact) -> None:
+    given = inputs(TINY, 3)
+    (got,) = made.run("finer", z_hat=given["z_hat"], gain=given["gain"])
+    psi = features(model.means.features, torch.from_numpy(given["z_hat"]))
+    np.testing.assert_array_equal(got, torch.from_numpy(given["gain"]) * model.means.fineness(psi))
+    assert np.any(got != given["gain"])
+
+
+def test_an_unknown_operation_has_no_gradient() -> None:
+    graph = Graph({})
+    x = graph.input("x", FLOAT, (1, 1, 2, 2))
+    y = graph.add("Erf", x)
+    with pytest.raises(ValueError, match="Erf"):
+        reverse(graph, y, graph.constant(np.ones((1, 1, 2, 2))), x)
 
 
 def test_the_preview_is_the_low_band_of_the_wavelet(model: Model, made: Artifact) -> None:

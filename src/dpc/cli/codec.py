@@ -67,7 +67,7 @@ def encode(
     no_icc: Annotated[bool, typer.Option("--no-icc", help="Drop the colour profile, the colours become sRGB.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop all three and the pixel density.")] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="In half of the time or less; plain ground is less clean.")
+        bool, typer.Option("--fast", help="In a fifth of the time; less faithful, plain ground less clean.")
     ] = False,
     threads: AllThreads = None,
     out_dir: OutDir = None,

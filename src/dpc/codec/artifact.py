@@ -3,7 +3,8 @@
 The file is a zip archive:
 
     metadata.json         format, name, identity, sizes of the networks, recipe, training, licence, git commit
-    graphs/NAME.onnx      the networks without their weights; one that draws previews may be among them
+    graphs/NAME.onnx      the networks without their weights; one that draws previews may be among them, and two by
+                          which an encoder improves its latents, gradient and finer
     weights/NAME.npy      weights, once each: float16, or int8 / int32 in the integer branch (names as in torch)
     tables/NAME.npy       frequencies of the probability tables, gains, index offsets
 
@@ -212,6 +213,11 @@ class Artifact:
     def previews(self) -> bool:
         """Whether it draws previews without its synthesis; dpc-7 does not."""
         return "preview" in self._graphs and "preview" in self._needs
+
+    @property
+    def refines(self) -> bool:
+        """Whether an encoder can improve the latents of a picture with it; models before that have no gradient."""
+        return {"gradient", "finer"} <= set(self._graphs) & set(self._needs) and "scales" in self._tables
 
     @property
     def quality_map(self) -> bool:

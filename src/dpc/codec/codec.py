@@ -119,7 +119,7 @@ class Codec:
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
-        density too. fast: True leaves out the smoothing of plain ground, which takes half of the time or more.
+        density too. fast: True leaves out what takes most of the time: latents refined for this picture, smoothing of plain ground.
         progress: called with the share that is done. note: called with a line for the user where there is something
         to say; without it, what cannot be kept is a PictureWarning.
         Raises ImageError, TooLarge, OptionError.
@@ -145,7 +145,7 @@ class Codec:
             if lossless is False
             else self._page(task, plain, whole, merged, clean, letters, masked=roi is not None)
         )
-        data = data or coder.smoothed(task, about, plain)
+        data = data or coder.finished(task, about, plain)
         self.times = clock.times
         target.check(data, about)
         _hint(note, task, whole, data)

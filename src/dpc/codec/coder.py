@@ -1,4 +1,5 @@
-"""Coder: one picture analysed once, and its files at the levels that rate control tries, with what is smoothed."""
+"""Coder: one picture analysed once, and its files at the levels that rate control tries; then its latents are refined
+and what is smoothed is chosen."""
 
 from __future__ import annotations
 
@@ -10,7 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import container, image, quality_map, rate_control, smoothing, smoothing_choice, stream, wide_smoothing
+from dpc.codec import (
+    container,
+    image,
+    quality_map,
+    rate_control,
+    refining,
+    smoothing,
+    smoothing_choice,
+    stream,
+    wide_smoothing,
+)
 from dpc.codec.ahead import ahead
 from dpc.codec.artifact import Artifact
 from dpc.codec.container import DPCFile
@@ -72,6 +83,7 @@ class Coder:
         self._networks = Transforms(artifact, clock)
         self._streams = StreamCoder(self._networks, clock)
         self._y = self._networks.analyse(rgb, progress)
+        self._refined = False
 
     def file(self, about: dict[str, Any], level: int) -> bytes:
         """The file at a fine level; about: its fields beside level, body, model and quality map."""
@@ -89,13 +101,31 @@ class Coder:
             target = replace(target, bpp=share * target.bpp)
         return rate_control.reach(target, lambda level: self.file(about, level), self._top, task.pixels)
 
-    def smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
+    def finished(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
+        """The file with its latents refined, and what is to be smoothed in it.
+
+        data: the best file without.
+        """
+        return data if task.fast else self._smoothed(task, about, self._with_refined(task, about, data))
+
+    def _with_refined(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
+        """The file of refined latents: at the same level, or of the size that is asked for."""
+        steps = refining.steps_for(task.pixels)
+        level = container.peek(data).level
+        if not steps or not self._artifact.refines or self._refined or level is None:
+            return data
+        levels = Levels(level, self._top, self._deltas)
+        self._y = refining.refined(self._y, self._rgb, levels, self._networks, self._streams, steps)
+        self._refined = True
+        self._bodies.clear()
+        found = self.file(about, level) if task.size is None else self.reached(task, about)
+        return data if len(found) > max(len(data), task.target.max_bytes or len(found)) else found
+
+    def _smoothed(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
         """The file with what is to be smoothed in it, as at the quality that it has, where that fits the target.
 
         data: the best file without.
         """
-        if task.fast:
-            return data
         rate, most = task.target.max_bytes is None, task.target.max_bytes or NEAR_ENOUGH * (task.size or 0)
         level = container.peek(data if task.size is None else self.reached(task, about, ROOM)).level or 0
         for _ in range(TRIES):

@@ -132,12 +132,12 @@ class Pages:
                 return None
             coarser = page.fitting(room, finest=FINEST) if trades and size else None
             drafts = [self._over(data, coder) for data, _ in (found, coarser or found)]
-            return self._smoothed(self._nearest(drafts), coder)
+            return self._finished(self._nearest(drafts), coder)
         if not trades:
             return None
         for share in dict.fromkeys((max(room, OVERLAID * most if size else room), room)):
             if found := page.fitting(share, finest=FINEST, coarse=True):
-                file = self._smoothed(self._over(found[0], coder), coder)
+                file = self._finished(self._over(found[0], coder), coder)
                 if len(file) <= self._limit(most) and self._better(file, self._plain, merging.nearer):
                     return file
         return None
@@ -166,7 +166,7 @@ class Pages:
         spare = len(data) + most - len(draft[1])  # much where the rest is as good as the networks can make it
         if task.size is not None and (finer := drawn.fitting(spare, spare)) and len(finer) > len(data):
             draft = self._over(finer, self._under)
-        files = self._smoothed(draft, self._under), draft[1]
+        files = self._finished(draft, self._under), draft[1]
         file = next((file for file in files if len(file) <= self._limit(most)), None)
         return self._better(file, other, merging.nearer)
 
@@ -199,5 +199,5 @@ class Pages:
             return drafts[0]
         return min(drafts, key=lambda draft: merging.squares(picture.rgb, self._shown(draft[1]), picture.alpha))
 
-    def _smoothed(self, draft: Draft, coder: Coder) -> bytes:
-        return coder.smoothed(self._task, *draft)
+    def _finished(self, draft: Draft, coder: Coder) -> bytes:
+        return coder.finished(self._task, *draft)

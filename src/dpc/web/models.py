@@ -17,9 +17,10 @@ from dpc.codec.archive import SUFFIX
 __all__ = ["INDEX", "Half", "WebModel", "index_of", "web_models"]
 
 INDEX = "models.json"
-_ANCHORS = "_anchors.npy"  # tables that only the export reads
+_TABLES = ("_anchors.npy", "/scales.npy")  # that only the export reads, or what browsers do not do
 _DROPPED = ("training", "description", "git_commit")  # metadata that no codec reads
 _ENCODING = ("analysis", "hyper", "quantise")
+_REFINING = ("finer", "gradient")  # which browsers do not do
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def _cut(name: str, path: Path) -> WebModel:
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     metadata = {key: value for key, value in loaded.metadata.items() if key not in _DROPPED}
-    needs = metadata["graph_weights"]
-    deciding = {n for graph, names in needs.items() if graph not in _ENCODING for n in names}
+    needs = {graph: names for graph, names in metadata["graph_weights"].items() if graph not in _REFINING}
+    metadata["graph_weights"] = needs
+    decoding = [graph for graph in needs if graph not in _ENCODING]
+    deciding = {n for graph in decoding for n in needs[graph]}
     rest = {n for graph in _ENCODING for n in needs[graph]} - deciding
-    decode = [f"graphs/{graph}.onnx" for graph in needs if graph not in _ENCODING]
+    decode = [f"graphs/{graph}.onnx" for graph in decoding]
     decode += [f"weights/{n}.npy" for n in deciding]
-    decode += [n for n in members if n.startswith("tables/") and not n.endswith(_ANCHORS)]
+    decode += [n for n in members if n.startswith("tables/") and not n.endswith(_TABLES)]
     encode = [f"graphs/{graph}.onnx" for graph in _ENCODING] + [f"weights/{n}.npy" for n in rest]
     identity = {"identity": metadata["identity"], "name": metadata["name"]}
     return WebModel(

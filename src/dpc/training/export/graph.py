@@ -81,6 +81,15 @@ class Graph:
         self._outside[name] = tensor
         return name
 
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """The nodes so far, in order."""
+        return self._nodes
+
+    def inside(self, name: str) -> Any:
+        """The TensorProto of a constant()."""
+        return next(tensor for tensor in self._inside if tensor.name == name)
+
     # bytes
 
     def on_bytes(self, x: str, bits: int, *, signed: bool) -> Bytes:

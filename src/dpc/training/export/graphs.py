@@ -17,6 +17,7 @@ from dpc.networks.model import Model
 from dpc.networks.transforms import BITS, COARSE, ENTRY, GAIN, SLOPE
 from dpc.training.export.exact import PIECES, SCALE, STEPS, UPSAMPLED, balanced, film_tables, integers
 from dpc.training.export.graph import BYTE, FLOAT, INT, Array, Bytes, Graph
+from dpc.training.export.reverse import reverse
 
 MAP = ("h", "w")  # latent positions
 HYPER = ("h4", "w4")  # hyper-latent positions
@@ -103,6 +104,14 @@ def means(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
     return g.finish({"y_hat": (g.add("Concat", *decoded, axis=1), FLOAT)})
 
 
+def finer(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
+    """z_hat, gain (1, N, h or 1, w or 1) -> finer (1, N, h, w): the gain with what the side information says of it."""
+    g = Graph(weights)
+    psi = _features(g, model, "means", g.input("z_hat", FLOAT, (1, model.net.hyper_latents, *HYPER)))
+    gain = g.input("gain", FLOAT, (1, model.net.latents, "gh", "gw"))
+    return g.finish({"finer": (_finer(g, model, psi, gain), FLOAT)})
+
+
 def quantise(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
     """The encoder's side of means: y, z_hat, gain, even, offset (as gain), valid (1, 1, h, w), rounding (1, 1, 1, 1) ->
     r (1, N, h, w), integers in floats, 0 where the scale index is 0 or valid is 0.
@@ -147,9 +156,52 @@ def quantise(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]
 
 def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
     """y_hat (1, N, h, w), weights (1, levels, h or 1, w or 1) -> image (1, 16h, 16w, 3) uint8."""
-    g, s = Graph(weights), model.g_s
-    y_hat = g.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
-    levels = g.input("weights", FLOAT, (1, model.net.levels, "wh", "ww"))
+    g = Graph(weights)
+    pixels = g.shuffle(_cells(g, model, *_drawn_from(g, model)), 4)
+    return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
+
+
+def gradient(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
+    """The inputs of the synthesis, target (1, 48, 4h, 4w) uint8, pixel (1, 16, 4h, 4w), four (1, 1, 4h, 4w), eight
+    (1, 1, 2h, 2w) -> gradient (1, N, h, w) of D by y_hat.
+
+    target: the picture's 4x4 cells, channels colour * 16 + phase. E is the error of the picture in luma, half of R-G
+    and half of B-G, in 8-bit levels. D: the sum over all pixels of the mean over the three of pixel * E^2 + four * its
+    mean over the 4x4 cell squared + eight * that over 8x8 squared.
+    """
+    g = Graph(weights)
+    y_hat, levels = _drawn_from(g, model)
+    cells = _cells(g, model, y_hat, levels)
+    target = g.input("target", BYTE, (1, 48, "ch", "cw"))
+    pixel = g.input("pixel", FLOAT, (1, 16, "ch", "cw"))
+    four, eight = g.input("four", FLOAT, (1, 1, "ch", "cw")), g.input("eight", FLOAT, (1, 1, "eh", "ew"))
+    opponent = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0, -0.5, 0.5]])
+
+    def mixed(x: str, matrix: Array) -> str:
+        return g.add("Conv", x, g.constant(matrix[:, :, None, None]))
+
+    colours, mean = np.kron(opponent, np.eye(16)), np.kron(np.eye(3), np.full((1, 16), 1 / 16))
+    error = mixed(g.add("Sub", g.floats(cells), g.add("Cast", target, to=FLOAT)), colours)
+    mean4 = mixed(error, mean)
+    mean8 = g.add("AveragePool", mean4, kernel_shape=[2, 2], strides=[2, 2])
+    larger = g.constant([1, 1, 2, 2])
+    coarse = g.add("Resize", g.add("Mul", mean8, eight), "", larger, mode="nearest", nearest_mode="floor")
+    coarse = g.add("Add", g.add("Mul", mean4, four), coarse)
+    fine = g.add("Mul", error, g.add("Concat", pixel, pixel, pixel, axis=1))
+    both = g.add("Add", fine, mixed(coarse, 16 * mean.T))
+    seed = mixed(both, 2 / 3 * colours.T)
+    return g.finish({"gradient": (reverse(g, cells.name, seed, y_hat), FLOAT)})
+
+
+def _drawn_from(graph: Graph, model: Model) -> tuple[str, str]:
+    """The inputs of the synthesis: y_hat, weights."""
+    y_hat = graph.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
+    return y_hat, graph.input("weights", FLOAT, (1, model.net.levels, "wh", "ww"))
+
+
+def _cells(g: Graph, model: Model, y_hat: str, levels: str) -> Bytes:
+    """The picture as 4x4 cells, 48 channels: colour * 16 + phase."""
+    s = model.g_s
     coefficients, entered = _enter(g, model, y_hat)
     scaled = g.on_bytes(g.add("Mul", y_hat, g.constant(ENTRY)), BITS, signed=True)
     fine = g.shuffle(g.conv(scaled, "g_s.fine", s.fine), 4)
@@ -165,8 +217,7 @@ def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]
     mixed = g.conv(g.concat([f, seen, fine]), "g_s.mix", s.mix)
     detail = g.floats(g.sum(g.conv(mixed, "g_s.leave", s.leave), g.conv(fine, "g_s.finest", s.finest)))
     x = g.add("Mul", g.add("Add", _upsampled(g, model, half), detail), g.constant(255.0))
-    pixels = g.shuffle(g.on_bytes(x, 0, signed=False), 4)
-    return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
+    return g.on_bytes(x, 0, signed=False)
 
 
 def preview(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
@@ -298,4 +349,5 @@ def graphs(model: Model) -> tuple[dict[str, bytes], dict[str, list[str]], dict[s
     made |= {f"scale{i}": scale_later(model, i, weights) for i in range(1, len(model.net.groups))}
     made |= {"means": means(model, weights), "quantise": quantise(model, weights)}
     made |= {"synthesis": synthesis(model, weights), "preview": preview(model, weights)}
+    made |= {"finer": finer(model, weights), "gradient": gradient(model, weights)}
     return {k: v[0] for k, v in made.items()}, {k: v[1] for k, v in made.items()}, weights

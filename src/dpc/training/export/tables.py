@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpc.codec.artifact import FINE
 from dpc.errors import ModelError
-from dpc.networks.context import INDICES
+from dpc.networks.context import INDICES, scale_of_index
 from dpc.networks.model import Model
 from dpc.networks.tables import logistic_tables
 
@@ -54,5 +54,6 @@ def tables_of(model: Model, counts: list[Array] | None = None) -> dict[str, Arra
         "offsets": fine(model.offset, -INDICES, 2 * INDICES),
         "z_indices": fine(model.z_index, 1, INDICES - 1),
         "offset_anchors": model.offset.detach().numpy().astype(np.float32),
+        "scales": scale_of_index(torch.arange(INDICES)).numpy().astype(np.float32),
         "z_index_anchors": model.z_index.detach().numpy().astype(np.float32),
     }
