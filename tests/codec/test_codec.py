@@ -950,7 +950,8 @@ def assert_refused(data: bytes, error: type[DPCError], message: str, **options: 
 def test_real_bytes_are_what_the_model_estimates(number: str, quality: float) -> None:
     one = api._codec(artifact.find(), 1)
     path = KODAK / f"kodim{number}.png"
-    data = one.encode(path, quality=quality, lossless=False, fast=True)  # nor refined; and lines at edges are no latents
+    # as it is: not refined, and without the lines at the edges of a scan, which are no latents
+    data = one.encode(path, quality=quality, lossless=False, fast=True)
     latents, tables = one.latents(path, quality), one.artifact.tables
     bits = tables.bits(latents.z, latents.z_index) + tables.bits(latents.r, latents.index)
     file = container.unpack(data)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-from dpc.training.export.graph import FLOAT, Graph
+from dpc.training.export.graph import BOOL, FLOAT, Graph
 
 END = 2**31 - 1
 UNSIGNED = 0  # zero point
@@ -94,8 +94,8 @@ def _quantised_conv(graph: Graph, node: Any, g: list[str]) -> Pairs:
     scale, zero = (numpy_helper.to_array(graph.inside(node.input[i])) for i in (4, 7))
     gradient = g[0]
     if zero == UNSIGNED:
-        above = graph.add("Min", graph.add("Cast", node.output[0], to=FLOAT), graph.constant(1.0))
-        gradient = graph.add("Mul", gradient, above)
+        above = graph.add("Cast", node.output[0], to=BOOL)
+        gradient = graph.add("Where", above, gradient, graph.constant(0.0))
     gradient = graph.add("Mul", gradient, graph.constant(scale.reshape(1, -1, 1, 1)))
     return [(node.input[0], _back(graph, node, node.input[3], gradient))]
 
