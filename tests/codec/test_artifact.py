@@ -246,6 +246,28 @@ def test_numbers_that_cannot_be_computed_with_are_refused_at_load(where: str, va
     assert Path(name).stem in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        (np.zeros(64, np.float32), "go down to 0; they must be above 0"),
+        (np.full(64, np.nan, np.float32), "the limit is"),
+        (np.ones(63, np.float32), "has shape"),
+        (np.ones(64, np.int32), "numbers of the wrong kind"),
+    ],
+)
+def test_scales_that_no_gradient_can_use_are_refused_at_load(scales: npt.NDArray[Any], message: str) -> None:
+    """They are not in the identity."""
+    with zipfile.ZipFile(find()) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    assert Artifact(zipped(content)).refines
+    content["tables/scales.npy"] = npy(scales)
+    with pytest.raises(ModelError, match=message) as caught:
+        Artifact(zipped(content))
+    assert "scales" in str(caught.value) and "\n" not in str(caught.value)
+    del content["tables/scales.npy"]
+    assert not Artifact(zipped(content)).refines
+
+
 @pytest.mark.parametrize("shape", [(10**12,), (10**6, 10**6, 10**6), (3, 2**40), (-1, -1)])
 def test_an_array_that_claims_more_than_it_has_takes_no_memory(shape: tuple[int, ...]) -> None:
     content = members()

@@ -3,8 +3,7 @@
 The file is a zip archive:
 
     metadata.json         format, name, identity, sizes of the networks, recipe, training, licence, git commit
-    graphs/NAME.onnx      the networks without their weights; one that draws previews may be among them, and two by
-                          which an encoder improves its latents, gradient and finer
+    graphs/NAME.onnx      the networks without their weights; preview, gradient and finer may be among them
     weights/NAME.npy      weights, once each: float16, or int8 / int32 in the integer branch (names as in torch)
     tables/NAME.npy       frequencies of the probability tables, gains, index offsets
 
@@ -33,7 +32,7 @@ from numpy.typing import NDArray
 from dpc.codec.archive import SUFFIX, array_of, content_of, unpacked, unsound
 from dpc.codec.entropy import Tables
 from dpc.codec.graph_files import external_tensors
-from dpc.codec.runtime import Sessions, onnxruntime, share_memory
+from dpc.codec.runtime import Sessions, onnxruntime, releasing, share_memory
 from dpc.codec.tiles import halo_of
 from dpc.errors import ModelError, UnknownModel, WrongModel
 
@@ -183,12 +182,14 @@ class Artifact:
             "log_gain": (s.levels, s.latents),
             "offsets": (s.fine_levels, s.latents),
             "z_indices": (s.fine_levels, s.hyper_latents),
-        }
+        } | ({"scales": (len(self.tables),)} if "scales" in t else {})
         for name, shape in shapes.items():
             if self._tables[name].shape != shape:
                 raise ModelError(f"{name} in {self._where} has shape {self._tables[name].shape}, not {shape}")
-            if self._tables[name].dtype.kind != ("f" if name == "log_gain" else "i"):
+            if self._tables[name].dtype.kind != ("f" if name in ("log_gain", "scales") else "i"):
                 raise ModelError(f"{name} in {self._where} has numbers of the wrong kind, {self._tables[name].dtype}")
+        if "scales" in t and not t["scales"].min() > 0:
+            raise ModelError(f"scales in {self._where} go down to {t['scales'].min():g}; they must be above 0")
         if self.z_indices.min() < 1 or self.z_indices.max() >= len(self.tables):
             raise ModelError(f"z_indices in {self._where} leave the range 1..{len(self.tables) - 1}")
         wanted = {*GRAPHS, *(f"scale{g}" for g in range(len(s.groups)))}
@@ -277,7 +278,7 @@ class Artifact:
         Raises ModelError when onnxruntime cannot.
         """
         try:
-            options = _releasing() if release else None
+            options = releasing() if release else None
             outputs: list[Array] = self._sessions.get(graph, self._session).run(None, inputs, options)
         except ModelError:
             raise
@@ -313,12 +314,6 @@ class Artifact:
             )
         options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(self._handed[n]) for n in names])
         return ort.InferenceSession(self._graphs[graph], options, providers=["CPUExecutionProvider"])
-
-
-def _releasing() -> Any:
-    options = onnxruntime().RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
 
 
 def _sizes(meta: Mapping[str, Any]) -> Sizes:

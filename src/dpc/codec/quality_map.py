@@ -28,6 +28,7 @@ PLAIN = 4.0  # levels squared: activity below which a sample lies on plain groun
 STEEP = 12.0  # levels between neighbours: the least step of a hard edge
 BAND = 512  # rows of pixels that are looked at at a time, a multiple of CELL
 AROUND = 8  # samples around them
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G and B, ITU-R 601
 MASK = 4  # the delta of a white cell of a mask; -MASK of a black one
 
 Int = NDArray[np.int32]
@@ -56,7 +57,7 @@ def quality_map(rgb: NDArray[np.uint8]) -> Int | None:
 def _edges(rgb: NDArray[np.uint8], top: int) -> NDArray[np.float64]:
     """The share of hard edges on plain ground in the cells from row `top` on, BAND rows of pixels."""
     low, high = max(0, top - 2 * AROUND), min(len(rgb), top + BAND + 2 * AROUND)
-    luma = rgb[low:high] @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = rgb[low:high] @ LUMA
     luma = np.pad(luma, [(0, n % 2) for n in luma.shape], mode="edge")
     h, w = luma.shape
     luma = luma.reshape(h // 2, 2, w // 2, 2).mean((1, 3))

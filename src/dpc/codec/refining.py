@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec.quality_map import Levels, activity
+from dpc.codec.quality_map import LUMA, Levels, activity
 from dpc.codec.stream import StreamCoder
-from dpc.codec.tiles import HYPER, STRIDE, Box, cut, hyper
+from dpc.codec.tiles import STRIDE, Box, cut
 from dpc.codec.transforms import Float, Strip, Transforms, strips
 
 CELL = 4  # pixels: the synthesis works on cells of this side in the end
@@ -28,7 +28,6 @@ MOST = 6e6  # pixels times steps
 WAY, LONGEST = 0.06, 0.03  # of all first steps together, and of one: the root of the mean square in quantisation steps
 LAST = 0.05  # share of a first step that the last one has
 KEPT, STEADY = 0.8, 0.9  # of the gradient and of its mean square from step to step
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 UInt8 = NDArray[np.uint8]
 
@@ -62,9 +61,7 @@ def refined(
     """
     h, w = y.shape[1:]
     counted = _counted(rgb, h, w)
-    everywhere = slice(0, h), slice(0, w)
-    at = levels.positions((slice(0, -(-h // HYPER) * HYPER), slice(0, -(-w // HYPER) * HYPER)))
-    gain = cut(networks.artifact.gain(at)[0], everywhere)
+    (gain,) = networks.artifact.gain(levels.positions((slice(0, h), slice(0, w))))
     value, momentum, square = np.asarray(y * gain, np.float32), np.zeros_like(y), 0.0
     first = min(LONGEST, WAY / steps)
     for step in range(steps):
@@ -111,19 +108,11 @@ def _of_bits(
     y: Float, strip: Strip, levels: Levels, networks: Transforms, streams: StreamCoder
 ) -> tuple[Float, Float, NDArray[np.bool_]]:
     """y_hat of a strip, the gradient of its bits by y, and which elements are coded at all."""
-    artifact = networks.artifact
     latents = streams.latents(*networks.quantise(y, strip, levels), strip, levels)
-    y_hat = networks.means(latents.z, latents.r, strip, levels)
-    gain = np.empty_like(y_hat)
-    whole = artifact.gain(levels.positions(strip.box()))
-    for core, outer, inner in networks.tiles(*strip.padded):
-        z = cut(latents.z[None].astype(np.float32), hyper(outer))
-        (out,) = networks.run("finer", z_hat=z, gain=cut(whole, outer))
-        here = gain[(..., *core)]
-        here[...] = out[0][(..., *inner)][:, : here.shape[1], : here.shape[2]]
+    y_hat, gain = networks.means(latents.z, latents.r, strip, levels), networks.finer(latents.z, strip, levels)
     rows = slice(strip.start, strip.stop)
     off = latents.r + (y[:, rows] - y_hat) * gain  # from the mean, in quantisation steps
-    scale = artifact.table("scales")[latents.index]
+    scale = networks.artifact.table("scales")[latents.index]
     return y_hat, np.asarray(steepness(off, scale) * gain, np.float32), latents.index > 0
 
 
@@ -138,15 +127,15 @@ def _counted(rgb: UInt8, h: int, w: int) -> Counted:
     """What is asked of the picture of h x w positions; beyond the borders of this one nothing."""
     missing = STRIDE * h - rgb.shape[0], STRIDE * w - rgb.shape[1]
     padded = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    hidden = activity(padded @ _LUMA)
+    hidden = activity(padded @ LUMA)
     pixel = SQUARED + PLAIN / (hidden + 4)
     pixel[rgb.shape[0] :] = 0
     pixel[:, rgb.shape[1] :] = 0
     four = _means(hidden, CELL)
     eight = PLAIN / (_means(four, 2) / 8 + 0.5)
     return Counted(
-        np.ascontiguousarray(_cells(padded)),
-        np.ascontiguousarray(_cells(pixel[:, :, None])),
+        _cells(padded),
+        _cells(pixel[:, :, None]),
         np.asarray(PLAIN / (four / 4 + 1), np.float32)[None],
         np.asarray(eight, np.float32)[None],
     )

@@ -31,6 +31,13 @@ def share_memory(options: Any) -> None:
     options.add_session_config_entry("session.use_env_allocators", "1")
 
 
+def releasing() -> Any:
+    """Options of a run after which the memory that was kept for the next one is given back."""
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
 @cache
 def _pool() -> None:
     ort = onnxruntime()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec.quality_map import activity
+from dpc.codec.quality_map import LUMA, activity
 from dpc.codec.smoothing import CELL, FRACTION, NEAR, cells_of, cut, patches, rows_at_once, smoothed
 from dpc.codec.wide_smoothing import BLOCK, STRENGTHS, averaged, blocks, blocks_of
 
@@ -23,7 +23,6 @@ LESS = 0.9  # the most of the error that may be left
 KEPT = 0.7  # the least of the texture that must be left
 SLACK, WIDE_SLACK = 0.2, 0.05  # levels squared a pixel or block: texture that may go anyway
 MIDDLE = 2  # the strength that is tried first; the stronger one where it helps, the weaker one elsewhere
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def chosen(original: UInt8, shown: Callable[[], UInt8]) -> UInt8 | None:
@@ -95,7 +94,7 @@ def _block_errors(wanted: NDArray[np.int32], values: NDArray[np.int32], weights:
 
 def _block_texture(values: NDArray[np.int32]) -> NDArray[np.float64]:
     """The squared differences of neighbouring blocks' luma in each cell, with the blocks right of it and below."""
-    luma = values.astype(np.float32) @ (_LUMA / FRACTION)
+    luma = values.astype(np.float32) @ (LUMA / FRACTION)
     squares = np.zeros(luma.shape, np.float32)
     squares[:, :-1] += np.square(np.diff(luma, axis=1))
     squares[:-1] += np.square(np.diff(luma, axis=0))
@@ -106,7 +105,7 @@ def _weights(original: UInt8, first: int, step: int) -> Float:
     """By how much an error counts, (rows, W), in `step` rows of cells from `first` on."""
     top, bottom = first * CELL, min((first + step) * CELL, len(original))
     start = max(0, top - MARGIN)
-    luma = original[start : bottom + MARGIN] @ _LUMA
+    luma = original[start : bottom + MARGIN] @ LUMA
     return np.asarray(1 / (activity(luma)[top - start : bottom - start] + HIDES), np.float32)
 
 
@@ -148,7 +147,7 @@ def _error(wanted: Float, colours: Float, weight: Float) -> Float:
 
 def _texture(colours: Float, weight: Float) -> Float:
     """The squared differences of neighbours' luma in each cell, where there are pixels."""
-    luma = np.einsum("c,cynx->ynx", _LUMA, colours)
+    luma = np.einsum("c,cynx->ynx", LUMA, colours)
     across, down = np.diff(luma, axis=2), np.diff(luma, axis=0)
     inside = weight > 0
     across *= inside[:, :, 1:] & inside[:, :, :-1]

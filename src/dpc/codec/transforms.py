@@ -136,23 +136,25 @@ class Transforms:
 
     def means(self, z: Int, r: Int, strip: Strip, levels: Levels) -> Float:
         """y_hat (N, h, w) of a strip."""
-        a, (h, w) = self.artifact, strip.padded
-        z_hat = z[None].astype(np.float32)
-        residuals = np.zeros((1, a.sizes.latents, h, w), np.float32)
+        (h, w), n = strip.padded, self.artifact.sizes.latents
+        residuals = np.zeros((1, n, h, w), np.float32)
         residuals[0, :, : strip.h, : strip.w] = r
-        gain, even = a.gain(levels.positions(strip.box())), checkerboard(h, w)
-        y_hat = np.empty((a.sizes.latents, strip.h, strip.w), np.float32)
-        for core, outer, inner in self.tiles(h, w):
-            (out,) = self.run(
-                "means",
-                z_hat=cut(z_hat, hyper(outer)),
-                r=cut(residuals, outer),
-                gain=cut(gain, outer),
-                even=cut(even, outer),
-            )
-            here = y_hat[(..., *core)]
+        return self._of_latents("means", z, strip, levels, r=residuals, even=checkerboard(h, w))
+
+    def finer(self, z: Int, strip: Strip, levels: Levels) -> Float:
+        """The gains (N, h, w) of a strip with what the side information says of them, of a model that `refines`."""
+        return self._of_latents("finer", z, strip, levels)
+
+    def _of_latents(self, graph: str, z: Int, strip: Strip, levels: Levels, **more: Any) -> Float:
+        """What a graph makes of z, the gains and more of a strip, (N, h, w)."""
+        z_hat, gain = z[None].astype(np.float32), self.artifact.gain(levels.positions(strip.box()))
+        result = np.empty((self.artifact.sizes.latents, strip.h, strip.w), np.float32)
+        for core, outer, inner in self.tiles(*strip.padded):
+            given: dict[str, Any] = {name: cut(value, outer) for name, value in more.items()}
+            (out,) = self.run(graph, z_hat=cut(z_hat, hyper(outer)), gain=cut(gain, outer), **given)
+            here = result[(..., *core)]
             here[...] = out[0][(..., *inner)][:, : here.shape[1], : here.shape[2]]
-        return y_hat
+        return result
 
     def seen(self, h: int, w: int, part: Box) -> slice:
         """The rows of y_hat that the synthesis of a part of the positions needs."""

@@ -19,6 +19,7 @@ from dpc.networks.integer import IntegerConv
 OPSET = 19
 IR_VERSION = 9
 FLOAT, BYTE, INT, BOOL = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32, TensorProto.BOOL
+END = 2**31 - 1  # of a slice: to the last one
 ZERO_POINT = {False: 0, True: 128}  # of unsigned and of signed bytes
 NEVER = 2.0**20  # a limit that never acts: no runtime takes a sum or a factor through it into a convolution
 

@@ -16,12 +16,11 @@ from dpc.networks.integer import LeakyConv
 from dpc.networks.model import Model
 from dpc.networks.transforms import BITS, COARSE, ENTRY, GAIN, SLOPE
 from dpc.training.export.exact import PIECES, SCALE, STEPS, UPSAMPLED, balanced, film_tables, integers
-from dpc.training.export.graph import BYTE, FLOAT, INT, Array, Bytes, Graph
+from dpc.training.export.graph import BYTE, END, FLOAT, INT, Array, Bytes, Graph
 from dpc.training.export.reverse import reverse
 
 MAP = ("h", "w")  # latent positions
 HYPER = ("h4", "w4")  # hyper-latent positions
-END = 2**31 - 1
 CENTRED = (-567 / 8192, 5301 / 8192, 3899 / 8192, -441 / 8192)  # Keys's cubic, a = -1/2, at 7/16
 
 

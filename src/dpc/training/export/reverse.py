@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-from dpc.training.export.graph import BOOL, FLOAT, Graph
-
-END = 2**31 - 1
-UNSIGNED = 0  # zero point
+from dpc.training.export.graph import BOOL, END, FLOAT, ZERO_POINT, Graph
 
 Pairs = list[tuple[str, str]]  # (input, its gradient)
 
@@ -93,7 +90,7 @@ def _quantised_sum(graph: Graph, node: Any, g: list[str]) -> Pairs:
 def _quantised_conv(graph: Graph, node: Any, g: list[str]) -> Pairs:
     scale, zero = (numpy_helper.to_array(graph.inside(node.input[i])) for i in (4, 7))
     gradient = g[0]
-    if zero == UNSIGNED:
+    if zero == ZERO_POINT[False]:
         above = graph.add("Cast", node.output[0], to=BOOL)
         gradient = graph.add("Where", above, gradient, graph.constant(0.0))
     gradient = graph.add("Mul", gradient, graph.constant(scale.reshape(1, -1, 1, 1)))
