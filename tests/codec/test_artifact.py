@@ -257,7 +257,7 @@ def test_numbers_that_cannot_be_computed_with_are_refused_at_load(where: str, va
 )
 def test_scales_that_no_gradient_can_use_are_refused_at_load(scales: npt.NDArray[Any], message: str) -> None:
     """They are not in the identity."""
-    with zipfile.ZipFile(find()) as archive:
+    with zipfile.ZipFile(artifact.find()) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     assert Artifact(zipped(content)).refines
     content["tables/scales.npy"] = npy(scales)
