@@ -178,20 +178,7 @@ class Artifact:
             raise ModelError(f"{self._where} has sizes that do not fit together: {s}")
         if not 2 <= len(self.tables) <= MAX_TABLES + 1:
             raise ModelError(f"{self._where} has {len(self.tables) - 1} tables; it needs 1 to {MAX_TABLES}")
-        shapes = {
-            "log_gain": (s.levels, s.latents),
-            "offsets": (s.fine_levels, s.latents),
-            "z_indices": (s.fine_levels, s.hyper_latents),
-        } | ({"scales": (len(self.tables),)} if "scales" in t else {})
-        for name, shape in shapes.items():
-            if self._tables[name].shape != shape:
-                raise ModelError(f"{name} in {self._where} has shape {self._tables[name].shape}, not {shape}")
-            if self._tables[name].dtype.kind != ("f" if name in ("log_gain", "scales") else "i"):
-                raise ModelError(f"{name} in {self._where} has numbers of the wrong kind, {self._tables[name].dtype}")
-        if "scales" in t and not t["scales"].min() > 0:
-            raise ModelError(f"scales in {self._where} go down to {t['scales'].min():g}; they must be above 0")
-        if self.z_indices.min() < 1 or self.z_indices.max() >= len(self.tables):
-            raise ModelError(f"z_indices in {self._where} leave the range 1..{len(self.tables) - 1}")
+        self._check_tables(s)
         wanted = {*GRAPHS, *(f"scale{g}" for g in range(len(s.groups)))}
         if missing := wanted - (set(self._graphs) & set(self._needs)):
             raise ModelError(f"{self._where} lacks the graphs {', '.join(sorted(missing))}")
@@ -204,6 +191,22 @@ class Artifact:
             raise ModelError(
                 f"{self._where} is damaged: its content does not have the identity it claims; fetch it again"
             )
+
+    def _check_tables(self, s: Sizes) -> None:
+        shapes = {
+            "log_gain": (s.levels, s.latents),
+            "offsets": (s.fine_levels, s.latents),
+            "z_indices": (s.fine_levels, s.hyper_latents),
+        } | ({"scales": (len(self.tables),)} if "scales" in self._tables else {})
+        for name, shape in shapes.items():
+            if self._tables[name].shape != shape:
+                raise ModelError(f"{name} in {self._where} has shape {self._tables[name].shape}, not {shape}")
+            if self._tables[name].dtype.kind != ("f" if name in ("log_gain", "scales") else "i"):
+                raise ModelError(f"{name} in {self._where} has numbers of the wrong kind, {self._tables[name].dtype}")
+        if "scales" in self._tables and not (least := self._tables["scales"].min()) > 0:
+            raise ModelError(f"scales in {self._where} go down to {least:g}; they must be above 0")
+        if self.z_indices.min() < 1 or self.z_indices.max() >= len(self.tables):
+            raise ModelError(f"z_indices in {self._where} leave the range 1..{len(self.tables) - 1}")
 
     @property
     def id(self) -> bytes:

@@ -119,8 +119,7 @@ class Codec:
         roi: a mask of the picture's size, brighter where it shall be better: a picture, or an array (H, W) of bool,
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
-        density too. fast: True leaves out what takes most of the time: latents refined for this picture, smoothing of
-        plain ground.
+        density too. fast: True leaves out what takes most of the time: refining the latents, and smoothing.
         progress: called with the share that is done. note: called with a line for the user where there is something
         to say; without it, what cannot be kept is a PictureWarning.
         Raises ImageError, TooLarge, OptionError.
