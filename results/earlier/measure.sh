@@ -110,12 +110,14 @@ maps() {
 }
 
 study() { # of the pictures of the sheets; the rates are the sizes of the first folder
+    [[ -d $out/equal ]] || { echo "no study: $out/equal is missing; run the step sheets first" >&2; exit 1; }
     names=$(cd "$out/equal" && for model in "${known[@]}"; do [[ ! -d $model ]] || echo "$model"; done)
-    [[ ! -e $study/study.toml ]] || { echo "$study exists: left as it is" >&2; return; }
+    [[ -n $names ]] || { echo "no study: $out/equal holds none of ${known[*]}; run the step sheets again" >&2; exit 1; }
+    [[ ! -e $study/study.toml ]] || { echo "$study exists: left as it is; dpc study prepare $study goes on" >&2; return; }
     kept=$study-originals # the study shows these
     mkdir -p "$kept"
     first=$(head -n 1 <<< "$names")
-    for decoded in "$out/equal/$first"/*.png; do cp "$(pictures kodak)/$(basename "$decoded")" "$kept/"; done
+    for decoded in "$out/equal/$first"/*.png; do cp "$data/kodak/$(basename "$decoded")" "$kept/"; done
     "${dpc[@]}" study new "$study" --images "$kept" --codecs jpeg2000,bpg-like
     {
         sed -e 's/^bpp = [^#]*/bpp = []  /' -e '/^\[sources.folders\]/q' "$study/study.toml"
