@@ -450,6 +450,27 @@ def test_a_split_and_no_overlap(photos: Path) -> None:
     assert Photos([photos], 192).sha256 == pictures.sha256
 
 
+def test_what_one_training_holds_out_no_larger_crop_takes(tmp_path: Path) -> None:
+    """The split is counted before small pictures are left out."""
+    for i in range(70):
+        side = 64 if i in (1, 40) else 32 if i == 64 else 96
+        Image.new("RGB", (side, side), (i, 0, 0)).save(tmp_path / f"{i:02d}.png")
+    colours = {
+        size: [[int(p.picture(i)[0, 0, 0]) for i in part] for part in (p.train, p.validation)]
+        for size in (32, 64, 96)
+        if (p := Photos([tmp_path], size, tmp_path / "cache"))
+    }
+    assert colours[32][1] == [0, 32, 64] and colours[64][1] == colours[96][1] == [0, 32]
+    assert colours[96][0] == [i for i in range(70) if i not in (0, 1, 32, 40, 64)]
+
+
+def test_where_only_small_pictures_would_be_held_out_the_first_large_one_is(tmp_path: Path) -> None:
+    for i, side in enumerate((32, 96, 96)):
+        Image.new("RGB", (side, side), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    pictures = Photos([tmp_path], 96, tmp_path / "cache")
+    assert [int(pictures.picture(i)[0, 0, 0]) for i in pictures.validation] == [1]
+
+
 @pytest.mark.parametrize("content", ["missing", "empty", "unreadable", "small", "one", "zip", "cut", "damaged"])
 def test_pictures_that_cannot_be_used_give_one_line(content: str, tmp_path: Path, photos: Path) -> None:
     folder = tmp_path / "data"

@@ -118,7 +118,11 @@ class Photos:
         self._entries = list(compress(index["entries"], large))
         self._items = list(compress(items, large))
         self.left_out = len(items) - len(self._items)
-        held = [e.get("held", i % VALIDATION_EVERY == 0) for i, e in enumerate(self._entries)]
+        # counted before small ones are left out: what one training holds out, no other size of crop takes
+        whole = [e.get("held", i % VALIDATION_EVERY == 0) for i, e in enumerate(index["entries"])]
+        held = list(compress(whole, large))
+        if held and not any(held):
+            held[0] = True
         self.validation = [i for i, h in enumerate(held) if h]
         self.train = [i for i, h in enumerate(held) if not h]
         if not self.validation or not self.train:
