@@ -41,6 +41,7 @@ from dpc.training.export.graph import BYTE, FLOAT, Graph  # noqa: E402
 from dpc.training.export.proof import proved, reach  # noqa: E402
 from dpc.training.export.reverse import reverse  # noqa: E402
 from dpc.training.export.tables import steady  # noqa: E402
+from dpc.training.proxy.network import Proxy  # noqa: E402
 
 Array = npt.NDArray[Any]
 TINY = replace(NETWORK, encoder_dense=(0, 1, 0), decoder_depths=(1, 2, 1))
@@ -149,11 +150,9 @@ def test_the_synthesis_is_that_of_torch_up_to_the_grids(model: Model, made: Arti
     assert np.abs(image[0] - wanted).mean() < 0.6 and np.abs(image[0] - wanted).max() < 6
 
 
-@pytest.mark.parametrize("quality", ["everywhere", "varied"])
-def test_the_gradient_is_that_of_torch(
-    model: Model, made: Artifact, quality: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But for bytes at their limits, where training holds the gradient and the graph lets it pass."""
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes at their limits let the gradient pass, as the graph does; training holds it."""
 
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0] * ctx.saved_tensors[0], None, None, None
@@ -165,6 +164,11 @@ def test_the_gradient_is_that_of_torch(
 
     monkeypatch.setattr(_Bytes, "forward", staticmethod(forward))
     monkeypatch.setattr(_Bytes, "backward", staticmethod(backward))
+
+
+@pytest.mark.usefixtures("passing")
+@pytest.mark.parametrize("quality", ["everywhere", "varied"])
+def test_the_gradient_is_that_of_torch(model: Model, made: Artifact, quality: str) -> None:
     rng = np.random.default_rng(5)
     level = np.full((H, W), 200) if quality == "everywhere" else rng.integers(0, 449, (H, W))
     weights = made.interpolation(level[:1, :1] if quality == "everywhere" else level)
@@ -196,6 +200,42 @@ def test_the_gradient_is_that_of_torch(
         assert abs(np.linalg.norm(a) / np.linalg.norm(b) - 1) < 0.05
 
 
+@pytest.mark.usefixtures("passing")
+def test_the_gradient_of_the_proxy_is_that_of_torch(model: Model, tmp_path: Path) -> None:
+    """Of its share, which is added to that of the squared errors; where pixels count nothing it sees no difference."""
+    torch.manual_seed(3)
+    proxy = Proxy((8, 12, 16, 20)).requires_grad_(False)
+    for n in range(4):
+        for values in (proxy.w[n], proxy.a[n]):
+            values.normal_(-1)
+    made = export(model, tmp_path / "proxy.dpcmodel", "proxy", proxy=proxy)
+    again = Proxy.of(made.weights)
+    assert again is not None and torch.allclose(again.w[2], proxy.w[2], atol=1e-3)
+    assert made.identity == export(model, tmp_path / "bare.dpcmodel", "bare").identity
+    x = photo(128, 192)
+    y_hat = (model.g_a(x) * 0.9).requires_grad_()
+    inside = torch.ones(1, 1, 128, 192)
+    inside[..., 150:] = 0
+    weights = made.interpolation(np.full((1, 1), 200))
+    with torch.enable_grad():
+        x_hat = model.g_s(y_hat, torch.from_numpy(np.broadcast_to(weights, (1, 8, H, W)).copy()))
+        x_hat = straight(x_hat, x_hat.clamp(0, 1))
+        d = again(x, torch.where(inside > 0, x_hat, x)).sum() * 128 * 192
+        (wanted,) = torch.autograd.grad(d, y_hat)
+    given = {
+        "y_hat": y_hat.detach().numpy(),
+        "weights": weights,
+        "target": torch.pixel_unshuffle(255 * x, 4).round().numpy().astype(np.uint8),
+        "pixel": torch.pixel_unshuffle(inside, 4).numpy(),
+        "four": np.zeros((1, 1, 32, 48), np.float32),
+        "eight": np.zeros((1, 1, 2 * H, 2 * W), np.float32),
+    }
+    none, much = (made.run("gradient", **given, share=np.array([v], np.float32))[0] for v in (0, 1e4))
+    got, wanted = ((much - none) / 1e4).ravel(), wanted.numpy().ravel()
+    assert got @ wanted / np.linalg.norm(got) / np.linalg.norm(wanted) > 0.98
+    assert abs(np.linalg.norm(got) / np.linalg.norm(wanted) - 1) < 0.05
+
+
 def test_the_finer_gain_is_that_of_the_means(model: Model, made: Artifact) -> None:
     given = inputs(TINY, 3)
     (got,) = made.run("finer", z_hat=given["z_hat"], gain=given["gain"])
@@ -209,7 +249,7 @@ def test_an_unknown_operation_has_no_gradient() -> None:
     x = graph.input("x", FLOAT, (1, 1, 2, 2))
     y = graph.add("Erf", x)
     with pytest.raises(ValueError, match="Erf"):
-        reverse(graph, y, graph.constant(np.ones((1, 1, 2, 2))), x)
+        reverse(graph, {y: graph.constant(np.ones((1, 1, 2, 2)))}, x)
 
 
 def test_the_preview_is_the_low_band_of_the_wavelet(model: Model, made: Artifact) -> None:

@@ -124,11 +124,13 @@ def export(
 
 
 def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> str:
+    from dpc.codec.artifact import Artifact, find
     from dpc.networks.model import Model
     from dpc.networks.tables import logistic_tables
     from dpc.training.export import calibrate as calibration
     from dpc.training.export import export as exporter
     from dpc.training.export.plain import settle
+    from dpc.training.proxy.network import Proxy
     from dpc.training.weights import is_artifact, weights_of
 
     if out.is_dir() or (out.exists() and not is_artifact(out)):
@@ -140,8 +142,8 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
     model = Model(source.network)
     model.load_state_dict(source.state)
     pattern = settle(model)
-    description = source.recipe.description
-    artifact = exporter.export(model, out, name, training=source.training, description=description)
+    about: dict[str, Any] = {"description": source.recipe.description, "proxy": Proxy.of(Artifact(find(None)).weights)}
+    artifact = exporter.export(model, out, name, training=source.training, **about)
     note = f"; pattern on plain ground {pattern[0]:.2f} -> {pattern[1]:.2f} levels"
     if photos:
         before = artifact.tables.frequencies
@@ -150,7 +152,7 @@ def _export(checkpoint: Path, out: Path, name: str, calibrate: Path | None) -> s
         share = calibration.gain(artifact, before, after, photos)
         if share > 0:
             training = source.training | {"calibration": {"photos_sha256": photos.sha256, "saved": round(share, 5)}}
-            artifact = exporter.export(model, out, name, counts=counts, training=training, description=description)
+            artifact = exporter.export(model, out, name, counts=counts, training=training, **about)
             note += f"; calibrated tables save {share:.2%} of the bytes of held-out photographs"
         else:
             note += f"; calibrated tables would cost {-share:.2%} of the bytes of held-out photographs: not calibrated"

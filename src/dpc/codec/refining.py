@@ -22,6 +22,7 @@ from dpc.codec.transforms import Float, Strip, Transforms, strips
 CELL = 4  # pixels: the synthesis works on cells of this side in the end
 LAMBDAS = 0.00011, 0.056  # of the lowest and the highest level, as in the training
 SQUARED, PLAIN = 0.75, 5.0  # weights of the squared error, and of that which nothing hides
+PROXY = 700.0  # weight of the proxy of LPIPS: twice what the training gives LPIPS, as the proxy only knows some of it
 BITS = 0.15  # weight of the bits: with more of it texture goes for them
 STEPS = 4
 MOST = 6e6  # pixels times steps
@@ -87,6 +88,8 @@ def _slope(y: Float, counted: Counted, levels: Levels, networks: Transforms, str
         y_hat[:, rows], slope[:, rows], coded[:, rows] = _of_bits(y, strip, levels, networks, streams)
     slope *= BITS
     artifact = networks.artifact
+    has = any(name.startswith("proxy.") for name in artifact.weights)
+    proxy: dict[str, Any] = {"share": np.array([PROXY], np.float32)} if has else {}
     for core, outer, inner in networks.tiles(h, w):
         at = levels.positions(outer)
         (out,) = networks.run(
@@ -97,6 +100,7 @@ def _slope(y: Float, counted: Counted, levels: Levels, networks: Transforms, str
             pixel=cut(counted.pixel, _times(outer, CELL))[None],
             four=cut(counted.four, _times(outer, CELL))[None],
             eight=cut(counted.eight, _times(outer, CELL // 2))[None],
+            **proxy,
         )
         share = np.broadcast_to(_lambda(at, levels.top), out.shape[2:])[inner]
         slope[(..., *core)] += share * out[0][(..., *inner)]

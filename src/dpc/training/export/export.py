@@ -22,10 +22,12 @@ from dpc.networks.model import Model
 from dpc.networks.sizes import Network
 from dpc.networks.transforms import COARSE
 from dpc.provenance import commit
+from dpc.training.export.descent import gradient
 from dpc.training.export.float_graphs import PREFIXES, float_graphs
 from dpc.training.export.graphs import graphs as exact_graphs
 from dpc.training.export.proof import proved
 from dpc.training.export.tables import tables_of
+from dpc.training.proxy.network import Proxy
 
 Array = NDArray[Any]
 
@@ -48,17 +50,20 @@ def export(
     name: str,
     *,
     counts: list[Array] | None = None,
+    proxy: Proxy | None = None,
     training: Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Artifact:
     """Write an artifact and load it back. Refuses (NotExact) what is not exact for every input.
 
-    counts: see logistic_tables. training: recorded in the metadata (recipe, steps, data hash).
+    counts: see logistic_tables. proxy: of LPIPS, for encoders that refine latents. training: recorded in the
+    metadata (recipe, steps, data hash).
     """
     model = half_precision(model.to("cpu"))
     if broken := [k for k, v in model.state_dict().items() if not torch.isfinite(v).all()]:
         raise ModelError(f"{broken[0]} holds values that are not finite in float16; export an older checkpoint")
     graphs, needs, weights = exact_graphs(model)
+    graphs["gradient"], needs["gradient"] = gradient(model, proxy, weights)
     decoding = artifact.decoding(len(model.net.groups))
     reach = max(proved(graph, graphs[graph], weights) for graph in (*decoding, "preview"))
     more_graphs, more_needs, more_weights = float_graphs(model)
@@ -85,6 +90,23 @@ def export(
     metadata["identity"] = artifact.identity_of(sizes, weights, tables, {g: graphs[g] for g in decoding})
     archive.write(path, metadata, graphs, weights, tables)
     return Artifact(path)
+
+
+def with_proxy(source: Path, out: Path, proxy: Proxy) -> Artifact:
+    """Write a model of this generation with another proxy and load it back. Its identity stays, so its files do."""
+    before, new = Artifact(source), dict[str, Array]()
+    graph, needs = gradient(load(before), proxy, new)
+    members = archive.unpacked(archive.content_of(source), str(source))
+    weights, tables = (
+        {n[len(kind) : -4]: archive.array_of(v) for n, v in members.items() if n.startswith(kind)}
+        for kind in ("weights/", "tables/")
+    )
+    weights = {n: v for n, v in weights.items() if not n.startswith("proxy.")}
+    weights |= {n: v for n, v in new.items() if n.startswith("proxy.")}
+    graphs = {n[7:-5]: v for n, v in members.items() if n.startswith("graphs/")} | {"gradient": graph}
+    metadata = before.metadata | {"graph_weights": before.metadata["graph_weights"] | {"gradient": needs}}
+    archive.write(out, metadata, graphs, weights, tables)
+    return Artifact(out)
 
 
 def _halo(net: Network) -> int:

@@ -17,7 +17,6 @@ from dpc.networks.model import Model
 from dpc.networks.transforms import BITS, COARSE, ENTRY, GAIN, SLOPE
 from dpc.training.export.exact import PIECES, SCALE, STEPS, UPSAMPLED, balanced, film_tables, integers
 from dpc.training.export.graph import BYTE, END, FLOAT, INT, Array, Bytes, Graph
-from dpc.training.export.reverse import reverse
 
 MAP = ("h", "w")  # latent positions
 HYPER = ("h4", "w4")  # hyper-latent positions
@@ -156,49 +155,17 @@ def quantise(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]
 def synthesis(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
     """y_hat (1, N, h, w), weights (1, levels, h or 1, w or 1) -> image (1, 16h, 16w, 3) uint8."""
     g = Graph(weights)
-    pixels = g.shuffle(_cells(g, model, *_drawn_from(g, model)), 4)
+    pixels = g.shuffle(cells(g, model, *drawn_from(g, model)), 4)
     return g.finish({"image": (g.add("Transpose", pixels.name, perm=[0, 2, 3, 1]), BYTE)})
 
 
-def gradient(model: Model, weights: dict[str, Array]) -> tuple[bytes, list[str]]:
-    """The inputs of the synthesis, target (1, 48, 4h, 4w) uint8, pixel (1, 16, 4h, 4w), four (1, 1, 4h, 4w), eight
-    (1, 1, 2h, 2w) -> gradient (1, N, h, w) of D by y_hat.
-
-    target: the picture's 4x4 cells, channels colour * 16 + phase. E is the error of the picture in luma, half of R-G
-    and half of B-G, in 8-bit levels. D: the sum over all pixels of the mean over the three of pixel * E^2 + four * its
-    mean over the 4x4 cell squared + eight * that over 8x8 squared.
-    """
-    g = Graph(weights)
-    y_hat, levels = _drawn_from(g, model)
-    cells = _cells(g, model, y_hat, levels)
-    target = g.input("target", BYTE, (1, 48, "ch", "cw"))
-    pixel = g.input("pixel", FLOAT, (1, 16, "ch", "cw"))
-    four, eight = g.input("four", FLOAT, (1, 1, "ch", "cw")), g.input("eight", FLOAT, (1, 1, "eh", "ew"))
-    opponent = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0, -0.5, 0.5]])
-
-    def mixed(x: str, matrix: Array) -> str:
-        return g.add("Conv", x, g.constant(matrix[:, :, None, None]))
-
-    colours, mean = np.kron(opponent, np.eye(16)), np.kron(np.eye(3), np.full((1, 16), 1 / 16))
-    error = mixed(g.add("Sub", g.floats(cells), g.add("Cast", target, to=FLOAT)), colours)
-    mean4 = mixed(error, mean)
-    mean8 = g.add("AveragePool", mean4, kernel_shape=[2, 2], strides=[2, 2])
-    larger = g.constant([1, 1, 2, 2])
-    coarse = g.add("Resize", g.add("Mul", mean8, eight), "", larger, mode="nearest", nearest_mode="floor")
-    coarse = g.add("Add", g.add("Mul", mean4, four), coarse)
-    fine = g.add("Mul", error, g.add("Concat", pixel, pixel, pixel, axis=1))
-    both = g.add("Add", fine, mixed(coarse, 16 * mean.T))
-    seed = mixed(both, 2 / 3 * colours.T)
-    return g.finish({"gradient": (reverse(g, cells.name, seed, y_hat), FLOAT)})
-
-
-def _drawn_from(graph: Graph, model: Model) -> tuple[str, str]:
+def drawn_from(graph: Graph, model: Model) -> tuple[str, str]:
     """The inputs of the synthesis: y_hat, weights."""
     y_hat = graph.input("y_hat", FLOAT, (1, model.net.latents, *MAP))
     return y_hat, graph.input("weights", FLOAT, (1, model.net.levels, "wh", "ww"))
 
 
-def _cells(g: Graph, model: Model, y_hat: str, levels: str) -> Bytes:
+def cells(g: Graph, model: Model, y_hat: str, levels: str) -> Bytes:
     """The picture as 4x4 cells, 48 channels: colour * 16 + phase."""
     s = model.g_s
     coefficients, entered = _enter(g, model, y_hat)
@@ -348,5 +315,5 @@ def graphs(model: Model) -> tuple[dict[str, bytes], dict[str, list[str]], dict[s
     made |= {f"scale{i}": scale_later(model, i, weights) for i in range(1, len(model.net.groups))}
     made |= {"means": means(model, weights), "quantise": quantise(model, weights)}
     made |= {"synthesis": synthesis(model, weights), "preview": preview(model, weights)}
-    made |= {"finer": finer(model, weights), "gradient": gradient(model, weights)}
+    made |= {"finer": finer(model, weights)}
     return {k: v[0] for k, v in made.items()}, {k: v[1] for k, v in made.items()}, weights

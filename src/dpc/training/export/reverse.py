@@ -7,25 +7,28 @@ real values that bytes stand for, floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from onnx import helper, numpy_helper
 
-from dpc.training.export.graph import BOOL, END, FLOAT, ZERO_POINT, Graph
+from dpc.training.export.graph import END, FLOAT, ZERO_POINT, Graph
 
 Pairs = list[tuple[str, str]]  # (input, its gradient)
 
 
-def reverse(graph: Graph, output: str, seed: str, wrt: str) -> str:
-    """The name of the gradient of wrt, where that of output is seed. ValueError for an operation that is not known."""
+def reverse(graph: Graph, seeds: Mapping[str, str], wrt: str) -> str:
+    """The name of the gradient of wrt, by the gradients of some outputs. ValueError for an operation that is not known.
+
+    seeds: output -> its own gradient, what comes to it from other outputs left out.
+    """
     nodes = list(graph.nodes)
     reached = {wrt}
     for node in nodes:
         if reached & set(node.input):
             reached |= set(node.output)
-    gradients: dict[str, list[str]] = {output: [seed]}
+    gradients: dict[str, list[str]] = {output: [seed] for output, seed in seeds.items()}
     for node in reversed(nodes):
         known = [gradients.get(name) for name in node.output]
         if not any(known) or not reached & set(node.output):
@@ -77,9 +80,8 @@ def _mul(graph: Graph, node: Any, g: list[str]) -> Pairs:
 
 
 def _max(graph: Graph, node: Any, g: list[str]) -> Pairs:
-    first = graph.add("GreaterOrEqual", *node.input)
-    zero = graph.constant(0.0)
-    parts = (graph.add("Where", first, g[0], zero), graph.add("Where", first, zero, g[0]))
+    first, zero = graph.add("GreaterOrEqual", *node.input), graph.constant(0.0)
+    parts = graph.add("Where", first, g[0], zero), graph.add("Where", first, zero, g[0])
     return list(zip(node.input, parts, strict=True))
 
 
@@ -89,16 +91,35 @@ def _quantised_sum(graph: Graph, node: Any, g: list[str]) -> Pairs:
 
 def _quantised_conv(graph: Graph, node: Any, g: list[str]) -> Pairs:
     scale, zero = (numpy_helper.to_array(graph.inside(node.input[i])) for i in (4, 7))
-    gradient = g[0]
+    gradient = graph.add("Mul", g[0], graph.constant(scale.reshape(1, -1, 1, 1)))
     if zero == ZERO_POINT[False]:
-        above = graph.add("Cast", node.output[0], to=BOOL)
-        gradient = graph.add("Where", above, gradient, graph.constant(0.0))
-    gradient = graph.add("Mul", gradient, graph.constant(scale.reshape(1, -1, 1, 1)))
+        gradient = _above(graph, node.output[0], gradient)
     return [(node.input[0], _back(graph, node, node.input[3], gradient))]
 
 
 def _conv(graph: Graph, node: Any, g: list[str]) -> Pairs:
-    return [(node.input[0], _back(graph, node, node.input[1], g[0]))]
+    attributes = _attributes(node)
+    stride = attributes.get("strides", [1])[0]
+    if stride == 1:
+        return [(node.input[0], _back(graph, node, node.input[1], g[0]))]
+    pads = attributes["pads"]  # sides that the stride divides
+    back = {"strides": [stride] * 2, "pads": pads, "output_padding": [stride - 1] * 2}
+    return [(node.input[0], graph.add("ConvTranspose", g[0], node.input[1], **back))]
+
+
+def _relu(graph: Graph, node: Any, g: list[str]) -> Pairs:
+    return [(node.input[0], _above(graph, node.output[0], g[0]))]
+
+
+def _above(graph: Graph, x: str, gradient: str) -> str:
+    """The gradient where x, which is never negative, is above 0; in ONNX Runtime in half the time of Where."""
+    return graph.add("Mul", gradient, graph.add("Cast", graph.add("Sign", x), to=FLOAT))
+
+
+def _where(graph: Graph, node: Any, g: list[str]) -> Pairs:
+    where, zero = node.input[0], graph.constant(0.0)
+    parts = graph.add("Where", where, g[0], zero), graph.add("Where", where, zero, g[0])
+    return list(zip(node.input[1:], parts, strict=True))
 
 
 def _back(graph: Graph, node: Any, name: str, gradient: str) -> str:
@@ -182,7 +203,9 @@ _RULES: dict[str, Callable[[Graph, Any, list[str]], Pairs]] = {
     "QLinearAdd": _quantised_sum,
     "QLinearConv": _quantised_conv,
     "QuantizeLinear": _same,
+    "Relu": _relu,
     "Slice": _slice,
     "Split": _split,
     "Sub": _sub,
+    "Where": _where,
 }
