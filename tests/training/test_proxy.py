@@ -112,6 +112,33 @@ def test_a_model_gets_another_proxy_and_stays_the_same(tmp_path: Path) -> None:
         program._proxy(tmp_path / "no.npz")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["{}", "{}/out.npz", "--minutes", "0"], "--minutes 0: give more than 0"),
+        (["{}", "{}/out.pt", "--minutes", "1"], "give a name that ends with .npz"),
+        (["{}", "{}/none/out.npz", "--minutes", "1"], "in a folder that is there"),
+        (["{}", "{}/out.npz", "--minutes", "1"], "holds 0 crops"),
+    ],
+)
+def test_what_a_training_cannot_do_is_said_before_it(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["proxy", "train", *(o.format(tmp_path) for o in options)])
+    assert program.main() == 1
+    assert message in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_a_damaged_crop_is_said(tmp_path: Path) -> None:
+    (tmp_path / "1-0.npz").write_bytes(b"no")
+    with pytest.raises(DPCError, match="1-0.npz is not a sound crop"):
+        read(tmp_path / "1-0.npz")
+
+
 def test_too_few_crops_are_said(tmp_path: Path) -> None:
     with pytest.raises(DPCError, match=f"holds 0 crops, at least {2 * HELD} are needed"):
         train(Proxy(WIDTHS), tmp_path, 1, 0, print)

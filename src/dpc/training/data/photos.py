@@ -121,7 +121,7 @@ class Photos:
         # counted before small ones are left out: what one training holds out, no other size of crop takes
         whole = [e.get("held", i % VALIDATION_EVERY == 0) for i, e in enumerate(index["entries"])]
         held = list(compress(whole, large))
-        if held and not any(held):
+        if held and not any(held):  # all of those are small
             held[0] = True
         self.validation = [i for i, h in enumerate(held) if h]
         self.train = [i for i, h in enumerate(held) if not h]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,16 @@ import torch
 
 from dpc.codec.artifact import Artifact, find
 from dpc.codec.codec import Codec
-from dpc.errors import DPCError, ModelError
+from dpc.errors import DPCError, ModelError, OptionError
 from dpc.evaluation.metrics.lpips import LPIPS
+from dpc.files import atomic_write
 from dpc.training.data.photos import Photos
 from dpc.training.export.export import with_proxy
 from dpc.training.proxy.crops import SIDE, made, write
 from dpc.training.proxy.network import Proxy
 from dpc.training.proxy.training import train
+
+NPZ = ".npz"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +57,10 @@ def main() -> int:
     except DPCError as error:
         print(f"dpc: error: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"dpc: error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
@@ -63,9 +72,13 @@ def _crops(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    if not 0 < options.minutes < math.inf:
+        raise OptionError(f"--minutes {options.minutes:g}: give more than 0")
+    if options.out.suffix != NPZ or not options.out.parent.is_dir():
+        raise OptionError(f"{options.out}: give a name that ends with {NPZ}, in a folder that is there")
     proxy = _proxy(options.start) if options.start else Proxy()
     cosine, size = train(proxy, options.crops, options.minutes, options.seed, _say)
-    np.savez(options.out, **proxy.stored())  # type: ignore[arg-type]
+    atomic_write(options.out, lambda file: np.savez(file, **proxy.stored()))  # type: ignore[arg-type]
     _say(f"{options.out}: held-out crops: cosine {cosine:.4f}, size {size:.3f}")
 
 
@@ -75,15 +88,15 @@ def _put(options: argparse.Namespace) -> None:
 
 
 def _proxy(path: Path) -> Proxy:
-    if path.suffix == ".npz":
-        try:
+    try:
+        if path.suffix == NPZ:
             with np.load(path) as file:
-                weights = dict(file)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the proxy {path}: {error}") from error
-    else:
-        weights = Artifact(path).weights
-    if (proxy := Proxy.of(weights)) is None:
+                proxy = Proxy.of(dict(file))
+        else:
+            proxy = Proxy.of(Artifact(path).weights)
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"cannot read the proxy {path}: {error}") from error
+    if proxy is None:
         raise ModelError(f"{path} holds no proxy")
     return proxy
 

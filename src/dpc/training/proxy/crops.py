@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dpc.codec.codec import Codec
-from dpc.errors import OptionError
+from dpc.errors import DPCError
 from dpc.evaluation.metrics.lpips import LPIPS
 from dpc.training.data.photos import Photos
 from dpc.training.data.synthetic import synthetic
@@ -68,15 +69,16 @@ def _gradient(
 
 
 def write(out: Path, crops: Iterator[Crop], seed: int, count: int) -> None:
-    """So many crops as OUT/SEED-N.npz; those that are there stay. OptionError where the folder cannot be made."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"cannot make the folder {out}: {error.strerror}") from error
+    """So many crops as OUT/SEED-N.npz, in place of those of this seed that are there."""
+    out.mkdir(parents=True, exist_ok=True)
     for n, crop in zip(range(count), crops, strict=False):
         np.savez(out / f"{seed}-{n}.npz", **crop._asdict())
 
 
 def read(path: Path) -> Crop:
-    with np.load(path) as file:
-        return Crop(file["x"], file["shown"], file["gradient"])
+    """A crop from its file; DPCError where it is damaged."""
+    try:
+        with np.load(path) as file:
+            return Crop(file["x"], file["shown"], file["gradient"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DPCError(f"{path} is not a sound crop ({error}); delete it") from error

@@ -2,7 +2,7 @@
 
 The encoder goes down its gradient when it refines latents (`codec/refining.py`). The weights of LPIPS are others' and
 large. The proxy learned from pictures that the codec had drawn, and from the gradients of LPIPS, by AlexNet and by
-SqueezeNet, at these (docs/research/tried.md, "Refined latents"; a proxy in place of a metric that is slow or has no
+SqueezeNet, at these (docs/research/tried.md, "A proxy of LPIPS"; a proxy in place of a metric that is slow or has no
 gradient: Chen et al. 2020, ProxIQA).
 """
 
@@ -29,13 +29,10 @@ class Proxy(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, stride=2 if level else 1, padding=1) for level, (i, o) in enumerate(sizes)
         )
-        self.w = nn.ParameterList(
-            nn.Parameter(torch.full((o, 1, 1), -1.0)) for o in widths
-        )  # log weights of differences
-        self.a = nn.ParameterList(nn.Parameter(torch.zeros(o, 1, 1)) for o in widths)  # log weights in the energy
-        self.eps = nn.ParameterList(
-            nn.Parameter(torch.full((1, 1, 1), -2.0)) for _ in widths
-        )  # log of what is added to it
+        # logarithms of: the weights of differences, the weights in the energy, what is added to that
+        self.w = nn.ParameterList(nn.Parameter(torch.full((o, 1, 1), -1.0)) for o in widths)
+        self.a = nn.ParameterList(nn.Parameter(torch.zeros(o, 1, 1)) for o in widths)
+        self.eps = nn.ParameterList(nn.Parameter(torch.full((1, 1, 1), -2.0)) for _ in widths)
 
     @classmethod
     def of(cls, weights: Mapping[str, NDArray[np.generic]]) -> Proxy | None:

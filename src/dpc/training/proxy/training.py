@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from dpc.errors import DPCError
+from dpc.training.export.descent import OPPONENT
 from dpc.training.proxy.crops import SIDE, Crop, read
 from dpc.training.proxy.network import Proxy
 
-OPPONENT = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0, -0.5, 0.5]])
 CUT = SIDE // 2  # side of what a step sees of a crop
 BATCH, RATE = 8, 1.5e-3
 HELD = 48  # crops that are held out
@@ -74,7 +74,7 @@ def _bins(side: int) -> np.ndarray:
 
 def _opponent(gradient: Tensor) -> Tensor:
     """Gradients by RGB as gradients by luma, half of R-G and half of B-G."""
-    return torch.einsum("ij,njhw->nihw", torch.linalg.inv(OPPONENT).T, gradient)
+    return torch.einsum("ij,njhw->nihw", torch.from_numpy(np.linalg.inv(OPPONENT).T).float(), gradient)
 
 
 def train(
