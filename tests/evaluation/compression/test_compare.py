@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from dpc.cli import app
 from dpc.cli.options import parse_crop
+from dpc.codec.codec import Codec
 from dpc.codec.colour import profile
 from dpc.codec.container import Colour
 from dpc.errors import DPCError, ImageError, OptionError
@@ -108,7 +109,14 @@ def test_what_is_shown_is_what_was_decoded(compared: benchmark.Comparison, origi
     assert np.array_equal(compared.original, original)
     for shown in compared.shown:
         codec = baselines.get(shown.name)
-        assert np.array_equal(shown.rgb, codec.decode(codec.encode(original, shown.quality)))
+        # latents are refined for the size that is asked for, so the quality alone does not make the same file
+        data = (
+            Codec(threads=1).encode(original, max_bytes=4000)
+            if shown.name == "dpc"
+            else codec.encode(original, shown.quality)
+        )
+        assert len(data) == shown.bytes
+        assert np.array_equal(shown.rgb, codec.decode(data))
         for name in ("psnr", "ms_ssim"):
             assert shown.scores[name] == METRICS[name].function(original, shown.rgb)
 
