@@ -370,7 +370,15 @@ def test_progress_rises(monkeypatch: pytest.MonkeyPatch) -> None:
         call(seen.append)
         assert len(seen) > 2
         assert seen == sorted(seen)
-        assert 0 < seen[0] < seen[-1] <= 1
+        assert 0 < seen[0] < seen[-1] == 1
+
+
+def test_progress_goes_on_while_latents_are_refined() -> None:
+    for fast, least in ((False, 3), (True, 0)):
+        seen: list[float] = []
+        Codec(threads=1).encode(content("photo", 96, 64), lossless=False, fast=fast, progress=seen.append)
+        assert seen == sorted(seen) and seen[-1] == 1
+        assert sum(0.2 < share < 0.95 for share in seen[1:]) >= least
 
 
 # the functions

@@ -105,10 +105,10 @@ def test_tiles_leave_no_seams(
     levels = Levels(150, 448, deltas)
     y = networks.analyse(wide, lambda share: None)
     counted = refining._counted(wide, *y.shape[1:])
-    whole = refining._slope(y, counted, levels, networks, streams)
+    whole = refining._slope(y, counted, levels, networks, streams, lambda _: None)
     monkeypatch.setattr(tiles, "SIDE", 12)
     assert len(list(networks.tiles(*y.shape[1:]))) > 1
-    pieces = refining._slope(y, counted, levels, networks, streams)
+    pieces = refining._slope(y, counted, levels, networks, streams, lambda _: None)
     assert np.abs(whole).max() > 0
     assert np.abs(whole - pieces).max() < 1e-3 * np.abs(whole).max()
 

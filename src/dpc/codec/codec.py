@@ -45,8 +45,8 @@ from dpc.codec.rate_control import DEFAULT_QUALITY, Target
 from dpc.codec.returned import EIGHTH, Region, decode_lossless, eighth, finished, part_of, reduced
 from dpc.codec.stream import Latents, StreamCoder
 from dpc.codec.tiles import STRIDE, positions_of
-from dpc.codec.timing import Clock
-from dpc.codec.transforms import PREVIEW, Progress, Strip, Transforms, positions, strips
+from dpc.codec.timing import Clock, Progress
+from dpc.codec.transforms import PREVIEW, Strip, Transforms, positions, strips
 from dpc.errors import Corrupt, FormatError, OptionError, PictureWarning, Truncated, WrongModel
 
 __all__ = [
@@ -120,8 +120,8 @@ class Codec:
         uint8, or floats in 0..1. Mid-grey is as asked, what is clear counts as black. exif, xmp: False drops that.
         icc: False converts the colours to sRGB and keeps no profile. strip: True drops all beside the picture, its
         density too. fast: True leaves out what takes most of the time: refining the latents, and smoothing.
-        progress: called with the share that is done. note: called with a line for the user where there is something
-        to say; without it, what cannot be kept is a PictureWarning.
+        progress: called with the share that is done, at last 1. note: called with a line for the user where there is
+        something to say; without it, what cannot be kept is a PictureWarning.
         Raises ImageError, TooLarge, OptionError.
         """
         target, clock = Target(quality, bpp, max_bytes, lossless), Clock(*PARTS)
@@ -138,14 +138,13 @@ class Codec:
         letters = cache(lambda: inks.find(picture.rgb, picture.alpha))
         if (merged := self._merged(task, whole, clean)) and (not inks.graded(picture.rgb) or letters() is None):
             return merged
-        coder = self._coder(task, picture.rgb, progress or _silent)
+        coder = self._coder(task, picture.rgb, told := progress or _silent)
         plain = coder.reached(task, about)
-        data = (
-            None
-            if lossless is False
-            else self._page(task, plain, whole, merged, clean, letters, masked=roi is not None)
-        )
+        data = None
+        if lossless is not False:
+            data = self._page(task, plain, whole, merged, clean, letters, masked=roi is not None)
         data = data or coder.finished(task, about, plain)
+        told(1)
         self.times = clock.times
         target.check(data, about)
         _hint(note, task, whole, data)
@@ -189,6 +188,7 @@ class Codec:
             at_once=self._at_once,
             decode=self._shown,
             clock=task.clock,
+            fast=task.fast,
             progress=progress,
         )
 

@@ -28,11 +28,13 @@ from dpc.codec.container import DPCFile
 from dpc.codec.quality_map import Levels
 from dpc.codec.rate_control import Target
 from dpc.codec.stream import StreamCoder
-from dpc.codec.timing import Clock
-from dpc.codec.transforms import Progress, Strip, Transforms, strips
+from dpc.codec.timing import Clock, Progress, portion
+from dpc.codec.transforms import Strip, Transforms, strips
 
 NEAR_ENOUGH = 1.01  # of a rate that is asked for
 ROOM = 0.995  # of the size: the rest is for what is smoothed
+ANALYSED = 0.7  # when the analysis is done, in shares of all, roughly
+REFINED = 0.1, 0.9  # where latents are refined: when that begins and ends
 TRIES = 3  # levels at which that is chosen, where it takes more
 
 MapOf = Callable[[NDArray[np.uint8]], NDArray[np.int32] | None]  # of a picture (H, W, 3); None: the same everywhere
@@ -62,7 +64,8 @@ class Task:
 class Coder:
     """A picture (H, W, 3) analysed once, and its files at any level.
 
-    deltas: its quality map. at_once: strips in work at a time. decode: of a file, as an array.
+    deltas: its quality map. at_once: strips in work at a time. decode: of a file, as an array. fast: nothing is
+    refined or smoothed. progress: called with the share that is done.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Coder:
         at_once: int,
         decode: Callable[[bytes], NDArray[np.uint8]],
         clock: Clock,
+        fast: bool,
         progress: Progress,
     ) -> None:
         self._artifact, self._rgb, self._deltas = artifact, rgb, deltas
@@ -82,8 +86,11 @@ class Coder:
         self._bodies: dict[int, bytes] = {}
         self._networks = Transforms(artifact, clock)
         self._streams = StreamCoder(self._networks, clock)
-        self._y = self._networks.analyse(rgb, progress)
-        self._refined = False
+        self._fast = fast
+        self._steps = refining.steps_for(rgb.shape[0] * rgb.shape[1]) if artifact.refines and not fast else 0
+        analysed = REFINED[0] if self._steps else ANALYSED
+        self._y = self._networks.analyse(rgb, portion(progress, 0, analysed))
+        self._progress = portion(progress, analysed, REFINED[1])
 
     def file(self, about: dict[str, Any], level: int) -> bytes:
         """The file at a fine level; about: its fields beside level, body, model and quality map."""
@@ -106,17 +113,17 @@ class Coder:
 
         data: the best file without.
         """
-        return data if task.fast else self._smoothed(task, about, self._with_refined(task, about, data))
+        return data if self._fast else self._smoothed(task, about, self._with_refined(task, about, data))
 
     def _with_refined(self, task: Task, about: dict[str, Any], data: bytes) -> bytes:
         """The file of refined latents: at the same level, or of the size that is asked for."""
-        steps = refining.steps_for(task.pixels)
         level = container.peek(data).level
-        if not steps or not self._artifact.refines or self._refined or level is None:
+        if not self._steps or level is None:
             return data
         levels = Levels(level, self._top, self._deltas)
-        self._y = refining.refined(self._y, self._rgb, levels, self._networks, self._streams, steps)
-        self._refined = True
+        made_of = self._rgb, levels, self._networks, self._streams
+        self._y = refining.refined(self._y, *made_of, self._steps, self._progress)
+        self._steps = 0
         self._bodies.clear()
         found = self.file(about, level) if task.size is None else self.reached(task, about)
         return data if len(found) > max(len(data), task.target.max_bytes or len(found)) else found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dpc.codec.quality_map import LUMA, Levels, activity
 from dpc.codec.stream import StreamCoder
 from dpc.codec.tiles import STRIDE, Box, cut
+from dpc.codec.timing import Progress, portion
 from dpc.codec.transforms import Float, Strip, Transforms, strips
 
 CELL = 4  # pixels: the synthesis works on cells of this side in the end
@@ -55,10 +56,11 @@ def refined(
     networks: Transforms,
     streams: StreamCoder,
     steps: int,
+    progress: Progress,
 ) -> Float:
     """Better latents y (N, h, w) for a picture (H, W, 3) at these levels, after so many steps of descent, at least 1.
 
-    y: what the analysis made. The model must be one that `refines`.
+    y: what the analysis made. The model must be one that `refines`. progress: called with the share that is done.
     """
     h, w = y.shape[1:]
     counted = _counted(rgb, h, w)
@@ -67,7 +69,8 @@ def refined(
     first = min(LONGEST, WAY / steps)
     for step in range(steps):
         here = np.asarray(value / gain, np.float32)
-        slope = np.asarray(_slope(here, counted, levels, networks, streams) / gain, np.float32)
+        slope = _slope(here, counted, levels, networks, streams, portion(progress, step / steps, (step + 1) / steps))
+        slope = np.asarray(slope / gain, np.float32)
         momentum = np.asarray(KEPT * momentum + (1 - KEPT) * slope, np.float32)
         square = STEADY * square + (1 - STEADY) * float(np.square(slope, dtype=np.float64).mean())
         root = np.sqrt(square / (1 - STEADY ** (step + 1)))
@@ -78,7 +81,9 @@ def refined(
     return np.asarray(value / gain, np.float32)
 
 
-def _slope(y: Float, counted: Counted, levels: Levels, networks: Transforms, streams: StreamCoder) -> Float:
+def _slope(
+    y: Float, counted: Counted, levels: Levels, networks: Transforms, streams: StreamCoder, progress: Progress
+) -> Float:
     """The gradient of the loss by y."""
     h, w = y.shape[1:]
     y_hat, slope = np.empty_like(y), np.empty_like(y)
@@ -90,7 +95,8 @@ def _slope(y: Float, counted: Counted, levels: Levels, networks: Transforms, str
     artifact = networks.artifact
     has = any(name.startswith("proxy.") for name in artifact.weights)
     proxy: dict[str, Any] = {"share": np.array([PROXY], np.float32)} if has else {}
-    for core, outer, inner in networks.tiles(h, w):
+    every = list(networks.tiles(h, w))
+    for done, (core, outer, inner) in enumerate(every):
         at = levels.positions(outer)
         (out,) = networks.run(
             "gradient",
@@ -104,6 +110,7 @@ def _slope(y: Float, counted: Counted, levels: Levels, networks: Transforms, str
         )
         share = np.broadcast_to(_lambda(at, levels.top), out.shape[2:])[inner]
         slope[(..., *core)] += share * out[0][(..., *inner)]
+        progress((done + 1) / len(every))
     slope[~coded] = 0
     return slope
 

@@ -1,11 +1,18 @@
-"""Seconds of the parts of a call, added up over its threads."""
+"""Seconds of the parts of a call, added up over its threads; the share of it that is done."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+Progress = Callable[[float], None]  # called with the share that is done, 0 to 1
+
+
+def portion(progress: Progress, start: float, stop: float) -> Progress:
+    """What tells the progress of a part of the work, which takes it from one share to another."""
+    return lambda share: progress(start + share * (stop - start))
 
 
 class Clock:

@@ -10,7 +10,7 @@ All but the first and last see a strip alone: beyond it there is nothing, as bey
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,12 @@ from dpc.codec.artifact import Artifact
 from dpc.codec.entropy import ESCAPE_LIMIT
 from dpc.codec.quality_map import Levels
 from dpc.codec.tiles import HYPER, STRIDE, Box, cut, hyper, overlap, pixels, positions_of, tiles
-from dpc.codec.timing import Clock
+from dpc.codec.timing import Clock, Progress
 
 PREVIEW = 2  # pixels of a preview per latent position: it has 1/8 of the picture's size
 SMALLEST = 4  # latent positions: pictures are padded to at least this many on a side
 STRIP = 32  # rows of latent positions in a strip, 512 of pixels
 
-Progress = Callable[[float], None]
 Array = NDArray[Any]
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
