@@ -836,7 +836,7 @@ def test_room_beyond_quality_100_is_taken_by_the_file_without_loss() -> None:
     best = TINY.encode(photograph, quality=100)
     assert one.encode(photograph, max_bytes=len(exact) - 1) == best
     assert one.encode(photograph, max_bytes=len(exact), lossless=False) == best
-    wide = np.broadcast_to(photograph[:1, :1], (1, 16384, 3))
+    wide = np.resize(photograph[:20], (1, 16384, 3))
     assert not container.peek(one.encode(wide, max_bytes=10**6)).lossless
 
 
@@ -846,10 +846,30 @@ def test_photographs_are_not_tried() -> None:
     assert lossless.flatness(np.zeros((500, 400, 3), np.uint8)) == 1
 
 
-def test_lossless_is_refused_where_webp_ends() -> None:
-    with pytest.raises(OptionError, match="16384x1 pixels, at most 16383 a side can be kept without loss; cut it"):
-        TINY.encode(np.zeros((1, 16384, 3), np.uint8), lossless=True)
-    assert not container.peek(Codec(TINY.artifact).encode(np.zeros((1, 16384, 3), np.uint8))).lossless
+def test_lossless_is_refused_where_webp_ends_and_colours_are_many() -> None:
+    many = np.resize(make_tiny.noise(20, 20, 3), (1, 16384, 3))
+    message = "16384x1 pixels, and more than 16383 a side can be .* at most 256 colours and 16777216 pixels; cut it"
+    with pytest.raises(OptionError, match=message):
+        TINY.encode(many, lossless=True)
+    assert not container.peek(Codec(TINY.artifact).encode(many)).lossless
+
+
+@pytest.mark.parametrize("shape", [(1, 16384, 3), (16400, 16, 3), (2, 65535, 3)])
+def test_flat_pictures_beyond_webp_are_kept_without_loss(shape: tuple[int, ...]) -> None:
+    flat = np.zeros(shape, np.uint8)
+    flat[: shape[0] // 2 + 1, : shape[1] // 2] = (200, 10, 60)
+    data = Codec(TINY.artifact).encode(flat)
+    assert container.peek(data).lossless and len(data) < 1000
+    assert np.array_equal(TINY.decode(data, as_array=True), flat)
+    assert np.array_equal(TINY.decode(TINY.encode(flat, lossless=True), as_array=True), flat)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (48, 64, 3), (300, 400, 3), (3, 20000, 3)])
+def test_one_colour_takes_a_few_bytes_and_is_exact(shape: tuple[int, ...]) -> None:
+    for colour in ((255, 0, 0), (0, 0, 0), (255, 255, 255), (1, 2, 3)):
+        flat = np.broadcast_to(np.uint8(colour), shape)
+        data = Codec(TINY.artifact).encode(flat)
+        assert len(data) <= 28 and np.array_equal(TINY.decode(data, as_array=True), flat)
 
 
 # damage

@@ -22,7 +22,7 @@ VECTORS: dict[str, Any] = json.loads((make_vectors.FOLDER / "vectors.json").read
 CODECS = {model: Codec(Artifact(ROOT / path, 1)) for model, path in VECTORS["models"].items()}
 CODEC = next(iter(CODECS.values()))  # that of the invalid and hostile files
 MESSAGES = {  # of the rules of indexed bodies and of the learned body
-    "R30": r"above 8388608 in all|which are not those of \d+ colours|ends in a zero word",
+    "R30": r"above 16777216 in all|which are not those of \d+ colours|ends in a zero word",
     "R31": "ends before its picture|does not end with its picture|uses colour 3 of 3",
     "S1": r"quality level \d+ is above the model's last, 448",
     "S2": "strip",

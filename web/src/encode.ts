@@ -3,6 +3,7 @@ import { pack, checkSize } from "./container.js";
 import { ModelError, OptionError } from "./errors.js";
 import { HYPER, Plane, STRIDE, STRIP, cells, positions, spans, type Span } from "./geometry.js";
 import { cover } from "./hidden.js";
+import { LARGEST } from "./indexed.js";
 import { MAX_LOSSLESS_SIDE, writeLossless } from "./lossless.js";
 import { writeOpacity } from "./opacity.js";
 import { defaultMap } from "./quality_default.js";
@@ -34,18 +35,19 @@ export async function encode(
   checkSize(source.width, source.height);
   cover(source.rgba, source.width, source.height);
   const exact = lossless === false || !(lossless || worthTrying(source)) ? null : await losslessFile(source);
+  if (lossless && !exact)
+    throw new OptionError(
+      `lossless: the picture has ${source.width}x${source.height} pixels, and more than ${MAX_LOSSLESS_SIDE} a side can be kept without loss only where it has at most 256 colours and ${LARGEST} pixels; cut it into parts, or give a quality`,
+    );
   if (exact && (lossless || exact.length <= sizeOf(target, source))) return exact;
   const learned = await encodeLearned(source, await graphs(), target, step);
   return exact && exact.length <= learned.length ? exact : learned;
 }
 
-async function losslessFile(source: Source): Promise<Uint8Array> {
+async function losslessFile(source: Source): Promise<Uint8Array | null> {
   const { rgba, width, height } = source;
-  if (Math.max(width, height) > MAX_LOSSLESS_SIDE)
-    throw new OptionError(
-      `lossless: the picture has ${width}x${height} pixels, at most ${MAX_LOSSLESS_SIDE} a side can be kept without loss; cut it into parts, or give a quality`,
-    );
   const body = await writeLossless(rgba, width, height);
+  if (!body) return null;
   const about = { width, height, grey: isGrey(rgba), colour: "srgb" as const };
   return pack({ ...about, lossless: true, merged: false, model: null, level: null, body });
 }
@@ -61,11 +63,13 @@ const ROWS = 256; // that are looked at
 
 /** Whether a picture may well take fewer bytes without loss: a small one, or one as flat as flags and pages are. */
 function worthTrying({ rgba, width, height }: Source): boolean {
-  if (Math.max(width, height) > MAX_LOSSLESS_SIDE) return false;
   if (width * height <= SMALL) return true;
-  if (Math.min(width, height) < 2) return false;
   const words = new Uint32Array(rgba.buffer, rgba.byteOffset, width * height);
   let [equal, all] = [0, 0];
+  if (Math.min(width, height) < 2) {
+    for (let at = 1; at < words.length; at++) if (words[at] === words[at - 1]) equal++;
+    return equal >= FLAT * (words.length - 1);
+  }
   const every = Math.max(1, Math.floor((height - 1) / ROWS));
   for (let row = 1; row < height; row += every)
     for (let at = row * width + 1; at < (row + 1) * width; at++, all++)

@@ -4,7 +4,7 @@ import { Corrupt } from "./errors.js";
 import { run } from "./mixing.js";
 import { CLEAR, OPAQUE, TRANSLUCENT } from "./webp.js";
 
-const LARGEST = 2 ** 23; // pixels, for time
+export const LARGEST = 2 ** 24; // pixels, for time
 const NOTHING = 255 * 2 ** 24; // opacity 0, in place of a colour
 const DAMAGED = "the file is damaged, get it again";
 
@@ -43,8 +43,8 @@ export function readIndexed(
 }
 
 /**
- * The body of a picture. null where it has fewer than 2 or more than 256 colours, opacities counted with them, or too
- * many pixels. What is clear comes back black.
+ * The body of a picture. null where it has more than 256 colours, opacities counted with them, or too many pixels. What
+ * is clear comes back black. The palette of a picture of one colour has a second one, which no pixel has.
  */
 export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: number): Uint8Array | null {
   if (width * height > LARGEST) return null;
@@ -57,7 +57,7 @@ export function writeIndexed(rgba: Uint8ClampedArray, width: number, height: num
     found.set(colour, (found.get(colour) ?? 0) + 1);
     if (found.size > 256) return null;
   }
-  if (found.size < 2) return null;
+  if (found.size === 1) found.set(found.has(0) ? 1 : 0, 0);
   const translucent = [...found.keys()].some((colour) => colour >= 2 ** 24 && colour !== NOTHING);
   const clear = !translucent && found.delete(NOTHING);
   const colours = [...found].sort(([a, m], [b, n]) => n - m || a - b).map(([colour]) => colour);

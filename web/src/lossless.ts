@@ -5,7 +5,7 @@ import { Corrupt } from "./errors.js";
 import { readIndexed, writeIndexed } from "./indexed.js";
 import { isIndexed, startOf } from "./webp.js";
 
-export const MAX_LOSSLESS_SIDE = 16383;
+export const MAX_LOSSLESS_SIDE = 16383; // pixels; what WebP can hold
 const DAMAGED = "the file is damaged, get it again";
 
 /** Gives a compiled module of libwebp: webp_dec.wasm or webp_enc_simd.wasm. */
@@ -53,14 +53,15 @@ export async function readLossless(
   }
 }
 
-/** The lossless body of a picture: an indexed one, or a WebP where that is no larger. */
+/** The lossless body of a picture: an indexed one, or a WebP where that is no larger. null where neither can hold it. */
 export async function writeLossless(
   rgba: Uint8ClampedArray<ArrayBuffer>,
   width: number,
   height: number,
-): Promise<Uint8Array> {
-  const webp = await writeWebP(rgba, width, height);
+): Promise<Uint8Array | null> {
   const few = writeIndexed(rgba, width, height);
+  if (Math.max(width, height) > MAX_LOSSLESS_SIDE) return few;
+  const webp = await writeWebP(rgba, width, height);
   return few && few.length < webp.length ? few : webp;
 }
 

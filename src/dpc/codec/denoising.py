@@ -13,7 +13,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from dpc.codec import lossless, merging
+from dpc.codec import merging
 
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
@@ -49,9 +49,7 @@ GROUND = 0.7  # share of ground without the noise; photographs have less
 def page(rgb: UInt8) -> UInt8 | None:
     """The page that a picture (H, W, 3) shows, without noise: few colours on plain ground. None where it is no page."""
     height, width = rgb.shape[:2]
-    if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE:
-        return None
-    if min(height, width) <= 2 * merging.RUN:
+    if height * width > merging.LARGEST or min(height, width) <= 2 * merging.RUN:
         return None
     alike, noise = _alike(rgb)
     if alike < PLAIN or noise < NOISE:

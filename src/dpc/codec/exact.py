@@ -21,20 +21,13 @@ def file(picture: image.Picture, about: dict[str, Any], wanted: bool | None) -> 
     """The file without loss, where it is wanted, or where nobody says and it may be the smaller one."""
     if wanted is False or not (wanted or lossless.worth_trying(picture.rgb)):
         return None
-    if max(picture.rgb.shape) > lossless.MAX_SIDE:
-        raise OptionError(
-            f"lossless: the picture has {about['width']}x{about['height']} pixels, at most {lossless.MAX_SIDE} a side "
-            "can be kept without loss; cut it into parts, or give a quality"
-        )
-    return _stored(picture.rgb, picture, about, merged=False)
+    return _stored(picture.rgb, picture, about, merged=False) if wanted else _where_it_may(picture, about)
 
 
 def within(picture: image.Picture, about: dict[str, Any], size: float) -> bytes | None:
     """The file without loss of a picture whose best file with loss leaves room, where it takes at most `size` bytes."""
-    if max(picture.rgb.shape) > lossless.MAX_SIDE:
-        return None
-    exact = _stored(picture.rgb, picture, about, merged=False)
-    return exact if len(exact) <= size else None
+    exact = _where_it_may(picture, about)
+    return exact if exact and len(exact) <= size else None
 
 
 def merged_file(
@@ -82,6 +75,14 @@ def loses_letters(rgb: NDArray[np.uint8], exact: bytes, data: bytes) -> bool:
     if len(container.unpack(exact).body) <= PAGE or lossless.flatness(rgb) < lossless.FLAT:
         return False
     return container.unpack(data).overlay is None
+
+
+def _where_it_may(picture: image.Picture, about: dict[str, Any]) -> bytes | None:
+    """The file without loss; None for a picture too long and of too many colours for one."""
+    try:
+        return _stored(picture.rgb, picture, about, merged=False)
+    except OptionError:
+        return None
 
 
 def _stored(rgb: NDArray[np.uint8], picture: image.Picture, about: dict[str, Any], *, merged: bool) -> bytes:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from dpc.codec import fast_mixing, merging, mixing
 from dpc.errors import Corrupt
 
-__all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "TRANSLUCENT", "from_bytes", "to_bytes"]
+__all__ = ["CLEAR", "LARGEST", "MOST_COLOURS", "OPAQUE", "TRANSLUCENT", "from_bytes", "keyed", "to_bytes"]
 
 OPAQUE, CLEAR, TRANSLUCENT = 1, 2, 3
 """The first byte of such a body; a WebP begins with an R. CLEAR: the last colour is no colour but opacity 0.
 TRANSLUCENT: each colour has its opacity."""
 MOST_COLOURS = 256
-LARGEST = 1 << 23  # pixels, for time
+LARGEST = 1 << 24  # pixels, for time and memory
 SAMPLED = 16  # rows of which one is looked at first
 _START = 1 << 24  # the coder's first and last state
 _CLEAR = 255 << 24  # opacity 0, in place of a colour
@@ -34,20 +34,20 @@ UInt8 = NDArray[np.uint8]
 def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     """The body of a picture, (H, W, 3) and (H, W).
 
-    None where it has fewer than 2 or more than MOST_COLOURS colours, opacities counted with them, or more than LARGEST
-    pixels. What is clear comes back black.
+    None where it has more than MOST_COLOURS colours, opacities counted with them, or more than LARGEST pixels. What is
+    clear comes back black. The palette of a picture of one colour has a second one, which no pixel has.
     """
     height, width = rgb.shape[:2]
     if height * width > LARGEST:
         return None
-    keys = merging.packed(rgb)
-    if alpha is not None:
-        keys = np.where(alpha > 0, keys | (255 - alpha.astype(np.uint32)) << 24, np.uint32(_CLEAR))
+    keys = keyed(rgb, alpha)
     if len(np.unique(keys[::SAMPLED])) > MOST_COLOURS:  # a photograph is found out quickly
         return None
     values, where, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    if not 2 <= len(values) <= MOST_COLOURS:
+    if len(values) > MOST_COLOURS:
         return None
+    if len(values) == 1:
+        values, counts = np.append(values, np.uint32(0 if values[0] else 1)), np.append(counts, 0)
     translucent = bool(((values >> 24 > 0) & (values != _CLEAR)).any())
     last = (values == _CLEAR) & (not translucent)
     order = np.lexsort((-counts, last))
@@ -59,6 +59,14 @@ def to_bytes(rgb: UInt8, alpha: UInt8 | None = None) -> bytes | None:
     kind = TRANSLUCENT if translucent else CLEAR if last.any() else OPAQUE
     palette = np.stack(columns[: _WIDE[kind]], 1).astype(np.uint8).tobytes()
     return bytes([kind, len(values) - 1]) + palette + words
+
+
+def keyed(rgb: UInt8, alpha: UInt8 | None = None) -> NDArray[np.uint32]:
+    """Colour and opacity of each pixel as one number, (H, W); all that is clear has the same."""
+    keys = merging.packed(rgb)
+    if alpha is None:
+        return keys
+    return np.where(alpha > 0, keys | (255 - alpha.astype(np.uint32)) << 24, np.uint32(_CLEAR))
 
 
 def _coded(numbers: UInt8, colours: int) -> bytes:

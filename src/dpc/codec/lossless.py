@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dpc.errors import Corrupt
+from dpc.errors import Corrupt, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,16 +36,15 @@ _DAMAGED = "the file is damaged, get it again"
 def worth_trying(rgb: UInt8) -> bool:
     """Whether a picture (H, W, 3) may well take fewer bytes without loss: SMALL, or FLAT as flags and pages are."""
     height, width = rgb.shape[:2]
-    if max(height, width) > MAX_SIDE:
-        return False
     return height * width <= SMALL or flatness(rgb) >= FLAT
 
 
 def flatness(rgb: UInt8) -> float:
-    """The share of pixels that equal the one to the left or the one above, of about ROWS rows all over the picture."""
+    """The share of pixels that equal the one to the left or above, of about ROWS rows all over the picture."""
     height, width = rgb.shape[:2]
     if min(height, width) < 2:
-        return 0.0
+        line = rgb.reshape(-1, 3)
+        return float((line[1:] == line[:-1]).all(1).mean()) if len(line) > 1 else 1.0
     every = slice(1, height, max(1, (height - 1) // ROWS))
     here, above = rgb[every], rgb[slice(0, height - 1, every.step)]
     left, up = here[:, 1:] == here[:, :-1], here[:, 1:] == above[:, 1:]
@@ -54,26 +53,45 @@ def flatness(rgb: UInt8) -> float:
 
 
 def to_bytes(rgb: UInt8, alpha: UInt8 | None) -> bytes:
-    """The body of rgb (H, W, 3) and alpha (H, W), uint8, sides up to MAX_SIDE; the same pixels come back.
+    """The body of rgb (H, W, 3) and alpha (H, W), uint8; the same pixels come back.
 
-    Where the opacity is 0 the colour that comes back may be another.
+    Where the opacity is 0 the colour that comes back may be another. OptionError where a side is above MAX_SIDE and no
+    indexed body holds the picture.
     """
     from dpc.codec import indexed
 
-    webp = as_webp(rgb, alpha)
     few = indexed.to_bytes(rgb, alpha)
+    if max(rgb.shape) > MAX_SIDE:
+        if few is None:
+            raise OptionError(
+                f"lossless: the picture has {rgb.shape[1]}x{rgb.shape[0]} pixels, and more than {MAX_SIDE} a side can "
+                f"be kept without loss only where it has at most {indexed.MOST_COLOURS} colours and {indexed.LARGEST} "
+                "pixels; cut it into parts, or give a quality"
+            )
+        return few
+    webp = as_webp(rgb, alpha)
     return webp if few is None or len(few) >= len(webp) else few
 
 
 def guessed(rgb: UInt8, alpha: UInt8 | None) -> float:
-    """About the bytes of a body of few colours, found in a tenth of the time."""
+    """About the bytes of a body of few colours, found in a tenth of the time; infinite where there is no body."""
     import numpy as np
 
-    from dpc.codec import indexed, merging
+    from dpc.codec import indexed
 
-    colours = len(np.unique(merging.packed(rgb)))
+    colours = len(np.unique(indexed.keyed(rgb, alpha)))
+    many, wide = colours > indexed.MOST_COLOURS, max(rgb.shape) > MAX_SIDE
+    if many and wide:
+        return float("inf")
     share = float(np.interp(np.log2(colours), np.log2(INDEXED[0]), INDEXED[1]))
-    return (share if colours <= indexed.MOST_COLOURS else 1.0) * len(as_webp(rgb, alpha))
+    return (1.0 if many else share) * sum(len(as_webp(*part)) for part in _parts(rgb, alpha))
+
+
+def _parts(rgb: UInt8, alpha: UInt8 | None) -> list[tuple[UInt8, UInt8 | None]]:
+    """A picture cut so that no side is above MAX_SIDE."""
+    tops, lefts = (range(0, side, MAX_SIDE) for side in rgb.shape[:2])
+    boxes = [(slice(top, top + MAX_SIDE), slice(left, left + MAX_SIDE)) for top in tops for left in lefts]
+    return [(rgb[box], None if alpha is None else alpha[box]) for box in boxes]
 
 
 def as_webp(rgb: UInt8, alpha: UInt8 | None) -> bytes:
