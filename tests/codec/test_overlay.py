@@ -251,3 +251,12 @@ def test_a_page_of_one_colour_beside_a_photograph_is_kept() -> None:
     data = MODEL.encode(np.array(page), bpp=0.4)
     assert container.unpack(data).overlay is not None
     assert not MODEL.decode(data, as_array=True)[:64].any()
+
+
+def test_a_page_that_is_cheap_without_loss_is_not_searched_for_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = np.array(make_tiny.page(384, 320, 0.0))
+    looked: list[bool] = []
+    monkeypatch.setattr(overlay, "find", lambda rgb, alpha: looked.append(True))
+    assert container.peek(MODEL.encode(page, quality=80)).lossless and not looked
+    monkeypatch.setattr(pages, "CHEAP", 0)
+    assert container.peek(MODEL.encode(page, quality=80)).lossless and looked, "the same file, after a search"

@@ -30,6 +30,9 @@ FINEST = 16  # the least tolerance of a page's colours that give bytes to its ph
 INKED = 0.8  # of the bytes, what letters alone take at most
 EDGE = 2  # pixels around letters whose errors are theirs
 SLOPE = 0.75  # squared errors of the networks fall about with this power of the bytes
+CHEAP = (
+    0.5  # of the learned file: a page that takes no more without loss has no photographs, for which to look takes time
+)
 OVERLAID = 0.6  # of the bytes, what an overlay takes at most where the rest pays for it
 
 
@@ -74,6 +77,8 @@ class Pages:
         return (None if kept and kept == self._whole else self._inked(most, kept or self._plain)) or kept
 
     def _kept(self, most: float) -> bytes | None:
+        if self._whole and self._task.size is None and len(self._whole) <= CHEAP * most:
+            return self._whole
         picture, about, clean = self._task.picture, self._task.about, self._clean()
         found = self._overlaid(most) if clean is None else None
         if self._whole and most != self._task.size:  # at the size that is asked for these were tried first
