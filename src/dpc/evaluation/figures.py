@@ -68,7 +68,7 @@ def by_codec(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def is_own(codec: str) -> bool:
     """Whether a codec of this name is DPC, with any model."""
-    return codec == "dpc" or codec.startswith(("dpc:", "dpc "))
+    return codec.partition(":")[0].partition(" ")[0] in ("dpc", "dpc-fast")
 
 
 def line_style(codec: str, codecs: Iterable[str]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import pytest
 from paths import SHARED, needs
 from PIL import Image
 
+from dpc.codec import artifact
+from dpc.codec.codec import Codec
 from dpc.errors import DPCError, ImageError, OptionError, ToolMissing, UnknownModel
 from dpc.evaluation import codecs as baselines
 from dpc.evaluation.codecs import jpegli, programs
@@ -144,6 +146,16 @@ def test_names_and_models() -> None:
             baselines.get(name)
     with pytest.raises(UnknownModel):
         baselines.get("dpc:nothing")
+    assert baselines.get("dpc-fast").name == "dpc-fast"
+
+
+def test_dpc_fast_is_what_the_option_makes() -> None:
+    rgb = photo(96, 128)
+    fast, slow = baselines.get("dpc-fast:dpc-8"), baselines.get("dpc:dpc-8")
+    assert fast.name == "dpc-fast:dpc-8"
+    data = fast.encode(rgb, 40.0)
+    assert data == Codec(artifact.find("dpc-8"), 1).encode(rgb, quality=40.0, fast=True) != slow.encode(rgb, 40.0)
+    assert np.array_equal(fast.decode(data), slow.decode(data))
 
 
 def test_what_is_missing_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

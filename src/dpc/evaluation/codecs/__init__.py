@@ -2,6 +2,7 @@
 
     name            what it is                                        needs
     dpc             this codec; dpc:MODEL is another model            a model artifact
+    dpc-fast        the same without refining: --fast; dpc-fast:MODEL
     jpeg            4:2:0, optimised, the smaller of sequential and progressive
     jpeg-444        the same at 4:4:4
     jpeg-default    Pillow's own defaults, which many published tables used
@@ -62,14 +63,14 @@ def get(name: str, *, threads: int | None = 1, python: str | None = None, weight
     Raises ToolMissing, which says how to get what is missing; OptionError for an unknown name; UnknownModel.
     """
     kind, _, rest = name.partition(":")
-    if kind == "dpc":
-        return own.Dpc(rest or None, threads)
+    if kind in ("dpc", "dpc-fast"):
+        return own.Dpc(rest or None, threads, fast=kind == "dpc-fast")
     if kind == "compressai":
         return learned.CompressAI(rest, python=python, weights=weights, threads=threads or 1)
     if kind == "learned":
         return earlier.Learned(rest, threads)
     if name not in _MAKERS:
-        known = ", ".join((*NAMES, "dpc:MODEL", "compressai:MODEL", "learned:PATH"))
+        known = ", ".join((*NAMES, "dpc:MODEL", "dpc-fast:MODEL", "compressai:MODEL", "learned:PATH"))
         raise OptionError(f"codec {name!r} is unknown; choose from {known}")
     return _MAKERS[name]()
 

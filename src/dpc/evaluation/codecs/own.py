@@ -18,18 +18,21 @@ SIZES = 1000
 
 
 class Dpc:
-    """A model of this codec. model: a released name, the path of an artifact, or None for the default.
+    """A model of this codec. model: a released name, the path of an artifact, or None for the default. fast: its files
+    are made as by `dpc encode --fast`.
 
     Its quality is DPC's own, 1 to 100, in steps of the model's fine levels. A file of a given size that holds merged
     colours or an overlay has no quality that makes it again: here it is SIZES and its bytes. Raises UnknownModel,
     ModelError.
     """
 
-    def __init__(self, model: str | None, threads: int | None) -> None:
+    def __init__(self, model: str | None, threads: int | None, fast: bool = False) -> None:
         path = artifact.find(model)
         self._codec = Codec(path, threads)
+        self._fast = fast
         levels = self._codec.artifact.sizes.fine_levels
-        self.name = "dpc" if model is None else f"dpc:{Path(path).stem}"
+        kind = "dpc-fast" if fast else "dpc"
+        self.name = kind if model is None else f"{kind}:{Path(path).stem}"
         self.model = self._codec.artifact.identity
         # the identity does not cover the networks that only shape the picture, the hash of the file does
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -41,8 +44,8 @@ class Dpc:
     def encode(self, image: Rgb, quality: float) -> bytes:
         """The .dpc file at a quality; above SIZES: the best one of no more bytes."""
         if quality > SIZES:
-            return self._codec.encode(image, max_bytes=round(quality - SIZES))
-        return self._codec.encode(image, quality=quality)
+            return self._codec.encode(image, max_bytes=round(quality - SIZES), fast=self._fast)
+        return self._codec.encode(image, quality=quality, fast=self._fast)
 
     def decode(self, data: bytes) -> Rgb:
         """The picture, uint8 (H, W, 3)."""
@@ -50,11 +53,11 @@ class Dpc:
 
     def at_bytes(self, image: Rgb, max_bytes: int) -> tuple[float, bytes]:
         """(quality, file) by the codec's own search, which codes no picture again."""
-        return self._with_quality(self._codec.encode(image, max_bytes=max_bytes))
+        return self._with_quality(self._codec.encode(image, max_bytes=max_bytes, fast=self._fast))
 
     def at_bpp(self, image: Rgb, bpp: float) -> tuple[float, bytes]:
         """(quality, file) nearest to a rate."""
-        return self._with_quality(self._codec.encode(image, bpp=bpp))
+        return self._with_quality(self._codec.encode(image, bpp=bpp, fast=self._fast))
 
     def _with_quality(self, data: bytes) -> tuple[float, bytes]:
         file = container.unpack(data)

@@ -56,8 +56,8 @@ def usable(subjects: Subjects) -> tuple[dict[str, Codec], dict[str, str]]:
     for name in subjects.qualities:
         if (
             name
-            and name not in (*baselines.NAMES, *subjects.codecs)
-            and not name.startswith(("dpc:", "compressai:", "learned:"))
+            and name not in (*baselines.NAMES, "dpc-fast", *subjects.codecs)
+            and not name.startswith(("dpc:", "dpc-fast:", "compressai:", "learned:"))
         ):
             raise OptionError(
                 f"qualities are given for {name!r}, which is no codec; choose {', '.join(baselines.NAMES)}"
