@@ -33,6 +33,7 @@ CANDIDATES, MOST_INKS = 32, 16
 FOUND = 12  # inks of which pixels are found as they are; the others are the colours of what these do not explain
 SHARP, REACH = 32, 3  # levels by which the colour has changed where a letter ended so many pixels ago
 ENDS, INK_ENDS = 0.8, 0.3  # share of such ends around a letter, and around all that is of an ink
+MOST_PIXELS = 1 << 23  # of a picture, for time
 LARGEST = 20000  # pixels of a part of one ink
 NEAR, BESIDE = 24, 16  # levels by which pixels of thin letters are off their ink, pixels from others of it
 SMOOTH, STEEP = 3, 16  # levels: the range of 3 x 3 pixels on smooth ground, and from which they hold an edge
@@ -82,7 +83,7 @@ class Drawn:
 def find(rgb: UInt8, alpha: UInt8 | None = None) -> Drawn | None:
     """The letters on gradients or photographs in a picture (H, W, 3); None where there are none. alpha: (H, W)."""
     height, width = rgb.shape[:2]
-    if height * width > merging.LARGEST or max(height, width) > lossless.MAX_SIDE or min(height, width) < 32:
+    if height * width > MOST_PIXELS or max(height, width) > lossless.MAX_SIDE or min(height, width) < 32:
         return None
     core, inks = _cores(rgb)
     if not len(inks):

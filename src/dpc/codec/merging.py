@@ -39,7 +39,7 @@ REFINED, FULL = 2, 0.98  # prices that are tried then, while a file takes no mor
 NEAR = 1.1  # of the size: what is expected to take no more is tried
 SURE = 0.5  # of what is guessed a file never takes less
 AT_ONCE = 64  # colours that are compared with all that stay
-LARGEST = 1 << 24  # pixels, for time and memory
+LARGEST = 9 << 20  # pixels, for time and memory: A4 at 300 dpi is below
 
 
 class Step(NamedTuple):
