@@ -567,6 +567,16 @@ def test_the_twins_differ_in_nothing_but_the_loss() -> None:
         assert (twin.lambda_min, twin.lambda_max) == (recipe.read(whole).lambda_min, recipe.read(whole).lambda_max)
 
 
+def test_the_tuned_twins_differ_in_nothing_but_the_loss() -> None:
+    free = {"name", "description", "stages", "lambda_min", "lambda_max"}
+    folder = ROOT / "results" / "twins" / "from-dpc-8"
+    joint, msssim, mse = (recipe.read(folder / f"{n}.toml") for n in ("joint", "msssim", "mse"))
+    kept = [{k: v for k, v in recipe.to_dict(r).items() if k not in free} for r in (joint, msssim, mse)]
+    assert kept[0] == kept[1] == kept[2] and joint.steps * joint.batch == 8_000
+    assert [r.stages[-1].lpips for r in (msssim, mse)] == [0, 0]
+    assert {n for s in joint.stages for n in s.lpips_nets} == {"alex"}, "SqueezeNet and VGG16 judge"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
